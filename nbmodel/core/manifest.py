@@ -1,0 +1,283 @@
+"""Manifests: a version as an OCI image manifest of CNCF ModelPack type.
+
+Layers are *raw*: a layer's digest is the file's own sha256. What ModelPack has no field
+for (signature, labels, metrics, lineage, golden sample) is in the config under
+``"nbmodel"``. A manifest holds what never changes about a version; its number, aliases,
+tags, description and status belong to the registry.
+
+Source: OCI image specification 1.1 "Image Manifest"; CNCF ModelPack model-spec
+``docs/spec.md``, ``config.md``, ``annotations.md``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from nbmodel.core.digest import check_digest, digest_of
+from nbmodel.core.golden import Golden
+from nbmodel.core.lineage import Conversion, Lineage
+from nbmodel.core.signature import Signature
+from nbmodel.errors import ManifestError
+
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+ARTIFACT_TYPE = "application/vnd.cncf.model.manifest.v1+json"
+CONFIG_TYPE = "application/vnd.cncf.model.config.v1+json"
+WEIGHT_TYPE = "application/vnd.cncf.model.weight.v1.raw"
+DOC_TYPE = "application/vnd.cncf.model.doc.v1.raw"
+CODE_TYPE = "application/vnd.cncf.model.code.v1.raw"
+DATASET_TYPE = "application/vnd.cncf.model.dataset.v1.raw"
+FILEPATH = "org.cncf.model.filepath"
+MAX_MANIFEST = 4 * 1024 * 1024  # bytes; the size registries must accept (OCI distribution)
+MAX_CONFIG = 16 * 1024 * 1024  # bytes; a signature with 100,000 labels stays far below
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class FileEntry:
+    """One file of a version.
+
+    Attributes:
+        path: POSIX path relative to the version's root.
+        size: Length in bytes.
+        digest: ``sha256:<64 lower-case hex digits>`` of the file's bytes.
+        media_type: What the layer is, in ModelPack's words.
+
+    Raises:
+        ManifestError: ``path`` could name something outside the root, ``size`` is
+            negative, or ``digest`` is malformed.
+
+    Source: the descriptor of the OCI image spec, with ModelPack's filepath annotation.
+    """
+
+    path: str
+    size: int
+    digest: str
+    media_type: str = WEIGHT_TYPE
+
+    def __post_init__(self) -> None:
+        check_path(self.path)
+        size: object = self.size  # from a remote: the annotation promises nothing
+        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+            raise ManifestError(f"size of {self.path!r} is not a length in bytes: {self.size!r}")
+        check_digest(self.digest, repr(self.path))
+
+    def to_json(self) -> dict[str, Any]:
+        """The OCI descriptor of the file."""
+        return {
+            "mediaType": self.media_type,
+            "digest": self.digest,
+            "size": self.size,
+            "annotations": {FILEPATH: self.path},
+        }
+
+
+def check_path(path: str) -> str:
+    """Return ``path`` unchanged when joining it to a folder stays inside that folder.
+
+    Manifests come from remote storages. Checking here, and nowhere else, is what lets a
+    runtime join any FileEntry to a directory. Lexical on purpose: ``Path.relative_to``
+    lets ``../x`` through, and ``:`` is a drive on Windows.
+
+    Raises:
+        ManifestError: It is empty, absolute, has ``..``, a backslash, a colon, or a
+            control character.
+    """
+    parts = path.split("/")
+    unsafe = set(path) & set("\\:") or any(ord(char) < 32 for char in path)
+    if unsafe or any(part in ("", ".", "..") for part in parts) or len(path) > 1024:
+        raise ManifestError(f"unsafe path in manifest: {path[:80]!r}")
+    return path
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """All that never changes about a version.
+
+    Attributes:
+        name: The model it was uploaded as (a rename does not change it).
+        created: UTC, ISO 8601 with microseconds: ``2026-02-28T13:36:51.250000Z``.
+        files: Sorted by path; paths are distinct.
+        framework: ``onnx``, ``tflite`` …: a name of the format table.
+        model_type: ``classification``, ``detection`` …, see ``core.model_type``.
+        signature: Inputs and outputs, labels included.
+        metadata: JSON values by name, types kept.
+        metrics: Numbers by name.
+        lineage: Where it comes from.
+        golden: The acceptance test, or None.
+        conversion: How the file was made from a live object, or None.
+        extra: Fields of the manifest that nbmodel does not know, kept as read.
+        config_extra: The same for the config.
+
+    Raises:
+        ManifestError: Two files have one path.
+    """
+
+    name: str
+    created: str
+    files: tuple[FileEntry, ...]
+    framework: str
+    model_type: str
+    signature: Signature
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    lineage: Lineage = Lineage()
+    golden: Golden | None = None
+    conversion: Conversion | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    config_extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        paths = [entry.path for entry in self.files]
+        if len(set(paths)) != len(paths):
+            twice = next(path for path in paths if paths.count(path) > 1)
+            raise ManifestError(f"path twice in manifest: {twice!r}")
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files together."""
+        return sum(entry.size for entry in self.files)
+
+    @property
+    def content(self) -> str:
+        """A digest of paths and bytes alone: equal content needs no redeploy."""
+        lines = "".join(f"{entry.digest}  {entry.path}\n" for entry in sorted(self.files))
+        return digest_of(lines.encode())
+
+    def config_bytes(self) -> bytes:
+        """The config blob: ModelPack's fields, and nbmodel's own under ``"nbmodel"``."""
+        own: dict[str, Any] = {
+            "name": self.name,
+            "framework": self.framework,
+            "model_type": self.model_type,
+            "signature": self.signature.to_json(),
+            "metadata": dict(self.metadata),
+            "metrics": dict(self.metrics),
+            "lineage": self.lineage.to_json(),
+        }
+        if self.golden is not None:
+            own["golden"] = self.golden.to_json()
+        if self.conversion is not None:
+            own["conversion"] = self.conversion.to_json()
+        return _canonical(
+            {
+                **self.config_extra,
+                "descriptor": {
+                    **self.config_extra.get("descriptor", {}),
+                    "createdAt": self.created,
+                    "name": self.name,
+                },
+                "config": {**self.config_extra.get("config", {}), "format": self.framework},
+                "modelfs": {
+                    "type": "layers",
+                    "diffIds": [entry.digest for entry in self.files],
+                },
+                "nbmodel": own,
+            }
+        )
+
+    def manifest_bytes(self) -> bytes:
+        """The manifest blob; its sha256 is the version's digest."""
+        config = self.config_bytes()
+        return _canonical(
+            {
+                **self.extra,
+                "schemaVersion": 2,
+                "mediaType": MANIFEST_TYPE,
+                "artifactType": ARTIFACT_TYPE,
+                "config": {
+                    "mediaType": CONFIG_TYPE,
+                    "digest": digest_of(config),
+                    "size": len(config),
+                },
+                "layers": [entry.to_json() for entry in self.files],
+            }
+        )
+
+    @classmethod
+    def from_bytes(cls, manifest: bytes, config: bytes) -> Manifest:
+        """Read a manifest and its config blob, both already checked by digest.
+
+        Raises:
+            ManifestError: Either is not what the specifications say; the message names
+                the field.
+        """
+        data = _object(manifest, "manifest", MAX_MANIFEST)
+        settings = _object(config, "model config", MAX_CONFIG)
+        files = tuple(read_layers(data))
+        own = settings.get("nbmodel", {})
+        descriptor = settings.get("descriptor", {})
+        if not isinstance(own, dict) or not isinstance(descriptor, dict):
+            raise ManifestError("model config: expected objects under 'nbmodel' and 'descriptor'")
+        try:
+            golden, conversion = own.get("golden"), own.get("conversion")
+            return cls(
+                name=str(own.get("name") or descriptor.get("name") or "model"),
+                created=str(descriptor.get("createdAt", "")),
+                files=files,
+                framework=str(
+                    own.get("framework") or settings.get("config", {}).get("format", "unknown")
+                ),
+                model_type=str(own.get("model_type", "other")),
+                signature=Signature.from_json(own.get("signature", {})),
+                metadata=dict(own.get("metadata", {})),
+                metrics={str(name): float(value) for name, value in own.get("metrics", {}).items()},
+                lineage=Lineage.from_json(own.get("lineage", {})),
+                golden=None if golden is None else Golden.from_json(golden),
+                conversion=None if conversion is None else Conversion.from_json(conversion),
+                extra=_without(
+                    data, "schemaVersion", "mediaType", "artifactType", "config", "layers"
+                ),
+                config_extra=_without(settings, "modelfs", "nbmodel"),
+            )
+        except (TypeError, ValueError, AttributeError) as exc:
+            raise ManifestError(f"malformed model config: {exc!r}") from exc
+
+
+def read_layers(data: Mapping[str, Any]) -> Sequence[FileEntry]:
+    """The files that a manifest, as parsed JSON, lists.
+
+    Raises:
+        ManifestError: A layer has no path, digest or size, or an unsafe one.
+    """
+    layers = data.get("layers")
+    if not isinstance(layers, list):
+        raise ManifestError("manifest: expected a list under 'layers'")
+    files = []
+    for index, layer in enumerate(layers):
+        try:
+            annotations = layer.get("annotations", {})
+            path = annotations.get(FILEPATH) or annotations["org.opencontainers.image.title"]
+            files.append(
+                FileEntry(str(path), layer["size"], layer["digest"], str(layer["mediaType"]))
+            )
+        except (AttributeError, KeyError, TypeError) as exc:
+            raise ManifestError(
+                f"manifest: layer {index} needs mediaType, digest, size and a "
+                f"{FILEPATH} annotation ({exc!r})"
+            ) from exc
+    return files
+
+
+def _canonical(data: Mapping[str, Any]) -> bytes:
+    """JSON bytes that depend on the values alone."""
+    return json.dumps(
+        data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
+
+
+def _object(raw: bytes, what: str, limit: int) -> dict[str, Any]:
+    if len(raw) > limit:
+        raise ManifestError(f"{what} of {len(raw)} bytes, expected at most {limit}")
+    try:
+        data = json.loads(raw)
+    except (ValueError, RecursionError) as exc:
+        raise ManifestError(f"{what} is not JSON: {exc}") from exc
+    if not isinstance(data, dict):
+        raise ManifestError(f"{what}: expected a JSON object, found {type(data).__name__}")
+    return data
+
+
+def _without(data: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in data.items() if key not in keys}

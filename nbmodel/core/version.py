@@ -1,0 +1,207 @@
+"""A version of a model and a model, as the registry knows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+from nbmodel.core.manifest import FileEntry, Manifest
+from nbmodel.core.signature import Signature
+
+
+@dataclass(frozen=True)
+class Version:
+    """One immutable version, with what the registry says about it.
+
+    Attributes:
+        model: The model's present name.
+        number: 1, 2, 3 … in order of upload.
+        stamp: UTC timestamp id ``YYYY-MM-DDThh-mm-ss``, unique in the model.
+        digest: Digest of the manifest blob.
+        manifest: What never changes: files, signature, metrics, lineage …
+        description: Free text, may be empty.
+        tags: Free key → value words.
+        aliases: Names that are on this version, ``latest`` included, sorted.
+        pinned: Whether the whole registry holds the model at this version.
+        published: Whether it is read-only.
+        archived: Whether lists leave it out.
+        deprecated: Why nobody should use it, or None.
+    """
+
+    model: str
+    number: int
+    stamp: str
+    digest: str
+    manifest: Manifest
+    description: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+    pinned: bool = False
+    published: bool = False
+    archived: bool = False
+    deprecated: str | None = None
+
+    @property
+    def reference(self) -> str:
+        """``digits:3``."""
+        return f"{self.model}:{self.number}"
+
+    @property
+    def files(self) -> tuple[FileEntry, ...]:
+        """The files, sorted by path."""
+        return self.manifest.files
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files together."""
+        return self.manifest.size
+
+    @property
+    def framework(self) -> str:
+        """The file format: ``onnx``, ``tflite``."""
+        return self.manifest.framework
+
+    @property
+    def model_type(self) -> str:
+        """What it is for: a name of ``core.model_type.MODEL_TYPES``."""
+        return self.manifest.model_type
+
+    @property
+    def signature(self) -> Signature:
+        """Inputs and outputs."""
+        return self.manifest.signature
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of the first labelled output, or nothing."""
+        return self.manifest.signature.labels
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Numbers by name."""
+        return self.manifest.metrics
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """JSON values by name."""
+        return self.manifest.metadata
+
+    @property
+    def created(self) -> datetime:
+        """When it was uploaded, UTC."""
+        return parse_time(self.manifest.created)
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as a JSON object, for machines (``--json``) and the side bar."""
+        manifest = self.manifest
+        return {
+            "model": self.model,
+            "number": self.number,
+            "stamp": self.stamp,
+            "reference": self.reference,
+            "digest": self.digest,
+            "created": manifest.created,
+            "framework": manifest.framework,
+            "model_type": manifest.model_type,
+            "size": self.size,
+            "files": [
+                {"path": entry.path, "size": entry.size, "digest": entry.digest}
+                for entry in manifest.files
+            ],
+            "signature": manifest.signature.to_json(),
+            "metadata": dict(manifest.metadata),
+            "metrics": dict(manifest.metrics),
+            "lineage": manifest.lineage.to_json(),
+            "golden": None if manifest.golden is None else manifest.golden.to_json(),
+            "conversion": None if manifest.conversion is None else manifest.conversion.to_json(),
+            "description": self.description,
+            "tags": dict(self.tags),
+            "aliases": list(self.aliases),
+            "pinned": self.pinned,
+            "published": self.published,
+            "archived": self.archived,
+            "deprecated": self.deprecated,
+        }
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model: a name over versions.
+
+    Attributes:
+        name: ``name`` or ``namespace/name``.
+        description: Free text, may be empty.
+        created: UTC, ISO 8601.
+        versions: How many versions it has, archived ones included.
+        latest: The newest version that is not archived, or None.
+        aliases: Alias → version number, ``latest`` included.
+        pin: The version number the whole registry holds it at, or None.
+        archived: Whether lists leave it out.
+        deprecated: Why nobody should use it, or None.
+    """
+
+    name: str
+    description: str
+    created: str
+    versions: int
+    latest: int | None
+    aliases: Mapping[str, int] = field(default_factory=dict)
+    pin: int | None = None
+    archived: bool = False
+    deprecated: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as a JSON object."""
+        return {
+            "name": self.name,
+            "description": self.description,
+            "created": self.created,
+            "versions": self.versions,
+            "latest": self.latest,
+            "aliases": dict(self.aliases),
+            "pin": self.pin,
+            "archived": self.archived,
+            "deprecated": self.deprecated,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class AliasMove:
+    """One entry of an alias's history.
+
+    Attributes:
+        alias: The name that moved.
+        at: UTC, ISO 8601.
+        who: Login name.
+        old: Version number it left, or None when it was new.
+        new: Version number it went to, or None when it was removed.
+        why: Free text, may be empty.
+    """
+
+    alias: str
+    at: str
+    who: str
+    old: int | None
+    new: int | None
+    why: str = ""
+
+
+def now() -> str:
+    """The present time, UTC: ``2026-02-28T13:36:51.250000Z``."""
+    return datetime.now(timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def parse_time(text: str) -> datetime:
+    """The time that ``now`` wrote; the epoch when it is unreadable (a foreign manifest)."""
+    try:
+        time = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        return datetime.fromtimestamp(0, timezone.utc)
+    return time if time.tzinfo else time.replace(tzinfo=timezone.utc)
+
+
+def stamp_of(time: datetime) -> str:
+    """The version id of a time, to the second: ``2026-02-28T13-36-51``."""
+    return time.astimezone(timezone.utc).strftime("%Y-%m-%dT%H-%M-%S")

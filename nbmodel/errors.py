@@ -1,0 +1,217 @@
+"""Every error nbmodel raises, and nothing else.
+
+A message says what was expected, what was found and for which thing; ``hint`` says what
+to type next. HTTP statuses, exit codes and traceback styles belong to the front ends,
+each of which has one table over these classes.
+
+::
+
+    NbModelError                        .hint: what to do next, or None
+    ├─ ConfigError                      a setting or a machine config that cannot be used; .problems lists all
+    ├─ InputError                       something the caller gave that cannot be used
+    │  └─ TargetError                   a SERVICE@RUNTIME or reference that names nothing to run
+    ├─ RefError                         a name or reference that cannot be parsed
+    ├─ RegistryError
+    │  ├─ ModelNotFoundError
+    │  ├─ VersionNotFoundError
+    │  ├─ ModelExistsError              a name that is taken
+    │  ├─ AliasConflictError            an alias was not where the caller expected it
+    │  ├─ PinConflictError              a pin forbids what was asked
+    │  ├─ PublishedError                a published version cannot be changed
+    │  └─ InUseError                    a delete that would take something in use away
+    ├─ StorageError
+    │  ├─ StorageUnavailableError       disk full, read-only, no permission
+    │  ├─ BlobNotFoundError
+    │  └─ DigestMismatchError           .expected, .actual
+    ├─ FormatError                      a file that is not what its format says
+    │  ├─ UnknownFormatError
+    │  └─ ManifestError
+    ├─ SignatureError                   tensors that contradict a signature
+    │  ├─ TensorNameError
+    │  ├─ ShapeError
+    │  └─ DatatypeError
+    ├─ PluginError                      unknown plug-in, or its extra is not installed
+    ├─ ConversionError                  a conversion failed, or its answers differ too much
+    ├─ InferenceError                   the engine refused a model or a request
+    ├─ GoldenSampleError                a version does not give the answers it carries
+    ├─ DeployError
+    │  ├─ RuntimeNotFoundError          no runtime of that name is known here
+    │  ├─ TargetUnreachableError
+    │  ├─ AuthenticationError           a runtime refused the token, or wants one
+    │  ├─ ConfigConflictError           the machine config changed since it was read
+    │  └─ NoCompatibleBackendError      with the reason each backend was ruled out
+    └─ UntrustedModelError              running code from a model without ``trust``
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class NbModelError(Exception):
+    """Base of all errors of nbmodel.
+
+    Args:
+        message: One line: what was expected, what was found, for which thing.
+        hint: What to do or type next; None when there is nothing useful to say.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class ConfigError(NbModelError):
+    """A setting or a machine config that cannot be used.
+
+    Attributes:
+        problems: Every problem found, one sentence each; at least one.
+    """
+
+    def __init__(
+        self, message: str, *, problems: Sequence[str] = (), hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.problems = tuple(problems) or (message,)
+
+
+class InputError(NbModelError):
+    """Something the caller gave (a path, an option, an object) that cannot be used."""
+
+
+class TargetError(InputError):
+    """A target of ``infer``, ``bench`` or ``do`` that names nothing to run."""
+
+
+class RefError(NbModelError):
+    """A name or reference that cannot be parsed."""
+
+
+class RegistryError(NbModelError):
+    """The registry cannot do what was asked."""
+
+
+class ModelNotFoundError(RegistryError):
+    """No model of that name in the registry."""
+
+
+class VersionNotFoundError(RegistryError):
+    """The model exists, the version, alias, timestamp or digest does not."""
+
+
+class ModelExistsError(RegistryError):
+    """A model of that name exists already."""
+
+
+class AliasConflictError(RegistryError):
+    """An alias was not on the version the caller expected it on."""
+
+
+class PinConflictError(RegistryError):
+    """A pin forbids what was asked."""
+
+
+class PublishedError(RegistryError):
+    """A published version is read-only."""
+
+
+class InUseError(RegistryError):
+    """A delete would take away something that an alias, pin, deployment or child uses."""
+
+
+class StorageError(NbModelError):
+    """Bytes cannot be read from or written to a storage."""
+
+
+class StorageUnavailableError(StorageError):
+    """The storage itself cannot be used: full, read-only, no permission, not there."""
+
+
+class BlobNotFoundError(StorageError):
+    """No blob of that digest in the storage."""
+
+
+class DigestMismatchError(StorageError):
+    """Bytes are not what their digest says.
+
+    Attributes:
+        expected: The digest that was promised.
+        actual: The digest of the bytes found.
+    """
+
+    def __init__(self, what: str, *, expected: str, actual: str, hint: str | None = None) -> None:
+        super().__init__(f"{what}: expected {expected}, found {actual}", hint=hint)
+        self.expected = expected
+        self.actual = actual
+
+
+class FormatError(NbModelError):
+    """A file is not what its format says: truncated, malformed or hostile."""
+
+
+class UnknownFormatError(FormatError):
+    """No format knows this file."""
+
+
+class ManifestError(FormatError):
+    """A manifest that is malformed or unsafe."""
+
+
+class SignatureError(NbModelError):
+    """Tensors that contradict a signature."""
+
+
+class TensorNameError(SignatureError):
+    """A tensor that the signature does not have, or one of its own that is missing."""
+
+
+class ShapeError(SignatureError):
+    """A tensor's shape is not what the signature says."""
+
+
+class DatatypeError(SignatureError):
+    """A tensor's datatype is not what the signature says, or cannot be carried."""
+
+
+class PluginError(NbModelError):
+    """A plug-in that does not exist, or whose extra is not installed."""
+
+
+class ConversionError(NbModelError):
+    """A conversion failed, or what it made answers too differently from the original."""
+
+
+class InferenceError(NbModelError):
+    """The engine refused a model or a request."""
+
+
+class GoldenSampleError(NbModelError):
+    """A version does not give the answers that it carries."""
+
+
+class DeployError(NbModelError):
+    """A deployment could not be made."""
+
+
+class RuntimeNotFoundError(DeployError):
+    """No runtime of that name is known here."""
+
+
+class TargetUnreachableError(DeployError):
+    """A runtime does not answer."""
+
+
+class AuthenticationError(DeployError):
+    """A runtime refused the token, or wants one."""
+
+
+class ConfigConflictError(DeployError):
+    """The machine config of a runtime changed since it was read."""
+
+
+class NoCompatibleBackendError(DeployError):
+    """No backend can run the version; the message says why each was ruled out."""
+
+
+class UntrustedModelError(NbModelError):
+    """A model whose file runs code was opened without ``trust``."""

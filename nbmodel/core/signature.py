@@ -345,11 +345,10 @@ def check_inputs(signature: Signature, given: Mapping[str, tuple[str, Sequence[i
         TensorNameError, DatatypeError, ShapeError: The first kind of violation found,
             with *all* violations in the message and every input of the model listed.
     """
-    problems: list[tuple[type[SignatureError], str]] = []
-    known = {tensor.name: tensor for tensor in signature.inputs}
-    for name in given:
-        if name not in known:
-            problems.append((TensorNameError, f"unexpected input {name!r}"))
+    known = {tensor.name for tensor in signature.inputs}
+    problems: list[tuple[type[SignatureError], str]] = [
+        (TensorNameError, f"unexpected input {name!r}") for name in given if name not in known
+    ]
     for tensor in signature.inputs:
         if tensor.name not in given:
             problems.append((TensorNameError, f"missing input {tensor.name!r}"))

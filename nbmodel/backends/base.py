@@ -1,0 +1,290 @@
+"""What every backend promises, and what all of them do alike; no engine is named here.
+
+The public methods of :class:`Backend` and :class:`Session` are final: attributes, names,
+shapes, datatypes and errors are treated the same by every engine. A backend implements
+the hooks below them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, ClassVar, Literal, final
+
+from numpy.typing import NDArray
+
+from nbmodel.core.labels import parse_labels
+from nbmodel.core.signature import FOREIGN_DATATYPES, Signature, check_inputs
+from nbmodel.errors import (
+    ConfigError,
+    DatatypeError,
+    InferenceError,
+    NbModelError,
+    TensorNameError,
+)
+from nbmodel.protocol.tensor import datatype_of, to_tensor
+
+AttributeKind = Literal["path", "string", "integer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """One attribute of a service that a backend understands.
+
+    Attributes:
+        name: Key in the machine config.
+        kind: ``path`` and ``string`` are JSON strings, ``integer`` a JSON number without
+            fraction.
+        help: One line for people.
+        required: Whether it must be given.
+        minimum: Smallest value of an integer, or None.
+        suffix: What a path must end in, in lower case; empty when anything will do.
+    """
+
+    name: str
+    kind: AttributeKind
+    help: str
+    required: bool = False
+    minimum: int | None = None
+    suffix: str = ""
+
+    def problem(self, value: object) -> str | None:
+        """What is wrong with a value, as a sentence; None when nothing is."""
+        if self.kind == "integer":
+            return self._integer_problem(value)
+        if not isinstance(value, str):
+            return f"attribute {self.name!r} must be a string, found {value!r}"
+        if self.required and not value:
+            return f"attribute {self.name!r} must not be empty"
+        if not value.lower().endswith(self.suffix):
+            return f"attribute {self.name!r} must end in {self.suffix}, found {value!r}"
+        return None
+
+    def _integer_problem(self, value: object) -> str | None:
+        bound = "" if self.minimum is None else f" of {self.minimum} or more"
+        # JSON's true is Python's 1: a count of threads it is not.
+        number = value if isinstance(value, int) and not isinstance(value, bool) else None
+        if number is None or (self.minimum is not None and number < self.minimum):
+            return f"attribute {self.name!r} must be an integer{bound}, found {value!r}"
+        return None
+
+
+def file_attributes(suffix: str) -> tuple[Attribute, ...]:
+    """The attributes of Viam's backends that load a file ending in ``suffix``.
+
+    Source: README and code of viam-modules/mlmodel-tflite and viam-modules/onnx-cpu.
+    """
+    return (
+        Attribute("model_path", "path", "file of the model", required=True, suffix=suffix),
+        Attribute("label_path", "path", "file of the labels, one a line"),
+        Attribute("num_threads", "integer", "threads of one inference; default 1", minimum=1),
+        Attribute("package_reference", "string", "package of the model; Viam's app writes it"),
+    )
+
+
+class Session(ABC):
+    """A loaded model. ``infer`` may be called from several threads at once.
+
+    A subclass calls ``super().__init__`` with what its engine says about the model, and
+    implements ``_run`` and ``_close``.
+
+    Args:
+        signature: Names, datatypes and shapes as the engine reports them.
+        name: The model file's name, for messages.
+    """
+
+    def __init__(self, signature: Signature, *, name: str) -> None:
+        self._signature = signature
+        self._name = name
+        self._is_closed = False
+
+    @property
+    def signature(self) -> Signature:
+        """What the model takes and gives, as the engine reports it, with its labels."""
+        return self._signature
+
+    @final
+    def infer(
+        self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """Run the model once.
+
+        Args:
+            inputs: One array for every input of the signature, of its datatype and a shape
+                that fits; text and bytes for BYTES. They are neither changed nor kept.
+            outputs: Names of the outputs to give, in that order; None for all.
+
+        Returns:
+            Arrays that belong to the caller and can be written to, in native byte order;
+            BYTES as object arrays of bytes.
+
+        Raises:
+            TensorNameError, DatatypeError, ShapeError: Inputs or outputs are not what the
+                signature says.
+            InferenceError: The engine failed, or the session is closed.
+        """
+        if self._is_closed:
+            raise self._closed()
+        tensors = {name: to_tensor(array, what=f"input {name!r}") for name, array in inputs.items()}
+        check_inputs(
+            self._signature,
+            {
+                name: (datatype_of(tensor, what=f"input {name!r}"), tensor.shape)
+                for name, tensor in tensors.items()
+            },
+        )
+        wanted = self._wanted(outputs)
+        try:
+            answers = self._run(tensors, wanted)
+        except NbModelError:
+            raise
+        except Exception as exc:  # engines raise untyped errors of their own
+            if self._is_closed:  # by another thread, after the check above
+                raise self._closed() from exc
+            raise InferenceError(f"{self._name} cannot be run: {_one_line(exc)}") from exc
+        return {name: _writable(answers[name], name) for name in wanted}
+
+    @final
+    def close(self) -> None:
+        """Free the model. Calls under way finish; a second close does nothing."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._close()
+
+    @final
+    def set_labels(self, labels: Sequence[str]) -> None:
+        """Put the names of classes into the signature, on the output they belong to."""
+        self._signature = self._signature.with_labels(labels)
+
+    @abstractmethod
+    def _run(
+        self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str]
+    ) -> Mapping[str, NDArray[Any]]:
+        """Run the engine on checked tensors in the protocol's form.
+
+        Any exception it raises becomes an InferenceError. Nothing else may hold the memory
+        of what it returns; BYTES tensors may have text in them.
+        """
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Let go of the engine; called once."""
+
+    def _closed(self) -> InferenceError:
+        return InferenceError(f"the session of {self._name} is closed")
+
+    def _wanted(self, outputs: Sequence[str] | None) -> tuple[str, ...]:
+        datatypes = {tensor.name: tensor.datatype for tensor in self._signature.outputs}
+        wanted = tuple(datatypes) if outputs is None else tuple(outputs)
+        for name in wanted:
+            if name not in datatypes:
+                raise TensorNameError(
+                    f"unexpected output {name!r}",
+                    hint=f"the model gives {', '.join(datatypes) or 'nothing'}",
+                )
+            if datatypes[name] in FOREIGN_DATATYPES:
+                carried = [
+                    other for other in datatypes if datatypes[other] not in FOREIGN_DATATYPES
+                ]
+                raise DatatypeError(
+                    f"output {name!r} is {datatypes[name]}, which the inference protocol "
+                    f"cannot carry",
+                    hint=f"ask for {', '.join(carried)} alone" if carried else None,
+                )
+        return wanted
+
+
+class Backend(ABC):
+    """An engine that runs model files. One is made without arguments, and holds no state.
+
+    Attributes:
+        name: In the table and in machine configs: ``onnx_cpu``.
+        formats: Names of the file formats it runs.
+        attributes: What a service of this backend may say.
+    """
+
+    name: ClassVar[str]
+    formats: ClassVar[tuple[str, ...]]
+    attributes: ClassVar[tuple[Attribute, ...]]
+
+    @final
+    def check(self, attributes: Mapping[str, Any]) -> list[str]:
+        """Every problem of a service's attributes, one sentence each; touches no file.
+
+        Placeholders in paths are fine: a config is checked before its packages are there.
+        """
+        known = {attribute.name: attribute for attribute in self.attributes}
+        problems = [self._unknown(name, known) for name in attributes if name not in known]
+        for name, attribute in known.items():
+            if name in attributes:
+                problem = attribute.problem(attributes[name])
+                problems += [] if problem is None else [problem]
+            elif attribute.required:
+                problems.append(f"attribute {name!r} is required by {self.name}")
+        return problems
+
+    @final
+    def load(self, attributes: Mapping[str, Any]) -> Session:
+        """Load a model.
+
+        Args:
+            attributes: As ``check`` accepts them, placeholders replaced.
+
+        Raises:
+            ConfigError: An attribute is wrong, or names a file that cannot be read; all
+                problems are listed.
+            PluginError: The engine is not installed.
+            InferenceError: The engine refuses the model.
+        """
+        problems = self.check(attributes)
+        labels: tuple[str, ...] = ()
+        if not problems:
+            problems, labels = self._read_files(attributes)
+        if problems:
+            raise ConfigError("; ".join(problems), problems=problems)
+        path = Path(attributes["model_path"])
+        try:
+            session = self._load(path, attributes)
+        except NbModelError:
+            raise
+        except Exception as exc:  # engines raise untyped errors of their own
+            raise InferenceError(f"{self.name} cannot load {path.name}: {_one_line(exc)}") from exc
+        if labels:
+            session.set_labels(labels)
+        return session
+
+    @abstractmethod
+    def _load(self, path: Path, attributes: Mapping[str, Any]) -> Session:
+        """Load a file that is there with attributes that are right.
+
+        Imports the engine. Any exception but an nbmodel error becomes an InferenceError.
+        """
+
+    def _unknown(self, name: str, known: Mapping[str, Attribute]) -> str:
+        near = get_close_matches(name, known, n=1)
+        advice = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+        return f"attribute {name!r} is unknown to {self.name}; {advice}"
+
+    def _read_files(self, attributes: Mapping[str, Any]) -> tuple[list[str], tuple[str, ...]]:
+        problems: list[str] = []
+        labels: tuple[str, ...] = ()
+        if not Path(attributes["model_path"]).is_file():
+            problems.append(f"model_path is not a file: {attributes['model_path']}")
+        if attributes.get("label_path"):
+            try:
+                labels = parse_labels(Path(attributes["label_path"]).read_bytes())
+            except (OSError, NbModelError) as exc:
+                problems.append(f"label_path cannot be read: {exc}")
+        return problems, labels
+
+
+def _one_line(exc: Exception) -> str:
+    return " ".join(str(exc).split()) or type(exc).__name__
+
+
+def _writable(array: NDArray[Any], name: str) -> NDArray[Any]:
+    tensor = to_tensor(array, what=f"output {name!r}")
+    return tensor if tensor.flags.writeable else tensor.copy()

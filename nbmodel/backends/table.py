@@ -1,0 +1,89 @@
+"""The table of backends, and finding one by name, by Viam's name, or by format."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from pathlib import Path
+
+from nbmodel.backends.base import Backend, Session
+from nbmodel.errors import NoCompatibleBackendError, PluginError
+from nbmodel.plugins import PluginTable
+
+BACKENDS = PluginTable(
+    kind="backend",
+    builtin={
+        "onnx_cpu": "nbmodel.backends.onnx_cpu:OnnxCpu",
+        "tflite_cpu": "nbmodel.backends.tflite_cpu:TfliteCpu",
+    },
+    extras={"onnx_cpu": "runtime", "tflite_cpu": "runtime"},
+)
+#: What Viam calls the same things: name of the module's model → backend.
+#: Source: meta.json of viam-modules/mlmodel-tflite and onnx-cpu; rdk before its #4476.
+VIAM_MODELS = {
+    "viam:mlmodel-tflite:tflite_cpu": "tflite_cpu",
+    "viam:mlmodel:onnx-cpu": "onnx_cpu",
+    "rdk:builtin:tflite_cpu": "tflite_cpu",
+}
+
+
+def backend_name(model: str) -> str:
+    """The backend that a service's ``model`` field names, in our words or in Viam's.
+
+    Raises:
+        PluginError: It names none; the nearest name is the hint.
+    """
+    name = VIAM_MODELS.get(model, model)
+    names = BACKENDS.names()
+    if name not in names:
+        near = get_close_matches(model, (*names, *VIAM_MODELS), n=1)
+        raise PluginError(
+            f"unknown backend {model!r}",
+            hint=f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}",
+        )
+    return name
+
+
+def load_backend(model: str) -> Backend:
+    """The backend that a service's ``model`` field names; its engine is not loaded yet.
+
+    Raises:
+        PluginError: It names none, or the plug-in cannot be imported.
+    """
+    backend: Backend = BACKENDS.load(backend_name(model))()
+    return backend
+
+
+def backends_for(framework: str) -> tuple[str, ...]:
+    """Names of the backends that run a file format, in the table's order; maybe none.
+
+    A plug-in that cannot be imported is left out: ``load_backend`` tells what it lacks.
+    """
+    fitting = []
+    for name in BACKENDS.names():
+        try:
+            if framework in load_backend(name).formats:
+                fitting.append(name)
+        except PluginError:
+            continue
+    return tuple(fitting)
+
+
+def open_session(path: Path, framework: str, *, threads: int = 1) -> Session:
+    """Load a model file for running it right here.
+
+    Args:
+        path: The file; its other files lie beside it.
+        framework: Its format: ``onnx``.
+        threads: Threads of one inference, ≥ 1.
+
+    Raises:
+        NoCompatibleBackendError: No backend runs that format.
+        ConfigError, PluginError, InferenceError: As ``Backend.load``.
+    """
+    names = backends_for(framework)
+    if not names:
+        raise NoCompatibleBackendError(
+            f"no backend runs {framework!r} files on this machine",
+            hint=f"backends here: {', '.join(BACKENDS.names())}",
+        )
+    return load_backend(names[0]).load({"model_path": str(path), "num_threads": threads})

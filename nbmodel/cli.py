@@ -1,0 +1,109 @@
+"""The ``nbmodel`` command: the verbs, printed. Exit codes are in one table here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from nbmodel import errors
+from nbmodel.commands import Context, verbs
+
+#: Error class → exit code; a class that is not listed has its base's.
+EXIT_CODES: Mapping[type[errors.NbModelError], int] = {
+    errors.NbModelError: 1,
+    errors.InputError: 2,
+    errors.RefError: 2,
+    errors.ModelNotFoundError: 3,
+    errors.VersionNotFoundError: 3,
+    errors.RuntimeNotFoundError: 3,
+    errors.ModelExistsError: 4,
+    errors.AliasConflictError: 4,
+    errors.PinConflictError: 4,
+    errors.PublishedError: 4,
+    errors.InUseError: 4,
+    errors.ConfigConflictError: 4,
+    errors.DigestMismatchError: 5,
+    errors.TargetUnreachableError: 6,
+    errors.AuthenticationError: 7,
+}
+INTERRUPTED = 130  # as a shell reports a command that Ctrl-C ended
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one verb and print its result; errors go to stderr, one line and a hint.
+
+    Args:
+        args: The words after ``nbmodel``; those of the process when None.
+
+    Returns:
+        The exit code: 0, or one of ``EXIT_CODES``.
+    """
+    words = list(sys.argv[1:] if args is None else args)
+    as_json = "--json" in words
+    if as_json:
+        words.remove("--json")
+    if words in (["--version"], ["-V"]):
+        from nbmodel import __version__
+
+        click.echo(f"nbmodel {__version__}")
+        return 0
+    group = verbs("nbmodel")
+    try:
+        from nbmodel.client import default_client
+
+        result = group.main(
+            words or ["--help"],
+            prog_name="nbmodel",
+            obj=Context(default_client()),
+            standalone_mode=False,
+        )
+    except errors.NbModelError as exc:
+        _report(exc, as_json=as_json)
+        return exit_code(exc)
+    except click.ClickException as exc:
+        exc.show()
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader, a `head`, has seen enough
+        sys.stderr.close()
+        return 0
+    if isinstance(result, int):  # click's exit code of --help
+        return result
+    if result is not None:
+        _show(result, as_json=as_json)
+    return int(getattr(result, "exit_code", 0))
+
+
+def exit_code(exc: errors.NbModelError) -> int:
+    """The exit code of an error: its class's, or that of the nearest base."""
+    return next(EXIT_CODES[kind] for kind in type(exc).__mro__ if kind in EXIT_CODES)
+
+
+def _show(result: Any, *, as_json: bool) -> None:
+    if as_json:
+        data = result.to_json() if hasattr(result, "to_json") else result
+        click.echo(json.dumps(data, indent=2, ensure_ascii=False, default=str))
+    elif hasattr(result, "text"):
+        click.echo(result.text())
+    else:
+        click.echo(json.dumps(result, indent=2, ensure_ascii=False, default=str))
+
+
+def _report(exc: errors.NbModelError, *, as_json: bool) -> None:
+    problems = list(exc.problems) if isinstance(exc, errors.ConfigError) else []
+    if as_json:
+        data = {"error": str(exc), "type": type(exc).__name__, "hint": exc.hint}
+        click.echo(json.dumps(data | ({"problems": problems} if problems else {})), err=True)
+        return
+    click.echo(f"error: {exc}", err=True)
+    for problem in problems:
+        if problem != str(exc):
+            click.echo(f"  - {problem}", err=True)
+    if exc.hint:
+        click.echo(f"hint: {exc.hint}", err=True)

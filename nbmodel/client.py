@@ -1,0 +1,814 @@
+"""The verbs, each implemented once.
+
+``%mlmodel log``, ``nbmodel log`` and ``nbmodel.log`` are readings of ``Client.log``. What
+a verb needs beyond a few lines lives below: the registry, the fleet, the converters.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from nbmodel import config as settings
+from nbmodel.core.deployment import Deployment
+from nbmodel.core.model_type import MODEL_TYPES, check_model_type, model_type_of
+from nbmodel.core.reference import Reference, check_name
+from nbmodel.core.signature import Signature
+from nbmodel.core.version import Version, now
+from nbmodel.errors import (
+    InputError,
+    NbModelError,
+    RegistryError,
+    TargetError,
+    VersionNotFoundError,
+)
+
+if TYPE_CHECKING:
+    from nbmodel.display import (
+        AliasCard,
+        AliasHistory,
+        DeployCard,
+        DiffCard,
+        GcCard,
+        InferenceResult,
+        LineageCard,
+        LogLines,
+        ModelCard,
+        ModelTable,
+        PackageCard,
+        PinCard,
+        RuntimeTable,
+        StatusCard,
+        VerifyCard,
+        VersionCard,
+        VersionTable,
+    )
+    from nbmodel.fleet.deploy import Brought
+    from nbmodel.fleet.remote import RemoteRuntime
+    from nbmodel.fleet.runtimes import Runtimes
+    from nbmodel.local import LocalModels
+    from nbmodel.registry import Registry
+    from nbmodel.source import LabelsGiven
+
+Unset: TypeAlias = "type[_Unset]"
+
+
+class _Unset:
+    """Tells "not given" from None."""
+
+
+class Client:
+    """All verbs over one registry folder and the runtimes known to it.
+
+    Cheap to make: the registry is opened with the first verb that needs it.
+
+    Args:
+        home: Folder that holds everything; ``NBMODEL_HOME`` or the platform's data
+            folder when not given.
+        registry: Folder of the registry; ``<home>/registry`` when not given.
+
+    Attributes:
+        home: The folder in use.
+    """
+
+    def __init__(
+        self,
+        home: str | os.PathLike[str] | None = None,
+        registry: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self.home = settings.home(home)
+        root = settings.setting("registry", registry)
+        self._root = self.home / "registry" if root is None else Path(root).expanduser().absolute()
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The local registry."""
+        from nbmodel.registry import Registry
+
+        return Registry(self._root)
+
+    @cached_property
+    def runtimes(self) -> KnownRuntimes:
+        """The runtimes known here."""
+
+        return KnownRuntimes(self.home)
+
+    @cached_property
+    def models(self) -> LocalModels:
+        """Versions loaded for inference on this machine."""
+        from nbmodel.local import LocalModels
+
+        return LocalModels(self.registry)
+
+    def close(self) -> None:
+        """Free the registry and every model loaded for inference here."""
+        for name in ("models", "registry"):
+            if name in self.__dict__:
+                self.__dict__.pop(name).close()
+
+    # ── make versions ─────────────────────────────────────────────────────────────
+
+    def log(
+        self,
+        name: str,
+        model: object,
+        *,
+        sample: object = None,
+        type: str | None = None,  # noqa: A002 - the word of the surface
+        labels: LabelsGiven = None,
+        metrics: Mapping[str, float] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+        description: str = "",
+        parents: Sequence[str] = (),
+        rtol: float | None = None,
+        atol: float | None = None,
+    ) -> VersionCard:
+        """Make a version of a live object, converted to an edge format and checked.
+
+        The converted file answers the golden sample (``sample``, or rows made from what
+        the object knows of its training data) as the object itself does, within
+        ``rtol`` and ``atol``; both answers travel with the version as its acceptance
+        test.
+
+        Args:
+            name: Model name, ``[namespace/]name``.
+            model: A fitted scikit-learn estimator or pipeline.
+            sample: Rows as the model takes them: array or data frame; ≤ 16 are kept.
+            type: Model type, when the object does not tell.
+            labels: Class names, when they are better than the object's own.
+            metrics: Numbers by name.
+            metadata: JSON values by name.
+            tags: Free words by key.
+            description: Free text.
+            parents: References of versions this one was made from.
+            rtol: Relative tolerance of the golden sample, ≥ 0.
+            atol: Absolute tolerance of the golden sample, ≥ 0.
+
+        Returns:
+            The version made.
+
+        Raises:
+            RefError: ``name`` cannot name a model.
+            InputError: The object is a path, or the model type is unknown.
+            PluginError: No converter knows the object, or its extra is not installed.
+            ConversionError: It cannot be converted, or answers too differently then.
+        """
+        from nbmodel.convert import check_conversion, convert
+        from nbmodel.core.golden import Golden
+        from nbmodel.display import Progress
+
+        check_name(name)
+        if isinstance(model, str | os.PathLike):
+            raise InputError(
+                f"log takes a live object, found the path {os.fspath(model)!r}",
+                hint=f"nbmodel upload {os.fspath(model)} --name {name}",
+            )
+        default = Golden()
+        golden = Golden(
+            rtol=default.rtol if rtol is None else rtol,
+            atol=default.atol if atol is None else atol,
+        )
+        with Progress(f"log {name}") as progress:
+            progress.note("converting")
+            converted = convert(model, sample)
+            progress.note("checking the conversion")
+            conversion = check_conversion(converted, golden)
+            signature = _read_signature(converted.files)
+            names = _labels(labels, converted.labels)
+            if names:
+                signature = signature.with_labels(names)
+            version = self.registry.add(
+                name,
+                {**converted.files, golden.path: converted.golden.to_bytes()},
+                framework=converted.framework,
+                model_type=self._model_type(name, type, converted.model_type, signature),
+                signature=signature,
+                metadata={**converted.metadata, **_checked_metadata(metadata)},
+                metrics=_checked_metrics(metrics),
+                lineage=self._lineage(parents),
+                golden=golden,
+                conversion=conversion,
+                description=description,
+                tags=tags or {},
+                media_types=_golden_media(golden.path),
+            )
+        return self._made(version)
+
+    def upload(
+        self,
+        *paths: str | os.PathLike[str],
+        name: str,
+        sample: object = None,
+        type: str | None = None,  # noqa: A002 - the word of the surface
+        labels: LabelsGiven = None,
+        signature: Signature | None = None,
+        metrics: Mapping[str, float] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+        description: str = "",
+        parents: Sequence[str] = (),
+        rtol: float | None = None,
+        atol: float | None = None,
+    ) -> VersionCard:
+        """Make a version of a model file with its companions, or of a folder.
+
+        Args:
+            paths: Files, or one folder; exactly one model among them.
+            name: Model name, ``[namespace/]name``.
+            sample: Inputs to run the model on now; they and its answers become the
+                version's golden sample.
+            type: Model type, when the file does not tell and no earlier version does.
+            labels: A labels file, names in index order, or ``{name: index}``.
+            signature: What to say about tensors beyond what the file says.
+            metrics: Numbers by name.
+            metadata: JSON values by name.
+            tags: Free words by key.
+            description: Free text.
+            parents: References of versions this one was made from.
+            rtol: Relative tolerance of the golden sample, ≥ 0.
+            atol: Absolute tolerance of the golden sample, ≥ 0.
+
+        Returns:
+            The version made.
+
+        Raises:
+            RefError: ``name`` cannot name a model.
+            InputError: A path is missing, or the model type must be given.
+            FormatError: The model file is broken, or of no known format.
+            SignatureError: ``signature`` contradicts the file.
+        """
+        from nbmodel.core.golden import Golden
+        from nbmodel.display import Progress
+        from nbmodel.source import read_source
+
+        check_name(name)
+        source = read_source([Path(path) for path in paths], labels)
+        tensors = source.signature
+        if signature is not None:
+            tensors = tensors.overridden_by(signature)
+        model_type = self._model_type(name, type, source.facts.model_type, tensors)
+        files = dict(source.files)
+        golden = None
+        media_types = source.media_types
+        if sample is not None:
+            default = Golden()
+            golden = Golden(
+                rtol=default.rtol if rtol is None else rtol,
+                atol=default.atol if atol is None else atol,
+            )
+            files[golden.path] = _golden_bytes(
+                source.files[source.model_path], source.facts.framework, tensors, sample
+            )
+            media_types |= _golden_media(golden.path)
+        total = sum(
+            len(file) if isinstance(file, bytes) else file.stat().st_size for file in files.values()
+        )
+        with Progress(f"upload {name}", total=total) as progress:
+            version = self.registry.add(
+                name,
+                files,
+                framework=source.facts.framework,
+                model_type=model_type,
+                signature=tensors,
+                metadata={**source.facts.metadata, **_checked_metadata(metadata)},
+                metrics=_checked_metrics(metrics),
+                lineage=self._lineage(parents),
+                golden=golden,
+                description=description or source.facts.description,
+                tags=tags or {},
+                media_types=media_types,
+                progress=progress.advance,
+            )
+        return self._made(version)
+
+    # ── look ──────────────────────────────────────────────────────────────────────
+
+    def list(
+        self, name: str | None = None, query: str = "", *, archived: bool = False
+    ) -> ModelTable | VersionTable:
+        """All models; or the versions of one, or those that a query finds.
+
+        Args:
+            name: A model, to list its versions.
+            query: ``framework=onnx and metrics.acc > 0.9 and tag:fruit``; words match
+                names.
+            archived: Whether to list what is archived too.
+
+        Raises:
+            ModelNotFoundError: No model ``name``.
+            InputError: The query cannot be read; the message points at the place.
+        """
+        from nbmodel.display import ModelTable, VersionTable
+
+        if name is None and not query:
+            return ModelTable(self.registry.models(archived=archived))
+        return VersionTable(self.registry.versions(name, query, archived=archived))
+
+    def show(self, reference: str) -> ModelCard | VersionCard:
+        """A model with its versions, aliases and pins, or one version.
+
+        Raises:
+            RefError, ModelNotFoundError, VersionNotFoundError: Nothing of that name.
+        """
+        from nbmodel.display import ModelCard, VersionCard
+
+        ref = _local(reference)
+        if ref.is_model:
+            return ModelCard.of(self.registry.model(ref.name)).with_versions(
+                self.registry.versions(ref.name, archived=True)
+            )
+        return VersionCard.of(self.registry.resolve(ref))
+
+    def diff(self, old: str, new: str) -> DiffCard:
+        """What differs between two versions: files, signature, labels, metadata, metrics."""
+        from nbmodel.display import DiffCard
+
+        return DiffCard.of(self.registry.diff(_local(old), _local(new)))
+
+    def lineage(self, reference: str) -> LineageCard:
+        """Where a version comes from, what was made from it and where it runs."""
+        from nbmodel.display import LineageCard
+
+        return LineageCard.of(self.registry.lineage(_local(reference)))
+
+    def package(self, reference: str) -> PackageCard:
+        """The package entry for a machine config: at ``latest``, or held at a version."""
+        from nbmodel.display import PackageCard
+        from nbmodel.fleet.plan import package_json
+
+        ref = _local(reference)
+        version = self.registry.resolve(ref)
+        return PackageCard.of(package_json(version.model, _selector(ref, version)))
+
+    # ── name ──────────────────────────────────────────────────────────────────────
+
+    def alias(
+        self,
+        reference: str,
+        alias: str,
+        *,
+        expect: int | None | Unset = _Unset,
+        why: str = "",
+    ) -> AliasCard:
+        """Put an alias on a version; runtimes that follow it are brought along.
+
+        Args:
+            reference: The version, or a model for its latest.
+            alias: A name such as ``champion``.
+            expect: The version number it must be on now (None: on none) for the move
+                to happen; not given: no matter where it is.
+            why: Kept in the alias's history.
+
+        Raises:
+            RefError: ``alias`` cannot be one.
+            AliasConflictError: It is not where ``expect`` says.
+        """
+        from nbmodel.display import AliasCard
+        from nbmodel.registry import UNSET
+
+        ref = _local(reference)
+        expected = UNSET if expect is _Unset else expect
+        move = self.registry.set_alias(ref, alias, expect=expected, why=why)  # type: ignore[arg-type] # narrowed
+        return AliasCard.of(ref.name, move).with_notes(self._bring(ref.name))
+
+    def remove_alias(self, name: str, alias: str, *, why: str = "") -> AliasCard:
+        """Take an alias away from its model; its history stays."""
+        from nbmodel.display import AliasCard
+
+        ref = _local(name)
+        return AliasCard.of(ref.name, self.registry.remove_alias(ref.name, alias, why=why))
+
+    def alias_history(self, name: str, alias: str | None = None) -> AliasHistory:
+        """Every move of a model's aliases, or of one of them, newest first."""
+        from nbmodel.display import AliasHistory
+
+        ref = _local(name)
+        return AliasHistory(ref.name, self.registry.alias_history(ref.name, alias))
+
+    def pin(self, reference: str, *, on: str | None = None, why: str = "") -> PinCard:
+        """Hold a model at a version: on one runtime, or wherever its name is followed.
+
+        Args:
+            reference: The version, or a model for the one it resolves to.
+            on: A runtime; None pins in the whole registry.
+            why: Kept with the pin.
+
+        Raises:
+            RuntimeNotFoundError: No runtime ``on``.
+        """
+        from nbmodel.display import PinCard
+
+        if on is not None:
+            self.runtimes.get(on)
+        pin = self.registry.pin(_local(reference), runtime=on, why=why)
+        return PinCard.of(pin).with_notes(self._bring(pin.model))
+
+    def unpin(self, name: str, *, on: str | None = None) -> PinCard:
+        """Let go of a pin; runtimes follow again.
+
+        Raises:
+            PinConflictError: There is no such pin.
+        """
+        from nbmodel.display import PinCard
+
+        removed = self.registry.unpin(_local(name).name, runtime=on)
+        return PinCard.of(removed, removed=True).with_notes(self._bring(removed.model))
+
+    def tag(
+        self,
+        reference: str,
+        tags: Mapping[str, str] | None = None,
+        *,
+        remove: Sequence[str] = (),
+    ) -> VersionCard:
+        """Set and remove free words on a version.
+
+        Raises:
+            PublishedError: The version is read-only.
+        """
+        from nbmodel.display import VersionCard
+
+        return VersionCard.of(self.registry.tag(_local(reference), tags or {}, remove))
+
+    def describe(self, reference: str, text: str) -> VersionCard | ModelCard:
+        """Set the description of a model or version.
+
+        Raises:
+            PublishedError: The version is read-only.
+        """
+        return self._card(self.registry.describe(_local(reference), text))
+
+    def rename(self, old: str, new: str) -> ModelCard:
+        """Give a model another name; versions, aliases and pins come along.
+
+        Raises:
+            ModelExistsError: The new name is taken.
+        """
+        from nbmodel.display import ModelCard
+
+        return ModelCard.of(self.registry.rename(_local(old).name, check_name(new)))
+
+    # ── states ────────────────────────────────────────────────────────────────────
+
+    def publish(self, reference: str) -> VersionCard:
+        """Make a version read-only, for good."""
+        from nbmodel.display import VersionCard
+
+        return VersionCard.of(self.registry.publish(_local(reference)))
+
+    def deprecate(self, reference: str, message: str | None) -> VersionCard | ModelCard:
+        """Say why nobody should use a model or version any more; None takes it back."""
+        return self._card(self.registry.deprecate(_local(reference), message))
+
+    def archive(self, reference: str) -> VersionCard | ModelCard:
+        """Leave a model or version out of lists; ``latest`` moves past it.
+
+        Raises:
+            InUseError, PinConflictError: An alias or pin holds it.
+        """
+        ref = _local(reference)
+        card = self._card(self.registry.archive(ref))
+        return card.with_notes(self._bring(ref.name))
+
+    def restore(self, reference: str) -> VersionCard | ModelCard:
+        """Take a model or version out of the archive."""
+        ref = _local(reference)
+        card = self._card(self.registry.restore(ref))
+        return card.with_notes(self._bring(ref.name))
+
+    def delete(self, reference: str, *, force: bool = False) -> DeletedCard:
+        """Delete a model with all versions, or one version; ``gc`` frees its bytes.
+
+        Raises:
+            InUseError: An alias, pin, deployment or child uses it, or it is published,
+                and ``force`` is not given.
+        """
+        from nbmodel.display import DeletedCard
+
+        return DeletedCard.of(self.registry.delete(_local(reference), force=force))
+
+    # ── keep ──────────────────────────────────────────────────────────────────────
+
+    def verify(self, reference: str | None = None) -> VerifyCard:
+        """Read every byte of a version, a model or the registry, and check its digest."""
+        from nbmodel.display import Progress, VerifyCard
+
+        ref = None if reference is None else _local(reference)
+        with Progress("verify") as progress:
+            return VerifyCard.of(self.registry.verify(ref, progress=progress.advance))
+
+    def gc(self, *, grace_s: float = 3600.0, dry_run: bool = False) -> GcCard:
+        """Free what no version needs and nobody wrote for ``grace_s`` seconds."""
+        from nbmodel.display import GcCard
+
+        return GcCard.of(self.registry.gc(grace_s=grace_s, dry_run=dry_run))
+
+    def pull(self, reference: str, folder: str | os.PathLike[str] = ".") -> PullCard:
+        """Copy a version's files into a folder, digests checked.
+
+        Raises:
+            InputError: A file of the same name and other contents is there.
+        """
+        from nbmodel.display import PullCard
+
+        version = self.registry.resolve(_local(reference))
+        target = Path(folder).expanduser()
+        return PullCard(version.reference, self.registry.extract(version.reference, target))
+
+    # ── run ───────────────────────────────────────────────────────────────────────
+
+    def deploy(
+        self,
+        reference: str,
+        *,
+        on: str | None = None,
+        service: str | None = None,
+        backend: str | None = None,
+        threads: int | None = None,
+        dry_run: bool = False,
+    ) -> DeployCard:
+        """Run a model as a service of a runtime, and keep it at what the reference names.
+
+        ``digits`` follows the newest version, ``digits:champion`` an alias,
+        ``digits:3`` stays. Returns when the version is live and has answered its golden
+        sample there.
+
+        Args:
+            reference: What to run.
+            on: The runtime; the only one known when not given.
+            service: Name of the service; the model's name when not given.
+            backend: What runs it; the first that can when not given.
+            threads: CPU threads of one inference, ≥ 1.
+            dry_run: Say what would change and change nothing.
+
+        Raises:
+            RuntimeNotFoundError, TargetUnreachableError, AuthenticationError: The
+                runtime is unknown, away, or wants another token.
+            NoCompatibleBackendError: Nothing can run the version.
+            DeployError: The runtime refused it, with its reason; what ran before runs on.
+        """
+        from nbmodel.display import DeployCard, Progress
+        from nbmodel.fleet import deploy, plan
+
+        ref = _local(reference)
+        version = self.registry.resolve(ref)
+        remote = self.runtimes.get(on)
+        name = service or plan.local_name(version.model)
+        placement = plan.place_version(
+            version,
+            service=name,
+            backend=deploy.choose_backend(version, backend),
+            follows=_selector(ref, version),
+            model_path=_model_path(version),
+            label_path=_label_path(version),
+            threads=threads,
+        )
+        began = time.perf_counter()
+        if dry_run:
+            config, etag = remote.config()
+            wanted = plan.with_placement(config, placement)
+            remote.put_config(wanted, if_match=etag, dry_run=True)
+            steps = plan.changes(config, wanted)
+            return DeployCard(remote.name, remote.url, version, placement, steps=steps)
+        deployment = Deployment(
+            runtime=remote.name,
+            service=name,
+            model=version.model,
+            selector=placement.version,
+            package=placement.package,
+            at=now(),
+        )
+        with Progress(f"deploy {version.reference}", total=version.size) as progress:
+            live, pushed = deploy.bring(
+                self.registry,
+                remote,
+                deployment,
+                change=lambda config: plan.with_placement(config, placement),
+                progress=progress.advance,
+            )
+        self.registry.record_deployment(deployment)
+        return DeployCard(
+            remote.name,
+            remote.url,
+            live,
+            placement,
+            sent=pushed.sent,
+            present=pushed.present,
+            seconds=time.perf_counter() - began,
+        )
+
+    def undeploy(self, target: str) -> StatusCard:
+        """Stop a service and take it out of its runtime's config.
+
+        Args:
+            target: ``service@runtime``, or a service of the only runtime known.
+
+        Raises:
+            DeployError: There is no such service.
+        """
+        from nbmodel.display import StatusCard
+        from nbmodel.fleet import plan
+
+        service, remote = self._service(target)
+        config, etag = remote.config()
+        remote.put_config(plan.without_service(config, service), if_match=etag)
+        self.registry.remove_deployment(remote.name, service)
+        return StatusCard(remote.status())
+
+    def rollback(self, target: str) -> StatusCard:
+        """Bring back the version that a service ran before, and hold it there.
+
+        The runtime stays on it until ``unpin MODEL --on RUNTIME``.
+
+        Raises:
+            DeployError: There is nothing to go back to.
+        """
+        from nbmodel.display import StatusCard
+
+        service, remote = self._service(target)
+        remote.rollback(service)
+        notes = []
+        for deployment in self.registry.deployments(runtime=remote.name):
+            if deployment.service == service:
+                live = _live_digest(remote, service)
+                version = self.registry.resolve(Reference(deployment.model, digest=live))
+                why = f"rolled back {service}"
+                self.registry.pin(version.reference, runtime=remote.name, why=why)
+                notes.append(
+                    f"{service} stays at {version.reference} until "
+                    f"`unpin {version.model} --on {remote.name}`"
+                )
+        return StatusCard(remote.status()).with_notes(notes)
+
+    def status(self, runtime: str | None = None) -> StatusCard | RuntimeTable:
+        """What runs on a runtime, or all runtimes known with what they say.
+
+        Raises:
+            RuntimeNotFoundError, TargetUnreachableError: ``runtime`` is unknown or away.
+        """
+        from nbmodel.display import StatusCard
+
+        if runtime is None:
+            return self.runtimes.list()
+        return StatusCard(self.runtimes.get(runtime).status())
+
+    def infer(
+        self, target: str, *inputs: object, threshold: float | None = None
+    ) -> InferenceResult:
+        """Run inputs through a model and see the answer.
+
+        Args:
+            target: ``service@runtime``, or a reference to run it right here.
+            inputs: An array, list, mapping, data frame, picture or file; several
+                pictures are a batch, several arrays the model's inputs in order.
+            threshold: Smallest score of a box that is drawn, 0..1.
+
+        Raises:
+            TargetError: The target names nothing to run.
+            SignatureError: The inputs are not what the model takes; names tensor,
+                expected and found.
+            InferenceError: The engine refused.
+        """
+        from nbmodel.display import InferenceResult
+        from nbmodel.inputs import inputs_for
+        from nbmodel.protocol.tensor import coerce
+
+        if _is_remote(target):
+            service, remote = self._service(target)
+            signature, where, run = remote.prepare(service)
+            model_type = None
+        else:
+            version = self._runnable(target)
+            signature, where = version.signature, version.reference
+            model_type = version.model_type
+
+            def run(tensors: Mapping[str, Any]) -> Mapping[str, Any]:
+                return self.models.infer(version, tensors)
+
+        request = inputs_for(signature, inputs)
+        tensors = coerce(signature, request.tensors)
+        began = time.perf_counter()
+        outputs = run(tensors)
+        latency_ms = (time.perf_counter() - began) * 1000
+        return InferenceResult(
+            outputs=dict(outputs),
+            signature=signature,
+            target=where,
+            model_type=model_type,
+            latency_ms=latency_ms,
+            images=request.images,
+            threshold=threshold,
+        )
+
+    def do(self, target: str, command: Mapping[str, Any]) -> dict[str, Any]:
+        """Send a free-form command to a service (Viam's DoCommand) and give its answer."""
+        service, remote = self._service(target)
+        return dict(remote.do(service, command))
+
+    # ── inside ────────────────────────────────────────────────────────────────────
+
+    def _made(self, version: Version) -> VersionCard:
+        from nbmodel.display import VersionCard
+
+        return VersionCard.of(version).with_notes(self._bring(version.model))
+
+    def _card(self, value: Version | Model) -> VersionCard | ModelCard:
+        from nbmodel.display import ModelCard, VersionCard
+
+        return VersionCard.of(value) if isinstance(value, Version) else ModelCard.of(value)
+
+    def _bring(self, model: str) -> list[str]:
+        """Bring the runtimes that follow a model up to date; a line for each that changed."""
+        deployments = self.registry.deployments(model=model)
+        if not deployments:
+            return []
+        from nbmodel.fleet.deploy import bring_all
+
+        known = self.runtimes.known()
+        brought = bring_all(self.registry, known, model)
+        return [_brought_line(one) for one in brought]
+
+    def _model_type(
+        self, name: str, given: str | None, read: str | None, signature: Signature
+    ) -> str:
+        """The model type: given, read, told by the tensors, or as the last version's."""
+        if given is not None:
+            return check_model_type(given)
+        known = read or model_type_of(signature)
+        if known is not None:
+            return known
+        try:
+            return self.registry.resolve(Reference(name)).model_type
+        except RegistryError:
+            raise InputError(
+                f"cannot tell what model {name!r} is for",
+                hint=f"add --type and one of {', '.join(MODEL_TYPES)}",
+            ) from None
+
+    def _lineage(self, parents: Sequence[str]) -> Lineage:
+        from nbmodel.provenance import lineage_here
+
+        return lineage_here([self.registry.resolve(_local(ref)).digest for ref in parents])
+
+    def _service(self, target: str) -> tuple[str, RemoteRuntime]:
+        service, at, runtime = target.rpartition("@")
+        if not at:
+            service, runtime = target, ""
+        if not service:
+            raise TargetError(f"no service in target {target!r}", hint="service@runtime")
+        return service, self.runtimes.get(runtime or None)
+
+    def _runnable(self, target: str) -> Version:
+        try:
+            return self.registry.resolve(_local(target))
+        except ModelNotFoundError as exc:
+            raise TargetError(
+                f"{exc}: nothing to run", hint="service@runtime, or a model reference"
+            ) from exc
+
+
+def _local(text: str) -> Reference:
+    """The reference, which must be of the local registry."""
+    ref = Reference.parse(text)
+    if ref.registry is not None:
+        raise RefError(
+            f"{text!r} is in the remote registry {ref.registry}",
+            hint=f"this verb works on the local registry: {replace(ref, registry=None)}",
+        )
+    return ref
+
+
+def _selector(ref: Reference, version: Version) -> str:
+    """What a package follows for a reference: ``latest``, an alias, or the timestamp id."""
+    if ref.is_model:
+        return "latest"
+    return ref.alias or version.stamp
+
+
+def _is_remote(target: str) -> bool:
+    return "@" in target and not is_digest(target.partition("@")[2])
+
+
+def _brought_line(one: Brought) -> str:
+    where = f"{one.service}@{one.runtime}"
+    if one.error is None:
+        return f"{where} runs {one.version.reference} ({one.seconds:.2f} s)"
+    hint = f" ({one.error.hint})" if one.error.hint else ""
+    return f"{where} could not be brought to {one.version.reference}: {one.error}{hint}"
+
+
+@cache
+def _client_of(home: Path, registry: Path) -> Client:
+    return Client(home, registry)
+
+
+def default_client() -> Client:
+    """The client that ``import nbmodel`` and the magic use: one for every set of folders."""
+    return _client_of(settings.home(), settings.registry_root())

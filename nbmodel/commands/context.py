@@ -1,0 +1,48 @@
+"""What a command is given besides its words: the client, and the kernel's objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nbmodel.client import Client
+from nbmodel.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The surroundings of one command.
+
+    Attributes:
+        client: Carries out the verb.
+        evaluate: Gives the value of a Python expression in the kernel; None on the
+            command line, where there is no kernel.
+        in_notebook: Whether the result is shown rather than printed.
+    """
+
+    client: Client
+    evaluate: Callable[[str], Any] | None = None
+    in_notebook: bool = False
+
+    def value(self, text: str) -> Any:
+        """What ``text`` means: a file that exists, else an expression in the kernel.
+
+        Raises:
+            InputError: It is neither.
+        """
+        if self.evaluate is None or (("." in text or "/" in text) and Path(text).exists()):
+            return text
+        try:
+            return self.evaluate(text)
+        except Exception as exc:  # noqa: BLE001 - any error of the user's expression
+            raise InputError(
+                f"{text!r} is neither a file nor a value in this kernel: {exc}",
+                hint="the name of a variable, an expression such as X[:1], or a path",
+            ) from exc
+
+
+pass_context = click.make_pass_decorator(Context)

@@ -1,0 +1,20 @@
+"""``gc``: free what no version needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from nbmodel.commands.context import Context, pass_context
+
+
+@click.command("gc")
+@click.option(
+    "--grace", type=click.FloatRange(0), default=3600.0, show_default=True, metavar="SECONDS"
+)
+@click.option("--dry-run", is_flag=True, help="say what would be freed")
+@pass_context
+def command(context: Context, grace: float, dry_run: bool) -> Any:
+    """Free bytes that no version needs and nobody wrote for the last SECONDS."""
+    return context.client.gc(grace_s=grace, dry_run=dry_run)

@@ -1,0 +1,93 @@
+"""Options that several verbs share, and the words they take."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from nbmodel.core.model_type import MODEL_TYPES
+from nbmodel.errors import InputError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def about_version(function: F) -> F:
+    """The options that say something about the version being made."""
+    for option in reversed(
+        (
+            click.option(
+                "--type", "type_", metavar="TYPE", help=f"one of {', '.join(MODEL_TYPES)}"
+            ),
+            click.option("--labels", metavar="FILE|OBJECT", help="class names, in index order"),
+            click.option("--metric", "-m", "metrics", multiple=True, metavar="K=NUMBER"),
+            click.option("--meta", "metadata", multiple=True, metavar="K=JSON"),
+            click.option("--tag", "-t", "tags", multiple=True, metavar="K=V"),
+            click.option("--description", "-d", default="", metavar="TEXT"),
+            click.option("--parent", "parents", multiple=True, metavar="REF"),
+            click.option("--sample", metavar="FILE|OBJECT", help="inputs of the golden sample"),
+            click.option("--rtol", type=click.FloatRange(0), help="relative tolerance"),
+            click.option("--atol", type=click.FloatRange(0), help="absolute tolerance"),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def pairs(words: Sequence[str], option: str) -> dict[str, str]:
+    """``K=V`` words as a mapping; a word without ``=`` stands for itself with no value.
+
+    Raises:
+        InputError: A key is empty or given twice.
+    """
+    found: dict[str, str] = {}
+    for word in words:
+        key, _, value = word.partition("=")
+        if not key or key in found:
+            raise InputError(f"{option} {word!r}: expected K=V, each key once")
+        found[key] = value
+    return found
+
+
+def metrics(words: Sequence[str]) -> dict[str, float]:
+    """``K=NUMBER`` words as numbers.
+
+    Raises:
+        InputError: A value is not a number.
+    """
+    found = {}
+    for key, value in pairs(words, "--metric").items():
+        try:
+            found[key] = float(value)
+        except ValueError:
+            raise InputError(f"--metric {key}={value}: expected a number") from None
+    return found
+
+
+def metadata(words: Sequence[str]) -> dict[str, Any]:
+    """``K=JSON`` words as typed values; what is not JSON is text."""
+    return {key: _typed(value) for key, value in pairs(words, "--meta").items()}
+
+
+def _typed(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+def command_object(text: str) -> Mapping[str, Any]:
+    """A JSON object.
+
+    Raises:
+        InputError: It is not one.
+    """
+    try:
+        value = json.loads(text)
+    except ValueError as exc:
+        raise InputError(f"not a JSON object: {text!r} ({exc})") from exc
+    if not isinstance(value, dict):
+        raise InputError(f"expected a JSON object, found {type(value).__name__}")
+    return value

@@ -1,0 +1,105 @@
+"""``runtime``: start one, and the list of those known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from nbmodel.commands.context import Context, pass_context
+from nbmodel.errors import InputError
+
+
+@click.group("runtime")
+def command() -> None:
+    """Runtimes: the processes on edge machines (or on this one) that serve models."""
+
+
+@command.command("start")
+@click.argument("name", required=False)
+@click.option("--config", metavar="FILE", help="machine config (JSON) to start with")
+@click.option("--http", default="127.0.0.1:0", show_default=True, metavar="HOST:PORT")
+@click.option("--home", metavar="FOLDER", help="where the runtime keeps models and state")
+@click.option("--token", metavar="TOKEN", help="clients must bring it; made when off loopback")
+@pass_context
+def start(
+    context: Context,
+    name: str | None,
+    config: str | None,
+    http: str,
+    home: str | None,
+    token: str | None,
+) -> Any:
+    """Start a runtime on this machine.
+
+    With NAME: in the background, known here under that name. Without: in the
+    foreground, until it is stopped; this is how an edge machine runs it.
+
+    \b
+    %mlmodel runtime start edge
+    nbmodel runtime start --config machine.json --http 0.0.0.0:8080 --home /var/lib/nbmodel
+    """
+    if name is not None:
+        return context.client.runtimes.start(name, config=config, http=http, home=home, token=token)
+    if context.in_notebook:
+        raise InputError(
+            "a runtime in the foreground would hold up the kernel",
+            hint="give it a name: %mlmodel runtime start edge",
+        )
+    from nbmodel.runtime.server import serve
+
+    return serve(config=config, http=http, home=home, token=token)
+
+
+@command.command("stop")
+@click.argument("name")
+@pass_context
+def stop(context: Context, name: str) -> Any:
+    """Stop a runtime that was started here; it stays known."""
+    return context.client.runtimes.stop(name)
+
+
+@command.command("add")
+@click.argument("name")
+@click.argument("url")
+@click.option("--token", metavar="TOKEN", help="the token that the runtime showed at its start")
+@pass_context
+def add(context: Context, name: str, url: str, token: str | None) -> Any:
+    """Make a runtime known: nbmodel runtime add pi http://raspberrypi.local:8080."""
+    return context.client.runtimes.add(name, url, token=token)
+
+
+@command.command("list")
+@pass_context
+def list_(context: Context) -> Any:
+    """All runtimes known, and what they say."""
+    return context.client.runtimes.list()
+
+
+@command.command("remove")
+@click.argument("name")
+@pass_context
+def remove(context: Context, name: str) -> Any:
+    """Forget a runtime; one that was started here is stopped."""
+    return context.client.runtimes.remove(name)
+
+
+@command.command("config")
+@click.argument("name")
+@click.option("--set", "file", metavar="FILE", help="put this machine config in place")
+@click.option("--dry-run", is_flag=True, help="with --set: say what would change")
+@pass_context
+def config(context: Context, name: str, file: str | None, dry_run: bool) -> Any:
+    """The machine config of a runtime; with --set, change it."""
+    if file is None:
+        return context.client.runtimes.config(name)
+    return context.client.runtimes.set_config(name, file, dry_run=dry_run)
+
+
+@command.command("logs")
+@click.argument("name")
+@click.option("--lines", "-n", type=click.IntRange(1), default=50, show_default=True)
+@pass_context
+def logs(context: Context, name: str, lines: int) -> Any:
+    """The last lines of a runtime's log."""
+    return context.client.runtimes.logs(name, lines=lines)

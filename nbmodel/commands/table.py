@@ -1,0 +1,87 @@
+"""The table of verbs, and the group that imports a verb when it is used.
+
+A new verb is one file and one line here; help, completion and the reference page follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from importlib import import_module
+
+import click
+
+#: Verb → (module of ``nbmodel.commands``, one line of help). The order is that of help.
+VERBS: Mapping[str, tuple[str, str]] = {
+    "log": ("log", "make a version of a live object, converted and checked"),
+    "upload": ("upload", "make a version of a model file or folder"),
+    "list": ("list", "all models, the versions of one, or what a query finds"),
+    "show": ("show", "a model or a version"),
+    "diff": ("diff", "what differs between two versions"),
+    "lineage": ("lineage", "where a version comes from and where it went"),
+    "alias": ("alias", "put a movable name on a version, or show where it was"),
+    "pin": ("pin", "hold a model at a version"),
+    "unpin": ("unpin", "let go of a pin"),
+    "tag": ("tag", "set free words on a version"),
+    "describe": ("describe", "set the description of a model or version"),
+    "rename": ("rename", "give a model another name"),
+    "publish": ("publish", "make a version read-only"),
+    "deprecate": ("deprecate", "say why nobody should use it any more"),
+    "archive": ("archive", "leave it out of lists"),
+    "restore": ("restore", "take it out of the archive"),
+    "delete": ("delete", "delete a version or model"),
+    "package": ("package", "the package entry for a machine config"),
+    "verify": ("verify", "check every byte against its digest"),
+    "gc": ("gc", "free what no version needs"),
+    "pull": ("pull", "copy a version's files into a folder"),
+    "deploy": ("deploy", "run a model on a runtime"),
+    "undeploy": ("undeploy", "stop a service of a runtime"),
+    "rollback": ("rollback", "bring back the version before"),
+    "status": ("status", "what runs where"),
+    "infer": ("infer", "run inputs through a model and see the answer"),
+    "do": ("do", "send a free-form command to a service"),
+    "runtime": ("runtime", "start, add, list, remove, config, logs"),
+}
+
+
+class VerbGroup(click.Group):
+    """All verbs; a verb's module is imported when the verb is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every verb, in the table's order."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a verb, or None."""
+        if cmd_name not in VERBS:
+            return None
+        module, _ = VERBS[cmd_name]
+        command: click.Command = import_module(f"nbmodel.commands.{module}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The verb that ``args`` start with; an unknown one is told with the nearest."""
+        verb = args[0]
+        if verb not in VERBS and not verb.startswith("-"):
+            near = get_close_matches(verb, VERBS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"verbs: {', '.join(VERBS)}"
+            raise click.UsageError(f"unknown verb {verb!r}: {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The verbs with their line of help, without importing them."""
+        with formatter.section("Verbs"):
+            formatter.write_dl([(verb, line) for verb, (_, line) in VERBS.items()])
+
+
+def verbs(name: str) -> VerbGroup:
+    """The group of all verbs, called ``name`` in help (``nbmodel`` or ``%mlmodel``)."""
+    return VerbGroup(
+        name=name,
+        help="From a notebook cell to an edge device and back: "
+        "log, version, upload, pin, deploy, infer, see.",
+        epilog=f"`{name} VERB --help` tells all about a verb.",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )

@@ -1,0 +1,244 @@
+"""Bring versions to runtimes: push the bytes, move the tags, change the config, wait.
+
+Order matters: bytes first, then the tags that name them, then the config that wants
+them, so that a runtime never wants what it cannot have, and a push that breaks off
+leaves the runtime as it was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nbmodel.backends import backends_for
+from nbmodel.core.deployment import Deployment
+from nbmodel.core.manifest import MANIFEST_TYPE
+from nbmodel.core.version import Version
+from nbmodel.errors import DeployError, NbModelError, NoCompatibleBackendError
+from nbmodel.fleet import plan
+from nbmodel.fleet.remote import RemoteRuntime
+from nbmodel.registry import Registry
+from nbmodel.storage import Progress
+
+READY_TIMEOUT_S = 120.0  # a big model on a slow card loads this long; status says more
+POLL_S = 0.02  # between looks at the status of a runtime that is changing
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What a push moved.
+
+    Attributes:
+        sent: Bytes that went over the network.
+        present: Bytes that the runtime had already.
+    """
+
+    sent: int
+    present: int
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """A service of a runtime that was brought up to date, or could not be.
+
+    Attributes:
+        runtime: Name of the runtime.
+        service: Name of the service.
+        version: The version that should be live there.
+        error: Why it is not; None when it is.
+        seconds: How long it took.
+    """
+
+    runtime: str
+    service: str
+    version: Version
+    error: NbModelError | None
+    seconds: float
+
+
+def choose_backend(version: Version, wanted: str | None) -> str:
+    """The backend for a version: the one asked for, else the first that can run it.
+
+    Raises:
+        NoCompatibleBackendError: None can, or the one asked for cannot.
+    """
+    fitting = backends_for(version.framework)
+    if wanted is None and fitting:
+        return fitting[0]
+    if wanted in fitting and wanted is not None:
+        return wanted
+    able = ", ".join(fitting) or "no backend"
+    raise NoCompatibleBackendError(
+        f"{version.reference} is a {version.framework} model: "
+        f"{wanted or 'no known backend'} cannot run it",
+        hint=f"{able} can" if fitting else None,
+    )
+
+
+def push_version(
+    registry: Registry,
+    remote: RemoteRuntime,
+    version: Version,
+    tags: Iterable[str],
+    progress: Progress | None = None,
+) -> Pushed:
+    """Push a version's missing blobs, then its manifest under every tag, in order.
+
+    Args:
+        registry: Where the version is.
+        remote: Where it goes.
+        version: The version.
+        tags: Names for it on the runtime.
+        progress: Called with the bytes just sent.
+
+    Raises:
+        TargetUnreachableError, AuthenticationError: The runtime cannot be talked to.
+        StorageError: It has no room, or a blob is damaged here.
+    """
+    distribution = remote.distribution
+    storage = registry.storage
+    sent = present = 0
+    manifest = version.manifest
+    config = manifest.config_bytes()
+    blobs = {entry.digest: entry.size for entry in manifest.files}
+    blobs[storage.add_bytes(config)] = len(config)
+    for digest, size in blobs.items():
+        if distribution.has_blob(version.model, digest):
+            present += size
+        else:
+            distribution.push_blob(version.model, storage, digest, progress=progress)
+            sent += size
+    data = manifest.manifest_bytes()
+    for tag in tags:
+        distribution.push_manifest(version.model, tag, data, media_type=MANIFEST_TYPE)
+    return Pushed(sent, present)
+
+
+def bring(
+    registry: Registry,
+    remote: RemoteRuntime,
+    deployment: Deployment,
+    *,
+    change: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
+    progress: Progress | None = None,
+    wait: bool = True,
+) -> tuple[Version, Pushed]:
+    """Make a runtime run what a deployment wants, whatever it runs before.
+
+    Idempotent: what is there already is neither sent nor changed again.
+
+    Args:
+        registry: Where versions, aliases and pins are.
+        remote: The runtime.
+        deployment: Service, model and what it follows.
+        change: A further change of the machine config, made in the same step.
+        progress: Called with the bytes just sent.
+        wait: Whether to return only when the version is live.
+
+    Returns:
+        The version that should be live, and what was sent.
+
+    Raises:
+        VersionNotFoundError: What the deployment follows does not exist.
+        DeployError: The runtime refused the config or the version, or cannot be reached.
+    """
+    version = registry.wanted(deployment.model, deployment.runtime, deployment.selector)
+    held = _pin_of(registry, deployment)
+    tags = [str(version.number), version.stamp]
+    tags += [alias for alias in version.aliases if alias != "latest"]
+    follows = deployment.selector
+    if held == "runtime":
+        follows = version.stamp
+    elif held == "registry":
+        tags.append("pinned")
+    elif follows == "latest":
+        tags.append("latest")
+    pushed = push_version(registry, remote, version, tags, progress)
+    if held != "registry":
+        remote.distribution.delete_tag(deployment.model, "pinned")
+    config, etag = remote.config()
+    changed = plan.with_package_version(change(config), deployment.service, follows)
+    if changed != config:
+        remote.put_config(changed, if_match=etag)
+    else:
+        remote.reconcile()
+    if wait:
+        wait_live(remote, deployment.service, version)
+    return version, pushed
+
+
+def bring_all(
+    registry: Registry, remotes: Mapping[str, RemoteRuntime], model: str
+) -> list[Brought]:
+    """Bring every service that runs a model up to date; one's failure stops no other.
+
+    Args:
+        registry: Where the deployments are recorded.
+        remotes: Runtime name → runtime.
+        model: Name of the model.
+    """
+    brought = []
+    for deployment in registry.deployments(model=model):
+        remote = remotes.get(deployment.runtime)
+        if remote is None:
+            continue
+        version = registry.wanted(model, deployment.runtime, deployment.selector)
+        began = time.perf_counter()
+        error = None
+        try:
+            bring(registry, remote, deployment)
+        except NbModelError as exc:
+            error = exc
+        seconds = time.perf_counter() - began
+        brought.append(Brought(deployment.runtime, deployment.service, version, error, seconds))
+    return brought
+
+
+def wait_live(
+    remote: RemoteRuntime, service: str, version: Version, timeout_s: float = READY_TIMEOUT_S
+) -> None:
+    """Return when a service runs a version and is ready.
+
+    Raises:
+        DeployError: It refused the version (with its reason), or ``timeout_s`` passed.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        status = remote.status()
+        entry = _service(status, service)
+        if entry.get("digest") == version.digest and entry.get("state") == "ready":
+            return
+        if entry.get("error") and status.get("settled", True):
+            live = entry.get("number")
+            still = f"; version {live} keeps serving" if live else ""
+            raise DeployError(
+                f"{remote.name}: {service} refused {version.reference}: {entry['error']}{still}",
+                hint=f"nbmodel runtime logs {remote.name}",
+            )
+        if time.monotonic() > deadline:
+            raise DeployError(
+                f"{remote.name}: {service} is still {entry.get('state', 'missing')} "
+                f"after {timeout_s:.0f} s",
+                hint=f"nbmodel status {remote.name}",
+            )
+        time.sleep(POLL_S)
+
+
+def _service(status: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    for entry in status.get("services", ()):
+        if entry.get("name") == name:
+            found: Mapping[str, Any] = entry
+            return found
+    return {}
+
+
+def _pin_of(registry: Registry, deployment: Deployment) -> str | None:
+    """Who holds the model for this deployment: ``runtime``, ``registry`` or nobody."""
+    holders = {pin.runtime for pin in registry.pins(deployment.model)}
+    if deployment.runtime in holders:
+        return "runtime"
+    # An explicit version or alias is a wish of its own, which a registry pin overrides
+    # only for what follows the name.
+    return "registry" if None in holders and deployment.selector == "latest" else None

@@ -1,0 +1,202 @@
+"""What a deployment changes in a machine config. Rules only: nothing here does I/O.
+
+The config is Viam's JSON; everything in it that is not the deployment's stays untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from nbmodel.core.version import Version
+from nbmodel.errors import DeployError
+
+MODEL_NAMESPACE = "local"  # Viam's <model_id> for models that have no namespace
+API = "rdk:service:mlmodel"
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """One service of a runtime, as a machine config asks for it.
+
+    Attributes:
+        service: Name of the service and of its package on the runtime.
+        package: ``<model_id>/<name>``.
+        version: What the package follows: ``latest``, an alias, or a timestamp id.
+        backend: Name of the backend table.
+        attributes: The backend's attributes.
+    """
+
+    service: str
+    package: str
+    version: str
+    backend: str
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+def package_id(model: str) -> str:
+    """The ``<model_id>/<name>`` of a model: its namespace, or ``local``."""
+    return model if "/" in model else f"{MODEL_NAMESPACE}/{model}"
+
+
+def package_json(model: str, version: str) -> dict[str, str]:
+    """The package entry of a machine config, as Viam's "Copy package JSON" gives it."""
+    return {
+        "package": package_id(model),
+        "version": version,
+        "name": local_name(model),
+        "type": "ml_model",
+    }
+
+
+def local_name(model: str) -> str:
+    """A name for service and package that Viam's rules allow: no ``/`` and no ``.``."""
+    return model.replace("/", "-").replace(".", "_")
+
+
+def place_version(
+    version: Version,
+    *,
+    service: str,
+    backend: str,
+    follows: str,
+    model_path: str,
+    label_path: str | None = None,
+    threads: int | None = None,
+) -> Placement:
+    """The placement of a version under a service name.
+
+    Args:
+        version: What to deploy.
+        service: Name of the service.
+        backend: What runs it.
+        follows: ``latest``, an alias, or a timestamp id.
+        model_path: The model file's path in the version.
+        label_path: The labels file's path in the version, when it has one.
+        threads: CPU threads of one inference, ≥ 1; None leaves the backend's default.
+    """
+    folder = f"${{packages.ml_model.{service}}}"
+    attributes: dict[str, Any] = {"model_path": f"{folder}/{model_path}"}
+    if label_path is not None:
+        attributes["label_path"] = f"{folder}/{label_path}"
+    if threads is not None:
+        attributes["num_threads"] = threads
+    return Placement(service, package_id(version.model), follows, backend, attributes)
+
+
+def with_placement(config: Mapping[str, Any], placement: Placement) -> dict[str, Any]:
+    """The config with a placement in it, in place of a service of the same name.
+
+    Raises:
+        DeployError: The name belongs to a service of another kind.
+    """
+    for service in _entries(config, "services"):
+        is_model = service.get("api", API) == API and service.get("type", "mlmodel") == "mlmodel"
+        if service.get("name") == placement.service and not is_model:
+            raise DeployError(
+                f"service {placement.service!r} exists and is not an ML model service",
+                hint="deploy with --service and another name",
+            )
+    package = {
+        "name": placement.service,
+        "package": placement.package,
+        "version": placement.version,
+        "type": "ml_model",
+    }
+    service = {
+        "name": placement.service,
+        "api": API,
+        "model": f"nbmodel:mlmodel:{placement.backend}",
+        "attributes": dict(placement.attributes),
+    }
+    return {
+        **config,
+        "packages": _replaced(_entries(config, "packages"), package),
+        "services": _replaced(_entries(config, "services"), service),
+    }
+
+
+def without_service(config: Mapping[str, Any], service: str) -> dict[str, Any]:
+    """The config without a service, and without its package where nothing else uses it.
+
+    Raises:
+        DeployError: There is no such service.
+    """
+    services = _entries(config, "services")
+    left = [entry for entry in services if entry.get("name") != service]
+    if len(left) == len(services):
+        names = ", ".join(str(entry.get("name")) for entry in services) or "none"
+        raise DeployError(f"no service {service!r}", hint=f"services there: {names}")
+    packages = [
+        entry
+        for entry in _entries(config, "packages")
+        if entry.get("name") != service or _mentions(left, service)
+    ]
+    return {**config, "packages": packages, "services": left}
+
+
+def with_package_version(config: Mapping[str, Any], package: str, version: str) -> dict[str, Any]:
+    """The config with one package, by its local name, at another version."""
+    packages = [
+        {**entry, "version": version} if entry.get("name") == package else entry
+        for entry in _entries(config, "packages")
+    ]
+    return {**config, "packages": packages}
+
+
+def package_version(config: Mapping[str, Any], package: str) -> str | None:
+    """The version that a package, by its local name, asks for; None without the package."""
+    for entry in _entries(config, "packages"):
+        if entry.get("name") == package:
+            return str(entry.get("version") or "latest")
+    return None
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, ...]:
+    """What differs between two configs, a sentence each, for people."""
+    lines = []
+    for kind in ("packages", "services"):
+        old = {entry.get("name"): entry for entry in _entries(before, kind)}
+        new = {entry.get("name"): entry for entry in _entries(after, kind)}
+        noun = kind[:-1]
+        lines += [f"add {noun} {_described(kind, new[name])}" for name in new if name not in old]
+        lines += [f"remove {noun} {name}" for name in old if name not in new]
+        lines += [
+            f"change {noun} {_described(kind, old[name])} to {_described(kind, new[name])}"
+            for name in new
+            if name in old and new[name] != old[name]
+        ]
+    return tuple(lines)
+
+
+def _described(kind: str, entry: Mapping[str, Any]) -> str:
+    if kind == "packages":
+        return f"{entry.get('name')} ({entry.get('package')} at {entry.get('version')})"
+    attributes = entry.get("attributes") or {}
+    facts = [str(entry.get("model")).rpartition(":")[2]]
+    facts += [f"{name}={value}" for name, value in attributes.items()]
+    return f"{entry.get('name')} ({', '.join(facts)})"
+
+
+def _entries(config: Mapping[str, Any], kind: str) -> Sequence[Mapping[str, Any]]:
+    entries = config.get(kind) or ()
+    return [entry for entry in entries if isinstance(entry, Mapping)]
+
+
+def _replaced(
+    entries: Sequence[Mapping[str, Any]], entry: Mapping[str, Any]
+) -> list[Mapping[str, Any]]:
+    """``entries`` with the one of the same name replaced in its place, or appended."""
+    names = [existing.get("name") for existing in entries]
+    if entry["name"] not in names:
+        return [*entries, entry]
+    return [entry if existing.get("name") == entry["name"] else existing for existing in entries]
+
+
+def _mentions(services: Sequence[Mapping[str, Any]], package: str) -> bool:
+    return any(
+        f"${{packages.ml_model.{package}}}" in str(service)
+        or f"${{packages.{package}}}" in str(service)
+        for service in services
+    )

@@ -1,0 +1,84 @@
+"""Run versions of the registry on this machine, without a runtime."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from nbmodel.backends import Session, open_session
+from nbmodel.core.version import Version
+from nbmodel.errors import FormatError
+from nbmodel.formats import FORMATS
+from nbmodel.registry import Registry
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SESSIONS_KEPT = 4  # loaded models; the one used longest ago goes first
+
+
+def model_path(version: Version) -> str:
+    """The path, in the version, of the file that is the model.
+
+    Raises:
+        FormatError: No file of the version has a suffix of its framework.
+    """
+    suffixes = FORMATS.load(version.framework).suffixes
+    fitting = [entry.path for entry in version.files if entry.path.endswith(tuple(suffixes))]
+    if not fitting:
+        raise FormatError(
+            f"{version.reference} has no {' or '.join(suffixes)} file, "
+            f"though it is a {version.framework} model"
+        )
+    return min(fitting, key=lambda path: (path.count("/"), path))
+
+
+class LocalModels:
+    """Loaded versions, the last few used.
+
+    Args:
+        registry: Where the versions are.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._lock = threading.Lock()
+        self._loaded: OrderedDict[str, tuple[Session, TemporaryDirectory[str]]] = OrderedDict()
+
+    def infer(self, version: Version, inputs: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+        """Run a version on named arrays and give its outputs by name.
+
+        Raises:
+            PluginError: The backend's extra is not installed.
+            InferenceError, SignatureError: The engine refused the model or the inputs.
+        """
+        return self._session(version).infer(inputs)
+
+    def close(self) -> None:
+        """Free every loaded model."""
+        with self._lock:
+            while self._loaded:
+                self._drop_oldest()
+
+    def _session(self, version: Version) -> Session:
+        with self._lock:
+            if version.digest in self._loaded:
+                self._loaded.move_to_end(version.digest)
+                return self._loaded[version.digest][0]
+            # A folder of its own: engines look for further files beside the model.
+            folder = TemporaryDirectory(prefix="nbmodel-")
+            self._registry.extract(version.reference, Path(folder.name))
+            session = open_session(Path(folder.name) / model_path(version), version.framework)
+            self._loaded[version.digest] = (session, folder)
+            if len(self._loaded) > SESSIONS_KEPT:
+                self._drop_oldest()
+            return session
+
+    def _drop_oldest(self) -> None:
+        _, (session, folder) = self._loaded.popitem(last=False)
+        session.close()
+        folder.cleanup()

@@ -1,0 +1,1 @@
+"""``%load_ext nbmodel``: the ``%mlmodel`` magic, a thin reader of the verbs."""

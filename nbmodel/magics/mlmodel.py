@@ -1,0 +1,113 @@
+"""The magic: ``%mlmodel VERB …`` and ``%%mlmodel VERB …``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.magic import (
+    Magics,
+    cell_magic,
+    line_magic,
+    magics_class,
+    needs_local_scope,
+    no_var_expand,
+    output_can_be_silenced,
+)
+from traitlets import Unicode
+
+from nbmodel import config as settings
+from nbmodel.client import Client, default_client
+from nbmodel.commands import Context, verbs
+from nbmodel.magics.errors import short_errors
+from nbmodel.magics.words import split_line
+
+
+@magics_class
+class MLModel(Magics):
+    """``%mlmodel``: from a notebook cell to an edge device and back.
+
+    Settings are traits: ``%config MLModel.home = "…"``.
+    """
+
+    home = Unicode(
+        "", help="folder that holds the registry and the list of runtimes; '' is the default"
+    ).tag(config=True)
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        super().__init__(shell)
+        self._client: Client | None = None
+
+    @property
+    def client(self) -> Client:
+        """Carries out the verbs; another one when ``%config MLModel.home`` changed."""
+        if not self.home:
+            return default_client()
+        if self._client is None or self._client.home != settings.home(self.home):
+            self._client = Client(self.home)
+        return self._client
+
+    @no_var_expand  # the words expand themselves, so that JSON comes through
+    @needs_local_scope
+    @output_can_be_silenced
+    @line_magic
+    def mlmodel(self, line: str, local_ns: Mapping[str, Any] | None = None) -> Any:
+        """Run a verb and give its result, which shows itself.
+
+        ::
+
+            %mlmodel log digits model --sample X_test[:8] --metric acc=0.97
+            version = %mlmodel upload fruit.tflite --name fruit
+            %mlmodel deploy digits --on edge
+            %mlmodel infer digits@edge X_test[:4]
+
+        ``%mlmodel --help`` lists the verbs, ``%mlmodel VERB --help`` tells all about one.
+        """
+        return self._run(line, {**self.shell.user_ns, **(local_ns or {})})
+
+    @no_var_expand
+    @needs_local_scope
+    @output_can_be_silenced
+    @cell_magic("mlmodel")
+    def mlmodel_cell(self, line: str, cell: str, local_ns: Mapping[str, Any] | None = None) -> Any:
+        """Run the cell, then the verb on what it made.
+
+        ::
+
+            %%mlmodel log digits model
+            model = train(X, y)
+        """
+        done = self.shell.run_cell(cell)
+        if not done.success:
+            return None  # the cell's own error is on display
+        return self._run(line, {**self.shell.user_ns, **(local_ns or {})})
+
+    def _run(self, line: str, namespace: Mapping[str, Any]) -> Any:
+        with short_errors():
+            words = split_line(line, namespace)
+            context = Context(
+                self.client,
+                # The user's own expression in the user's own kernel, as typed in a cell.
+                evaluate=lambda text: eval(text, dict(namespace)),  # noqa: S307
+                in_notebook=True,
+            )
+            result = verbs("%mlmodel").main(
+                words or ["--help"], prog_name="%mlmodel", obj=context, standalone_mode=False
+            )
+        # --help prints, and click then gives its exit code.
+        return None if isinstance(result, int) else result
+
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
+    """Register the magic; called by ``%load_ext nbmodel``."""
+    shell.register_magics(MLModel(shell))
+
+
+def unload_ipython_extension(shell: InteractiveShell) -> None:
+    """Take the magic away; called by ``%unload_ext nbmodel``."""
+    for kind in ("line", "cell"):
+        shell.magics_manager.magics[kind].pop("mlmodel", None)
+
+
+__all__ = ["MLModel", "load_ipython_extension", "unload_ipython_extension"]

@@ -1,0 +1,181 @@
+"""What an upload holds, read from paths on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from nbmodel.core.labels import format_labels, labels_from_map, parse_labels
+from nbmodel.core.manifest import DOC_TYPE, check_path
+from nbmodel.core.signature import Signature
+from nbmodel.errors import FormatError, InputError, ManifestError
+from nbmodel.formats import ModelFacts, read_model
+
+LABELS_PATH = "labels.txt"  # where a version keeps labels that its model file has not
+MAX_LABELS_FILE = 16 * 1024 * 1024  # bytes
+MAX_FILES = 10_000  # in one uploaded folder
+
+#: Labels as a person gives them: a file, a list in index order, or ``{name: index}``.
+LabelsGiven: TypeAlias = "str | Path | Sequence[str] | Mapping[str, int] | None"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The files of an upload and what its model file says.
+
+    Attributes:
+        files: Path in the version → file on this machine, or the bytes themselves.
+        model_path: Which of them is the model.
+        facts: What the model file says about itself.
+        signature: ``facts.signature`` with the labels on it.
+    """
+
+    files: Mapping[str, Path | bytes]
+    model_path: str
+    facts: ModelFacts
+    signature: Signature
+
+    @property
+    def media_types(self) -> dict[str, str]:
+        """Media types of the files that are not weights."""
+        return {LABELS_PATH: DOC_TYPE} if LABELS_PATH in self.files else {}
+
+
+def read_source(paths: Sequence[str | Path], labels: LabelsGiven = None) -> Source:
+    """Read what is to be uploaded: one model file with companions, or one folder.
+
+    A folder is taken whole, hidden files excepted; files that an ONNX model keeps its
+    weights in come along by themselves.
+
+    Args:
+        paths: Files, or a single folder; exactly one file among them is a model.
+        labels: Class names; they win over a ``labels.txt`` among the files.
+
+    Raises:
+        InputError: A path does not exist, there is no model among them, or several.
+        FormatError: The model file is not what it claims to be.
+    """
+    files = _gather([Path(path).expanduser() for path in paths])
+    model_path, facts = _find_model(files)
+    root = files[model_path].parent
+    for name in facts.external:
+        beside = (Path(model_path).parent / name).as_posix()
+        if beside not in files:
+            if not (root / name).is_file():
+                raise InputError(
+                    f"{files[model_path]} keeps weights in {name!r}, which is not beside it",
+                    hint=f"put {name!r} into {root} and upload again",
+                )
+            files[beside] = root / name
+    contents: dict[str, Path | bytes] = dict(files)
+    names = read_labels(labels)
+    if names is not None:
+        contents[LABELS_PATH] = format_labels(names)
+    elif LABELS_PATH in files:
+        names = _labels_file(files[LABELS_PATH])
+    signature = facts.signature.with_labels(names) if names else facts.signature
+    return Source(contents, model_path, facts, signature)
+
+
+def read_labels(given: LabelsGiven) -> tuple[str, ...] | None:
+    """Labels in index order, from any form a person may give; None for None.
+
+    Raises:
+        InputError: The file does not exist or is too large, or indices clash.
+    """
+    if given is None:
+        return None
+    if isinstance(given, str | Path):
+        return _labels_file(Path(given).expanduser())
+    if isinstance(given, Mapping):
+        return labels_from_map(given)
+    return tuple(str(label) for label in given)
+
+
+def _labels_file(path: Path) -> tuple[str, ...]:
+    try:
+        if path.stat().st_size > MAX_LABELS_FILE:
+            raise InputError(
+                f"labels file {path} has {path.stat().st_size} bytes, "
+                f"expected at most {MAX_LABELS_FILE}"
+            )
+        return parse_labels(path.read_bytes())
+    except OSError as exc:
+        raise InputError(f"cannot read labels from {path}: {exc.strerror}") from exc
+
+
+def _gather(paths: Sequence[Path]) -> dict[str, Path]:
+    if not paths:
+        raise InputError("nothing to upload: expected a model file or a folder")
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"no such file: {path}", hint=_near(path))
+    if len(paths) == 1 and paths[0].is_dir():
+        return _folder(paths[0])
+    files: dict[str, Path] = {}
+    for path in paths:
+        if path.is_dir():
+            raise InputError(f"{path} is a folder", hint="upload a folder alone, or list its files")
+        if path.name in files:
+            raise InputError(f"two files are called {path.name!r}: {files[path.name]}, {path}")
+        files[_path_in_version(path.name, path)] = path
+    return files
+
+
+def _folder(root: Path) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    for path in sorted(root.rglob("*")):
+        inside = path.relative_to(root)
+        if any(part.startswith(".") or part == "__pycache__" for part in inside.parts):
+            continue
+        if path.is_file():
+            files[_path_in_version(inside.as_posix(), path)] = path
+        if len(files) > MAX_FILES:
+            raise InputError(f"folder {root} has more than {MAX_FILES} files")
+    if not files:
+        raise InputError(f"folder {root} is empty")
+    return files
+
+
+def _path_in_version(name: str, path: Path) -> str:
+    try:
+        return check_path(name)
+    except ManifestError as exc:
+        raise InputError(
+            f"cannot upload {path}: its name has characters that are not portable",
+            hint="rename it without ':', '\\' and control characters",
+        ) from exc
+
+
+def _find_model(files: Mapping[str, Path]) -> tuple[str, ModelFacts]:
+    if len(files) == 1:
+        (only,) = files
+        return only, read_model(files[only])
+    found: list[tuple[str, ModelFacts]] = []
+    refused: list[FormatError] = []
+    for name, path in files.items():
+        try:
+            found.append((name, read_model(path)))
+        except FormatError as exc:
+            if path.suffix in (".onnx", ".tflite"):
+                refused.append(exc)
+    if refused:
+        raise refused[0]
+    if len(found) != 1:
+        names = ", ".join(name for name, _ in found) or "none"
+        raise InputError(
+            f"expected exactly one model among {len(files)} files, found {names}",
+            hint="upload each model under its own name",
+        )
+    return found[0]
+
+
+def _near(path: Path) -> str | None:
+    from difflib import get_close_matches
+
+    if not path.parent.is_dir():
+        return None
+    near = get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1)
+    return f"did you mean {path.parent / near[0]}?" if near else None

@@ -1,0 +1,629 @@
+"""Inference requests and answers ⇄ the bytes of an HTTP body: JSON and Triton's binary tensors.
+
+Server and client use the same functions. What lives elsewhere: routes and statuses
+(``nbmodel.runtime.oip``), sockets, compression, and whether a model takes the tensors
+(``nbmodel.core.signature.check_inputs``).
+
+A body is a JSON object, followed by the bytes of its binary tensors in their order; the
+header ``Inference-Header-Content-Length`` says where the JSON ends. Tensors are
+little-endian and row-major, as numpy has them on every platform nbmodel runs on. JSON
+before binary tensors is padded with spaces to a multiple of eight bytes, so that the
+receiver can use most tensors where they lie.
+
+Source: Open Inference Protocol v2 (REST) and Triton's "Binary Tensor Data Extension";
+messages follow Triton's ``http_server.cc`` where it has one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nbmodel.core.signature import Signature, Tensor
+from nbmodel.errors import DatatypeError, FormatError, ShapeError, TensorNameError
+from nbmodel.protocol.datatypes import to_numpy
+from nbmodel.protocol.tensor import datatype_of, to_tensor
+
+HEADER_LENGTH = "Inference-Header-Content-Length"
+MAX_DEPTH = 100  # levels of JSON nesting, as in Triton
+_ALIGNMENT = 8  # bytes; the size of the largest element
+_MAX_RANK = 32  # numpy's limit before 2.0
+_MAX_DIMENSION = 2**48  # elements; with the rank it keeps products short
+_JSON_TYPES: Mapping[str, frozenset[type]] = {
+    "b": frozenset({bool}),
+    "i": frozenset({int}),
+    "u": frozenset({int}),
+    "f": frozenset({int, float}),
+    "O": frozenset({str}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedOutput:
+    """An output that a request asks for by name.
+
+    Attributes:
+        name: Of the output.
+        binary: Whether it is to come as bytes; None: as the request says for all.
+    """
+
+    name: str
+    binary: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InferRequest:
+    """One request for inference.
+
+    Attributes:
+        model: Name of the model; it travels in the path, not in the body.
+        inputs: Name → array; BYTES are object arrays of ``bytes``.
+        version: Of the model, also in the path; empty: the server's choice.
+        id: Given back in the answer; may be empty.
+        outputs: What is wanted, in this order; empty: everything.
+        binary_outputs: Whether outputs come as bytes where they do not say themselves.
+        parameters: Further parameters, ``binary_data_output`` left out.
+    """
+
+    model: str
+    inputs: Mapping[str, NDArray[Any]]
+    version: str = ""
+    id: str = ""
+    outputs: tuple[RequestedOutput, ...] = ()
+    binary_outputs: bool = False
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def output_names(self) -> tuple[str, ...] | None:
+        """The outputs wanted, in order; None for all of the model's."""
+        return tuple(output.name for output in self.outputs) or None
+
+    def wants_binary(self, output: str) -> bool:
+        """Whether ``output`` is to be sent as bytes."""
+        for wanted in self.outputs:
+            if wanted.name == output and wanted.binary is not None:
+                return wanted.binary
+        return self.binary_outputs
+
+
+@dataclass(frozen=True, slots=True)
+class InferResponse:
+    """One answer to an inference request.
+
+    Attributes:
+        model: Name of the model.
+        version: The version that answered.
+        outputs: Name → array; BYTES are object arrays of ``bytes``.
+        id: The request's, or empty.
+        parameters: Parameters of the answer.
+    """
+
+    model: str
+    version: str
+    outputs: Mapping[str, NDArray[Any]]
+    id: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What to send.
+
+    Attributes:
+        parts: The bytes, in order; they may be views of the arrays that were encoded.
+        header_length: Bytes of JSON before the binary tensors; None when all is JSON.
+    """
+
+    parts: tuple[bytes | memoryview, ...]
+    header_length: int | None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Content type, and the length of the JSON where binary tensors follow it."""
+        if self.header_length is None:
+            return {"Content-Type": "application/json"}
+        return {
+            "Content-Type": "application/octet-stream",
+            HEADER_LENGTH: str(self.header_length),
+        }
+
+    def join(self) -> bytes:
+        """All parts in one."""
+        return b"".join(self.parts)
+
+
+def encode_request(request: InferRequest) -> Body:
+    """The body of a request, every input as binary.
+
+    Raises:
+        DatatypeError: An array holds what the protocol cannot carry.
+    """
+    head: dict[str, Any] = {"id": request.id} if request.id else {}
+    parameters = dict(request.parameters)
+    if request.binary_outputs:
+        parameters["binary_data_output"] = True
+    if parameters:
+        head["parameters"] = parameters
+    head["inputs"], parts = _encode_tensors("input", request.inputs, request.inputs)
+    if request.outputs:
+        head["outputs"] = [_encode_output(output) for output in request.outputs]
+    return _body(head, parts)
+
+
+def encode_response(response: InferResponse, request: InferRequest) -> Body:
+    """The body of an answer, each output as the request wants it.
+
+    NaN and infinities in JSON are written as Triton does: ``NaN``, ``Infinity``.
+
+    Raises:
+        DatatypeError: An output cannot be JSON and was not asked for as binary.
+    """
+    head: dict[str, Any] = {"id": response.id} if response.id else {}
+    head |= {"model_name": response.model, "model_version": response.version}
+    if response.parameters:
+        head["parameters"] = dict(response.parameters)
+    binary = [name for name in response.outputs if request.wants_binary(name)]
+    head["outputs"], parts = _encode_tensors("output", response.outputs, binary)
+    return _body(head, parts)
+
+
+def decode_request(
+    body: bytes | bytearray | memoryview,
+    header_length: int | None,
+    *,
+    model: str,
+    version: str = "",
+) -> InferRequest:
+    """Read the body of an inference request.
+
+    Args:
+        body: All of it.
+        header_length: The value of ``Inference-Header-Content-Length``; None without one.
+        model: Name from the path.
+        version: Version from the path, or empty.
+
+    Returns:
+        The request. Binary tensors are views of ``body`` where their alignment allows.
+
+    Raises:
+        FormatError: The body is not the JSON the protocol says, nests deeper than
+            ``MAX_DEPTH``, or is longer or shorter than its tensors.
+        TensorNameError, DatatypeError, ShapeError: A tensor contradicts itself.
+    """
+    head, tail = _split(body, header_length)
+    data = _parse(head, "request")
+    parameters = _parameters(data, "the request")
+    for key in parameters:
+        if key.startswith("triton_") and key != "triton_enable_empty_final_response":
+            raise FormatError(f"parameter keys starting with 'triton_' are reserved: {key!r}")
+    binary_outputs = _flag(parameters.pop("binary_data_output", False), "binary_data_output")
+    if "inputs" not in data:
+        raise FormatError("Unable to parse 'inputs': the request has none")
+    return InferRequest(
+        model=model,
+        version=version,
+        id=_string(data, "id", "the request"),
+        inputs=_decode_tensors("input", _objects(data, "inputs"), tail, model),
+        outputs=tuple(_decode_output(output) for output in _objects(data, "outputs")),
+        binary_outputs=binary_outputs,
+        parameters=parameters,
+    )
+
+
+def decode_raw_request(
+    body: bytes | bytearray | memoryview, signature: Signature, *, model: str, version: str = ""
+) -> InferRequest:
+    """Read a raw binary request: the whole body is the model's only input.
+
+    A variable leading dimension is 1 when another is variable too; the one dimension
+    that is left variable follows from the size. All outputs are answered as binary.
+
+    Raises:
+        FormatError: The model does not have exactly one input, or the size of the body
+            leaves its shape open.
+        ShapeError: The body is not as long as the shape says.
+    """
+    if len(signature.inputs) != 1:
+        raise FormatError(
+            "raw input requires the model to have exactly one input, "
+            f"{model!r} has {len(signature.inputs)}"
+        )
+    tensor = signature.inputs[0]
+    view = memoryview(body)
+    shape = _raw_shape(tensor, view.nbytes)
+    array = _from_bytes(tensor.name, tensor.datatype, shape, view)
+    return InferRequest(model, {tensor.name: array}, version=version, binary_outputs=True)
+
+
+def decode_response(
+    body: bytes | bytearray | memoryview, header_length: int | None
+) -> InferResponse:
+    """Read the body of an answer.
+
+    Args:
+        body: All of it; outputs are views of it where alignment allows, and writable
+            where it is (hand over a ``bytearray`` to get writable arrays).
+        header_length: The value of ``Inference-Header-Content-Length``; None without one.
+
+    Raises:
+        FormatError, TensorNameError, DatatypeError, ShapeError: The server does not
+            answer as the protocol says.
+    """
+    head, tail = _split(body, header_length)
+    data = _parse(head, "response")
+    model = _string(data, "model_name", "the response")
+    return InferResponse(
+        model=model,
+        version=_string(data, "model_version", "the response"),
+        outputs=_decode_tensors("output", _objects(data, "outputs"), tail, model),
+        id=_string(data, "id", "the response"),
+        parameters=_parameters(data, "the response"),
+    )
+
+
+# --- writing ------------------------------------------------------------------------
+
+
+def _body(head: Mapping[str, Any], parts: Sequence[bytes | memoryview]) -> Body:
+    text = json.dumps(head, separators=(",", ":")).encode()
+    if not parts:
+        return Body((text,), None)
+    text += b" " * (-len(text) % _ALIGNMENT)
+    return Body((text, *parts), len(text))
+
+
+def _encode_tensors(
+    kind: str, arrays: Mapping[str, NDArray[Any]], binary: Iterable[str]
+) -> tuple[list[dict[str, Any]], list[bytes | memoryview]]:
+    as_bytes = frozenset(binary)
+    entries: list[dict[str, Any]] = []
+    parts: list[bytes | memoryview] = []
+    for name, given in arrays.items():
+        what = f"{kind} {name!r}"
+        array = to_tensor(given, what=what)
+        datatype = datatype_of(array, what=what)
+        entry: dict[str, Any] = {
+            "name": name,
+            "datatype": datatype,
+            "shape": list(array.shape),
+        }
+        if name in as_bytes:
+            part = _to_bytes(array)
+            entry["parameters"] = {"binary_data_size": len(part)}
+            parts.append(part)
+        else:
+            entry["data"] = _to_json(what, datatype, array)
+        entries.append(entry)
+    return entries, parts
+
+
+def _encode_output(output: RequestedOutput) -> dict[str, Any]:
+    if output.binary is None:
+        return {"name": output.name}
+    return {"name": output.name, "parameters": {"binary_data": output.binary}}
+
+
+def _to_bytes(array: NDArray[Any]) -> bytes | memoryview:
+    if array.dtype.kind == "O":
+        return b"".join(struct.pack("<I", len(item)) + item for item in array.reshape(-1))
+    return array.reshape(-1).view(np.uint8).data
+
+
+def _to_json(what: str, datatype: str, array: NDArray[Any]) -> list[Any]:
+    _check_json_carries(what, datatype)
+    flat: list[Any] = array.reshape(-1).tolist()
+    if datatype != "BYTES":
+        return flat
+    try:
+        return [item.decode() for item in flat]
+    except UnicodeDecodeError as exc:
+        raise DatatypeError(
+            f"{what} holds bytes that are not UTF-8, which JSON cannot carry",
+            hint="ask for it as binary data",
+        ) from exc
+
+
+# --- reading ------------------------------------------------------------------------
+
+
+def _split(
+    body: bytes | bytearray | memoryview, header_length: int | None
+) -> tuple[memoryview, memoryview]:
+    view = memoryview(body)
+    if header_length is None:
+        return view, view[:0]
+    if not 0 <= header_length <= view.nbytes:
+        raise FormatError(
+            f"inference header size should be in range (0, {view.nbytes}), got: {header_length}"
+        )
+    return view[:header_length], view[header_length:]
+
+
+def _parse(head: memoryview, what: str) -> dict[str, Any]:
+    prefix = f"failed to parse the {what} JSON buffer"
+    try:
+        text = str(head, "utf-8")
+        data = json.loads(text)
+    except RecursionError as exc:
+        raise FormatError(f"{prefix}: nested deeper than {MAX_DEPTH} levels") from exc
+    except ValueError as exc:
+        raise FormatError(f"{prefix}: {exc}") from exc
+    if not isinstance(data, dict):
+        raise FormatError(f"{prefix}: expected an object, found {_kind(data)}")
+    if text.count("[") + text.count("{") > MAX_DEPTH:
+        _check_depth(data, prefix)
+    return data
+
+
+def _check_depth(data: Any, prefix: str) -> None:
+    level = [data]
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for item in level
+            for child in (item.values() if isinstance(item, dict) else item)
+            if isinstance(child, (list, dict))
+        ]
+        if not level:
+            return
+    raise FormatError(f"{prefix}: nested deeper than {MAX_DEPTH} levels")
+
+
+def _kind(value: object) -> str:
+    names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean"}
+    return "null" if value is None else names.get(type(value), "a number")
+
+
+def _string(data: Mapping[str, Any], key: str, owner: str) -> str:
+    value = data.get(key, "")
+    if not isinstance(value, str):
+        raise FormatError(
+            f"Unable to parse {key!r} of {owner}: expected a string, found {_kind(value)}"
+        )
+    return value
+
+
+def _objects(data: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    values = data.get(key, [])
+    if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
+        raise FormatError(f"Unable to parse {key!r}: expected an array of objects")
+    return values
+
+
+def _parameters(data: Mapping[str, Any], owner: str) -> dict[str, Any]:
+    parameters = data.get("parameters", {})
+    if not isinstance(parameters, dict):
+        raise FormatError(
+            f"Unable to parse 'parameters' of {owner}: expected an object, "
+            f"found {_kind(parameters)}"
+        )
+    for key, value in parameters.items():
+        if not isinstance(value, (str, bool, int, float)):
+            raise FormatError(
+                f"Unable to parse parameter {key!r} of {owner}: expected a string, number "
+                f"or boolean, found {_kind(value)}"
+            )
+    return dict(parameters)
+
+
+def _flag(value: object, key: str) -> bool:
+    if not isinstance(value, bool):
+        raise FormatError(f"Unable to parse {key!r}: expected a boolean, found {_kind(value)}")
+    return value
+
+
+def _decode_output(data: Mapping[str, Any]) -> RequestedOutput:
+    name = _string(data, "name", "an output")
+    if not name:
+        raise FormatError("Unable to parse 'outputs': an output has no name")
+    parameters = _parameters(data, f"output {name!r}")
+    for key in ("classification", "shared_memory_region"):
+        if key in parameters:
+            raise FormatError(f"output {name!r}: parameter {key!r} is not served here")
+    if "binary_data" not in parameters:
+        return RequestedOutput(name)
+    return RequestedOutput(name, _flag(parameters["binary_data"], "binary_data"))
+
+
+def _decode_tensors(
+    kind: str, entries: Sequence[Mapping[str, Any]], tail: memoryview, model: str
+) -> dict[str, NDArray[Any]]:
+    arrays: dict[str, NDArray[Any]] = {}
+    for entry in entries:
+        name = _string(entry, "name", f"an {kind}")
+        what = f"{kind} {name!r}"
+        if not name:
+            raise FormatError(f"Unable to parse '{kind}s': an {kind} has no name")
+        if name in arrays:
+            raise TensorNameError(f"{what} is given twice for model {model!r}")
+        datatype, shape = _string(entry, "datatype", what), _shape(entry, what)
+        size = _binary_size(entry, what)
+        if size is None:
+            arrays[name] = _from_json(what, datatype, shape, entry)
+            continue
+        if size > tail.nbytes:
+            raise FormatError(
+                f"unexpected size for {what}, expecting {size - tail.nbytes} additional bytes "
+                f"for model {model!r}"
+            )
+        arrays[name] = _from_bytes(name, datatype, shape, tail[:size])
+        tail = tail[size:]
+    if tail.nbytes:
+        raise FormatError(
+            f"unexpected additional {kind} data for model {model!r}: {tail.nbytes} bytes"
+        )
+    return arrays
+
+
+def _shape(entry: Mapping[str, Any], what: str) -> tuple[int, ...]:
+    shape = entry.get("shape")
+    if not isinstance(shape, list) or not all(type(dim) is int for dim in shape):
+        raise FormatError(f"Unable to parse 'shape' of {what}: expected an array of integers")
+    if any(dim < 0 for dim in shape):
+        raise ShapeError(f"{what} has a negative dimension in shape {shape}")
+    if len(shape) > _MAX_RANK or any(dim > _MAX_DIMENSION for dim in shape):
+        raise ShapeError(
+            f"{what} has more than {_MAX_RANK} dimensions, or one above {_MAX_DIMENSION}"
+        )
+    return tuple(shape)
+
+
+def _binary_size(entry: Mapping[str, Any], what: str) -> int | None:
+    parameters = _parameters(entry, what)
+    if "shared_memory_region" in parameters:
+        raise FormatError(f"{what}: shared memory is not served here")
+    size = parameters.get("binary_data_size")
+    if size is None:
+        return None
+    if type(size) is not int or size < 0:
+        raise FormatError(f"Unable to parse 'binary_data_size' of {what}: found {size!r}")
+    if "data" in entry:
+        raise FormatError(f"{what} has both 'data' and 'binary_data_size'")
+    return size
+
+
+def _from_json(
+    what: str, datatype: str, shape: tuple[int, ...], entry: Mapping[str, Any]
+) -> NDArray[Any]:
+    _check_json_carries(what, datatype)
+    dtype = to_numpy(datatype)
+    data = entry.get("data")
+    if not isinstance(data, list):
+        raise FormatError(
+            f"Unable to parse 'data' of {what}: expected an array, found {_kind(data)}"
+        )
+    flat = _flat(data, what)
+    if len(flat) != math.prod(shape):
+        raise ShapeError(
+            f"Unable to parse 'data' of {what}: shape {list(shape)} has {math.prod(shape)} "
+            f"elements, found {len(flat)}"
+        )
+    allowed = _JSON_TYPES[dtype.kind]
+    if not allowed.issuperset(map(type, flat)):
+        wrong = next(item for item in flat if type(item) not in allowed)
+        raise DatatypeError(
+            f"Unable to parse 'data' of {what}: expected {datatype}, found {_kind(wrong)}"
+        )
+    return _reshape(_array(what, datatype, dtype, flat), shape, what)
+
+
+def _array(what: str, datatype: str, dtype: np.dtype[Any], flat: list[Any]) -> NDArray[Any]:
+    if dtype.kind == "O":
+        return _texts(what, flat)
+    if dtype.kind in "iu" and flat:
+        limits = np.iinfo(dtype)
+        for value in (min(flat), max(flat)):
+            if not limits.min <= value <= limits.max:
+                raise DatatypeError(f"Unable to parse 'data' of {what}: {value} is no {datatype}")
+    try:
+        with np.errstate(over="ignore"):  # 1e300 is infinity in FP32, as everywhere
+            return np.array(flat, dtype=dtype)
+    except OverflowError as exc:
+        raise DatatypeError(f"Unable to parse 'data' of {what}: {exc}") from exc
+
+
+def _texts(what: str, texts: list[str]) -> NDArray[Any]:
+    made = np.empty(len(texts), dtype=np.object_)
+    try:
+        made[:] = [text.encode() for text in texts]
+    except UnicodeEncodeError as exc:  # JSON can escape half of a surrogate pair
+        raise DatatypeError(f"Unable to parse 'data' of {what}: not Unicode text: {exc}") from exc
+    return made
+
+
+def _flat(data: list[Any], what: str) -> list[Any]:
+    while data and type(data[0]) is list:
+        if any(type(item) is not list for item in data):
+            raise FormatError(f"Unable to parse 'data' of {what}: rows and values are mixed")
+        data = list(chain.from_iterable(data))
+    return data
+
+
+def _from_bytes(name: str, datatype: str, shape: tuple[int, ...], data: memoryview) -> NDArray[Any]:
+    dtype = to_numpy(datatype)
+    if datatype == "BYTES":
+        return _reshape(_strings(name, data, math.prod(shape)), shape, name)
+    expected = math.prod(shape) * dtype.itemsize
+    if expected != data.nbytes:
+        raise ShapeError(
+            f"byte size mismatch for tensor {name!r} of datatype {datatype} and shape "
+            f"{list(shape)}. Expected {expected}, got {data.nbytes}"
+        )
+    if datatype == "BOOL":
+        # Any byte but 0 is true on the wire; numpy's bool is undefined for all but 0 and 1.
+        return _reshape(np.frombuffer(data, dtype=np.uint8) != 0, shape, name)
+    array = np.frombuffer(data, dtype=dtype)
+    # Engines read through typed pointers, and not every CPU takes a misaligned one.
+    return _reshape(array if array.flags.aligned else array.copy(), shape, name)
+
+
+def _strings(name: str, data: memoryview, count: int) -> NDArray[Any]:
+    items: list[bytes] = []
+    position = 0
+    while position < data.nbytes:
+        if len(items) == count:
+            raise ShapeError(f"expected {count} string elements for tensor {name!r}, got more")
+        if data.nbytes - position < 4:
+            raise FormatError(
+                f"incomplete string length indicator for tensor {name!r}, expecting 4 bytes "
+                f"but only {data.nbytes - position} bytes available"
+            )
+        (length,) = struct.unpack_from("<I", data, position)
+        position += 4
+        if data.nbytes - position < length:
+            raise FormatError(
+                f"incomplete string data for tensor {name!r}, expecting string of length "
+                f"{length} but only {data.nbytes - position} bytes available"
+            )
+        items.append(bytes(data[position : position + length]))
+        position += length
+    if len(items) != count:
+        raise ShapeError(f"expected {count} string elements for tensor {name!r}, got {len(items)}")
+    made = np.empty(count, dtype=np.object_)
+    made[:] = items
+    return made
+
+
+def _reshape(array: NDArray[Any], shape: tuple[int, ...], what: str) -> NDArray[Any]:
+    try:
+        return array.reshape(shape)
+    except ValueError as exc:  # the count is right; numpy refuses [0, 2**62], for one
+        raise ShapeError(f"impossible shape {list(shape)} of {what}: {exc}") from exc
+
+
+def _raw_shape(tensor: Tensor, size: int) -> tuple[int, ...]:
+    if tensor.shape is None:
+        raise FormatError(f"the shape of input {tensor.name!r} cannot be deduced from raw input")
+    shape = list(tensor.shape)
+    if shape.count(-1) > 1 and shape[0] == -1:
+        shape[0] = 1
+    if tensor.datatype == "BYTES":
+        shape = [1 if dim == -1 else dim for dim in shape]
+        if math.prod(shape) != 1:
+            raise FormatError(f"raw input of BYTES must be one element, shape is {tensor.shape}")
+        return tuple(shape)
+    if shape.count(-1) > 1:
+        raise FormatError(
+            f"the shape of input {tensor.name!r} cannot be deduced from raw input: "
+            f"{list(tensor.shape)} has several variable dimensions"
+        )
+    if -1 in shape:
+        row = math.prod(dim for dim in shape if dim != -1) * to_numpy(tensor.datatype).itemsize
+        shape[shape.index(-1)] = size // row if row else 0
+    return tuple(shape)
+
+
+def _check_json_carries(what: str, datatype: str) -> None:
+    if datatype in ("FP16", "BF16"):
+        raise DatatypeError(
+            f"sending {datatype} data via JSON is not supported: {what}",
+            hint="use the binary data format",
+        )

@@ -14,7 +14,8 @@ for group in "$@"; do
 done
 
 echo "Installing into $venv with $("$python" --version) (minutes at first, then only when pyproject.toml changes)"
-[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+# Made anew when it is not there, or was left half-made, or its interpreter has gone.
+"$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear "$venv"
 # --group is pip 25.1's; the pip that came with the interpreter may be older.
 "$venv/bin/python" -m pip install -qq --disable-pip-version-check --upgrade 'pip>=25.1'
 # shellcheck disable=SC2086

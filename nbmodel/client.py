@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -18,31 +17,35 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from nbmodel import config as settings
 from nbmodel.core.deployment import Deployment
 from nbmodel.core.model_type import MODEL_TYPES, check_model_type, model_type_of
+from nbmodel.core.digest import is_digest
+from nbmodel.core.lineage import Lineage
+from nbmodel.core.manifest import DATASET_TYPE
 from nbmodel.core.reference import Reference, check_name
 from nbmodel.core.signature import Signature
-from nbmodel.core.version import Version, now
+from nbmodel.core.version import Model, Version, now
 from nbmodel.errors import (
     InputError,
-    NbModelError,
+    ModelNotFoundError,
+    RefError,
     RegistryError,
     TargetError,
-    VersionNotFoundError,
 )
 
 if TYPE_CHECKING:
     from nbmodel.display import (
         AliasCard,
         AliasHistory,
+        DeletedCard,
         DeployCard,
         DiffCard,
         GcCard,
         InferenceResult,
         LineageCard,
-        LogLines,
         ModelCard,
         ModelTable,
         PackageCard,
         PinCard,
+        PullCard,
         RuntimeTable,
         StatusCard,
         VerifyCard,
@@ -163,6 +166,7 @@ class Client:
         from nbmodel.convert import check_conversion, convert
         from nbmodel.core.golden import Golden
         from nbmodel.display import Progress
+        from nbmodel.source import read_labels
 
         check_name(name)
         if isinstance(model, str | os.PathLike):
@@ -180,8 +184,8 @@ class Client:
             converted = convert(model, sample)
             progress.note("checking the conversion")
             conversion = check_conversion(converted, golden)
-            signature = _read_signature(converted.files)
-            names = _labels(labels, converted.labels)
+            signature = converted.signature
+            names = read_labels(labels) or converted.labels
             if names:
                 signature = signature.with_labels(names)
             version = self.registry.add(
@@ -190,14 +194,14 @@ class Client:
                 framework=converted.framework,
                 model_type=self._model_type(name, type, converted.model_type, signature),
                 signature=signature,
-                metadata={**converted.metadata, **_checked_metadata(metadata)},
-                metrics=_checked_metrics(metrics),
+                metadata={**converted.metadata, **(metadata or {})},
+                metrics=metrics or {},
                 lineage=self._lineage(parents),
                 golden=golden,
                 conversion=conversion,
                 description=description,
                 tags=tags or {},
-                media_types=_golden_media(golden.path),
+                media_types={golden.path: DATASET_TYPE},
             )
         return self._made(version)
 
@@ -246,6 +250,7 @@ class Client:
         """
         from nbmodel.core.golden import Golden
         from nbmodel.display import Progress
+        from nbmodel.local import answered
         from nbmodel.source import read_source
 
         check_name(name)
@@ -263,10 +268,8 @@ class Client:
                 rtol=default.rtol if rtol is None else rtol,
                 atol=default.atol if atol is None else atol,
             )
-            files[golden.path] = _golden_bytes(
-                source.files[source.model_path], source.facts.framework, tensors, sample
-            )
-            media_types |= _golden_media(golden.path)
+            files[golden.path] = answered(source, [sample]).to_bytes()
+            media_types[golden.path] = DATASET_TYPE
         total = sum(
             len(file) if isinstance(file, bytes) else file.stat().st_size for file in files.values()
         )
@@ -277,8 +280,8 @@ class Client:
                 framework=source.facts.framework,
                 model_type=model_type,
                 signature=tensors,
-                metadata={**source.facts.metadata, **_checked_metadata(metadata)},
-                metrics=_checked_metrics(metrics),
+                metadata={**source.facts.metadata, **(metadata or {})},
+                metrics=metrics or {},
                 lineage=self._lineage(parents),
                 golden=golden,
                 description=description or source.facts.description,
@@ -556,6 +559,7 @@ class Client:
         """
         from nbmodel.display import DeployCard, Progress
         from nbmodel.fleet import deploy, plan
+        from nbmodel.local import label_path, model_path
 
         ref = _local(reference)
         version = self.registry.resolve(ref)
@@ -566,8 +570,8 @@ class Client:
             service=name,
             backend=deploy.choose_backend(version, backend),
             follows=_selector(ref, version),
-            model_path=_model_path(version),
-            label_path=_label_path(version),
+            model_path=model_path(version),
+            label_path=label_path(version),
             threads=threads,
         )
         began = time.perf_counter()
@@ -631,13 +635,14 @@ class Client:
             DeployError: There is nothing to go back to.
         """
         from nbmodel.display import StatusCard
+        from nbmodel.fleet import deploy
 
         service, remote = self._service(target)
         remote.rollback(service)
         notes = []
         for deployment in self.registry.deployments(runtime=remote.name):
             if deployment.service == service:
-                live = _live_digest(remote, service)
+                live = deploy.service_status(remote.status(), service)["digest"]
                 version = self.registry.resolve(Reference(deployment.model, digest=live))
                 why = f"rolled back {service}"
                 self.registry.pin(version.reference, runtime=remote.name, why=why)
@@ -678,7 +683,7 @@ class Client:
         """
         from nbmodel.display import InferenceResult
         from nbmodel.inputs import inputs_for
-        from nbmodel.protocol.tensor import coerce
+        from nbmodel.protocol.coerce import coerce
 
         if _is_remote(target):
             service, remote = self._service(target)

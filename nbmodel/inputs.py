@@ -143,8 +143,7 @@ def _is_picture(value: object) -> bool:
 def _pictures(signature: Signature, images: Sequence[Any]) -> Inputs:
     tensor = _picture_input(signature)
     rows = [image_to_tensor(image, tensor) for image in images]
-    has_batch = tensor.shape is not None and len(tensor.shape) == rows[0].ndim
-    if len(rows) > 1 and not has_batch:
+    if len(rows) > 1 and tensor.shape is not None and tensor.shape[:1] != (-1,):
         raise ShapeError(
             f"{len(rows)} pictures for input {describe(tensor)}, which takes one",
             hint="infer them one by one",

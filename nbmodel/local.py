@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,11 @@ from nbmodel.backends import Session, open_session
 from nbmodel.core.version import Version
 from nbmodel.errors import FormatError
 from nbmodel.formats import FORMATS
+from nbmodel.golden import GoldenSample
+from nbmodel.inputs import inputs_for
+from nbmodel.protocol.coerce import coerce
 from nbmodel.registry import Registry
+from nbmodel.source import LABELS_PATH, Source
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,6 +39,34 @@ def model_path(version: Version) -> str:
             f"though it is a {version.framework} model"
         )
     return min(fitting, key=lambda path: (path.count("/"), path))
+
+
+def label_path(version: Version) -> str | None:
+    """The path of the version's labels file, or None when the model file has them."""
+    return LABELS_PATH if any(entry.path == LABELS_PATH for entry in version.files) else None
+
+
+def answered(source: Source, inputs: Sequence[object]) -> GoldenSample:
+    """The golden sample of a model file that is about to be uploaded: its own answers.
+
+    Args:
+        source: What is uploaded.
+        inputs: As ``inputs_for`` takes them.
+
+    Raises:
+        PluginError: The backend's extra is not installed.
+        InferenceError, SignatureError: The engine refused the model or the inputs.
+    """
+    path = source.files[source.model_path]
+    if not isinstance(path, Path):
+        raise FormatError(f"{source.model_path} is not a file")
+    request = inputs_for(source.signature, inputs)
+    session = open_session(path, source.facts.framework)
+    try:
+        tensors = coerce(source.signature, request.tensors)
+        return GoldenSample(tensors, session.infer(tensors))
+    finally:
+        session.close()
 
 
 class LocalModels:

@@ -207,7 +207,7 @@ def wait_live(
     deadline = time.monotonic() + timeout_s
     while True:
         status = remote.status()
-        entry = _service(status, service)
+        entry = service_status(status, service)
         if entry.get("digest") == version.digest and entry.get("state") == "ready":
             return
         if entry.get("error") and status.get("settled", True):
@@ -226,7 +226,8 @@ def wait_live(
         time.sleep(POLL_S)
 
 
-def _service(status: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def service_status(status: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """What a runtime's status says about one service; empty when it has none."""
     for entry in status.get("services", ()):
         if entry.get("name") == name:
             found: Mapping[str, Any] = entry

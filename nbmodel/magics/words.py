@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from typing import Any
 
 from nbmodel.errors import InputError
 
+_DOLLAR = re.compile(r"\$([A-Za-z_]\w*)")
+
 
 def split_line(line: str, namespace: Mapping[str, Any]) -> list[str]:
     """The words of a line, as a shell would split it, with kernel values filled in.
 
-    ``{expression}`` and ``$name`` become the text of their value; a word that is a JSON
-    object stays as it is, as does what cannot be evaluated. A ``;`` at the end, which
+    ``{expression:format}``, as in an f-string, and ``$name`` become the text of their
+    value; a word that is JSON stays as it is, as does what cannot be evaluated. A ``;`` at the end, which
     tells IPython to show nothing, is not part of the words.
 
     Args:
@@ -42,12 +45,16 @@ def _is_json(word: str) -> bool:
 
 
 def _expand(word: str, namespace: Mapping[str, Any]) -> str:
-    if "{" not in word and "$" not in word:
-        return word
-    from IPython.utils.text import DollarFormatter
+    def dollar(match: re.Match[str]) -> str:
+        name = match[1]
+        return str(namespace[name]) if name in namespace else match[0]
 
+    word = _DOLLAR.sub(dollar, word)
+    if "{" not in word:
+        return word
+    # As an f-string: IPython's own formatter takes slices for format specifications.
+    literal = "f" + repr(word)
     try:
-        expanded: str = DollarFormatter().vformat(word, args=(), kwargs=dict(namespace))
+        return str(eval(literal, dict(namespace)))  # noqa: S307 - the user's own kernel
     except Exception:  # noqa: BLE001 - as IPython does: what is no expression is text
         return word
-    return expanded

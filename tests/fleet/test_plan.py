@@ -1,0 +1,125 @@
+"""What a deployment changes in a machine config, and what it leaves alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nbmodel.core.machine import MachineConfig
+from nbmodel.core.manifest import Manifest
+from nbmodel.core.signature import Signature
+from nbmodel.core.version import Version
+from nbmodel.errors import DeployError
+from nbmodel.fleet import plan
+
+FOREIGN: dict[str, Any] = {
+    "components": [{"name": "cam", "api": "rdk:component:camera", "model": "webcam"}],
+    "services": [{"name": "eyes", "api": "rdk:service:vision", "model": "mlmodel"}],
+    "packages": [{"name": "map", "package": "org/map", "version": "1", "type": "slam_map"}],
+}
+
+
+def _version(model: str = "digits") -> Version:
+    manifest = Manifest(model, "2026-02-28T13:36:51Z", (), "onnx", "other", Signature())
+    return Version(model, 3, "2026-02-28T13-36-51", "sha256:" + "0" * 64, manifest)
+
+
+def _placement(service: str = "digits", **options: Any) -> plan.Placement:
+    return plan.place_version(
+        _version(),
+        service=service,
+        backend="onnx_cpu",
+        follows="latest",
+        model_path="model.onnx",
+        **options,
+    )
+
+
+def test_a_placement_is_a_package_and_a_service_that_points_into_it() -> None:
+    config = plan.with_placement({}, _placement(label_path="labels.txt", threads=2))
+    assert config == {
+        "packages": [
+            {"name": "digits", "package": "local/digits", "version": "latest", "type": "ml_model"}
+        ],
+        "services": [
+            {
+                "name": "digits",
+                "api": "rdk:service:mlmodel",
+                "model": "nbmodel:mlmodel:onnx_cpu",
+                "attributes": {
+                    "model_path": "${packages.ml_model.digits}/model.onnx",
+                    "label_path": "${packages.ml_model.digits}/labels.txt",
+                    "num_threads": 2,
+                },
+            }
+        ],
+    }
+    MachineConfig.from_json(config)  # the runtime's own rules accept it
+
+
+def test_what_others_wrote_is_left_alone() -> None:
+    config = plan.with_placement(FOREIGN, _placement())
+    assert config["components"] == FOREIGN["components"]
+    assert config["services"][0] == FOREIGN["services"][0]
+    assert config["packages"][0] == FOREIGN["packages"][0]
+    assert plan.without_service(config, "digits") == FOREIGN
+
+
+def test_deploying_again_replaces_in_place() -> None:
+    once = plan.with_placement(plan.with_placement({}, _placement()), _placement("other"))
+    again = plan.with_placement(once, _placement(threads=4))
+    assert [service["name"] for service in again["services"]] == ["digits", "other"]
+    assert again["services"][0]["attributes"]["num_threads"] == 4
+    assert plan.with_placement(again, _placement(threads=4)) == again
+
+
+def test_a_service_of_another_kind_is_not_replaced() -> None:
+    with pytest.raises(DeployError, match="'eyes' exists and is not an ML model service"):
+        plan.with_placement(FOREIGN, _placement("eyes"))
+
+
+def test_removing_what_is_not_there_names_what_is() -> None:
+    with pytest.raises(DeployError, match="no service 'digits'") as caught:
+        plan.without_service(FOREIGN, "digits")
+    assert caught.value.hint == "services there: eyes"
+
+
+def test_a_package_stays_while_another_service_uses_it() -> None:
+    config = plan.with_placement({}, _placement())
+    second = {
+        "name": "second",
+        "model": "onnx_cpu",
+        "attributes": {"model_path": "${packages.ml_model.digits}/model.onnx"},
+    }
+    left = plan.without_service({**config, "services": [*config["services"], second]}, "digits")
+    assert left["packages"] == config["packages"]
+    assert left["services"] == [second]
+
+
+@pytest.mark.parametrize(
+    ("model", "package", "name"),
+    [
+        pytest.param("digits", "local/digits", "digits", id="no namespace means local"),
+        pytest.param("team/fruit", "team/fruit", "team-fruit", id="the namespace is the model id"),
+        pytest.param("fruit.v2", "local/fruit.v2", "fruit_v2", id="no dot in a local name"),
+    ],
+)
+def test_package_names(model: str, package: str, name: str) -> None:
+    entry = plan.package_json(model, "latest")
+    assert (entry["package"], entry["name"]) == (package, name)
+    MachineConfig.from_json({"packages": [entry]})
+
+
+def test_changes_are_told_in_words() -> None:
+    before = plan.with_placement({}, _placement())
+    after = plan.with_package_version(before, "digits", "2026-02-28T13-36-51")
+    assert plan.changes({}, before) == (
+        "add package digits (local/digits at latest)",
+        "add service digits (onnx_cpu, model_path=${packages.ml_model.digits}/model.onnx)",
+    )
+    assert plan.changes(before, after) == (
+        "change package digits (local/digits at latest) to "
+        "digits (local/digits at 2026-02-28T13-36-51)",
+    )
+    assert plan.changes(after, after) == ()

@@ -1,0 +1,128 @@
+"""From what a person has at hand to named tensors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nbmodel.core.signature import Signature, Tensor
+from nbmodel.errors import InputError, NbModelError
+from nbmodel.inputs import inputs_for
+
+ROWS = Signature(inputs=(Tensor("x", "FP32", (-1, 3)),))
+TWO = Signature(inputs=(Tensor("a", "FP32", (-1, 1)), Tensor("b", "FP32", (-1, 1))))
+PICTURE = Signature(inputs=(Tensor("image", "UINT8", (1, 2, 2, 3)),))
+PICTURES = Signature(inputs=(Tensor("image", "UINT8", (-1, 2, 2, 3)),))
+RED = Image.new("RGB", (2, 2), (255, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        pytest.param(np.ones((2, 3)), np.ones((2, 3)), id="an array as it is"),
+        pytest.param([1, 2, 3], [[1, 2, 3]], id="one row gets the batch axis"),
+        pytest.param([[1, 2, 3]], [[1, 2, 3]], id="nested lists"),
+        pytest.param({"x": [4, 5, 6]}, [[4, 5, 6]], id="a mapping by name"),
+    ],
+)
+def test_numbers_become_the_one_input(value: object, expected: object) -> None:
+    np.testing.assert_array_equal(inputs_for(ROWS, [value]).tensors["x"], expected)
+
+
+def test_several_values_are_the_inputs_in_order() -> None:
+    tensors = inputs_for(TWO, [[[1.0]], [[2.0]]]).tensors
+    assert {name: array.tolist() for name, array in tensors.items()} == {"a": [[1.0]], "b": [[2.0]]}
+
+
+def test_a_data_frame_goes_by_column_or_side_by_side() -> None:
+    pandas = pytest.importorskip("pandas", reason="pip install pandas")
+    frame = pandas.DataFrame({"b": [3.0, 4.0], "a": [1.0, 2.0]})
+    by_name = inputs_for(TWO, [frame]).tensors
+    assert by_name["a"].tolist() == [[1.0], [2.0]]
+    assert by_name["b"].tolist() == [[3.0], [4.0]]
+    table = pandas.DataFrame({"p": [1.0], "q": [2.0], "r": [3.0]})
+    assert inputs_for(ROWS, [table]).tensors["x"].tolist() == [[1.0, 2.0, 3.0]]
+
+
+def test_pictures_are_a_batch_and_are_kept_for_display() -> None:
+    request = inputs_for(PICTURES, [RED, RED])
+    assert request.tensors["image"].shape == (2, 2, 2, 3)
+    assert request.tensors["image"][0, 0, 0].tolist() == [255, 0, 0]
+    assert len(request.images) == 2
+
+
+def _write(folder: Path, name: str) -> Path:
+    path = folder / name
+    rows = np.arange(6, dtype=np.float64).reshape(2, 3)
+    if name.endswith(".npy"):
+        np.save(path, rows)
+    elif name.endswith(".npz"):
+        np.savez(path, x=rows)
+    elif name.endswith(".json"):
+        path.write_text(json.dumps(rows.tolist()))
+    elif name == "header.csv":
+        path.write_text("p,q,r\n0,1,2\n3,4,5\n")
+    else:
+        path.write_text("0,1,2\n3,4,5\n")
+    return path
+
+
+@pytest.mark.parametrize("name", ["rows.npy", "rows.npz", "rows.json", "rows.csv", "header.csv"])
+def test_files_of_numbers_are_read(tmp_path: Path, name: str) -> None:
+    tensors = inputs_for(ROWS, [_write(tmp_path, name)]).tensors
+    np.testing.assert_array_equal(tensors["x"], [[0, 1, 2], [3, 4, 5]])
+
+
+def test_a_picture_file_is_read_and_resized(tmp_path: Path) -> None:
+    path = tmp_path / "red.png"
+    RED.resize((40, 30)).save(path)
+    request = inputs_for(PICTURE, [str(path)])
+    assert request.tensors["image"].shape == (1, 2, 2, 3)
+    assert request.images[0].size == (40, 30)
+
+
+def _pickled(folder: Path) -> Path:
+    path = folder / "evil.npy"
+    np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    return path
+
+
+def _unknown(folder: Path) -> Path:
+    path = folder / "x.bin"
+    path.write_bytes(b"x")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("signature", "make", "message"),
+    [
+        pytest.param(ROWS, lambda _: "absent.npy", "no such input file", id="no file"),
+        pytest.param(ROWS, _pickled, "evil.npy", id="a pickle is never read"),
+        pytest.param(ROWS, _unknown, r"unknown suffix '\.bin'", id="an unknown suffix"),
+        pytest.param(ROWS, lambda _: {"y": [1]}, "unexpected input 'y'", id="a wrong name"),
+        pytest.param(ROWS, lambda _: [[1, 2], [3]], "not a regular array", id="ragged rows"),
+        pytest.param(TWO, lambda _: [1.0], "takes 2", id="one value for two inputs"),
+    ],
+)
+def test_what_does_not_fit_is_named(
+    tmp_path: Path, signature: Signature, make: Any, message: str
+) -> None:
+    with pytest.raises(NbModelError, match=message):
+        inputs_for(signature, [make(tmp_path)])
+
+
+def test_several_pictures_for_a_model_that_takes_one() -> None:
+    one = Signature(inputs=(Tensor("image", "UINT8", (2, 2, 3)),))
+    with pytest.raises(NbModelError, match="2 pictures for input image"):
+        inputs_for(one, [RED, RED])
+
+
+def test_no_input_says_what_the_model_takes() -> None:
+    with pytest.raises(InputError) as caught:
+        inputs_for(ROWS, [])
+    assert caught.value.hint == "the model takes x FP32[-1,3]"

@@ -44,6 +44,11 @@ FOREIGN_DATATYPES = frozenset(
         "FP8E5M2",
         "FP8E5M2FNUZ",
         "FP8E8M0",
+        "FP6E2M3",
+        "FP6E3M2",
+        "SPARSE",
+        "OPAQUE",
+        "UNKNOWN",
         "SEQUENCE",
         "MAP",
         "OPTIONAL",
@@ -303,7 +308,7 @@ def _override(side: str, read: Sequence[Tensor], given: Sequence[Tensor]) -> tup
 
 
 def _override_tensor(side: str, read: Tensor, given: Tensor) -> Tensor:
-    if read.datatype != given.datatype:
+    if read.datatype not in (given.datatype, "UNKNOWN"):
         raise DatatypeError(
             f"{side} {read.name!r} is {read.datatype} in the model, "
             f"{given.datatype} in the given signature"
@@ -315,6 +320,7 @@ def _override_tensor(side: str, read: Tensor, given: Tensor) -> Tensor:
         )
     return replace(
         read,
+        datatype=given.datatype,
         shape=read.shape if given.shape is None else given.shape,
         description=given.description or read.description,
         labels=given.labels or read.labels,

@@ -1,0 +1,156 @@
+"""What a format is: a way to tell a file, and to read what it says about its tensors."""
+
+from __future__ import annotations
+
+import stat
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, final
+
+from nbmodel.core.signature import Signature
+from nbmodel.errors import FormatError, InputError
+from nbmodel.formats.bytesource import ByteSource
+
+HEAD = 4096  # bytes from the start of a file that are enough to tell its format
+#: What is often saved under a model's name by mistake: how it starts, what it is, what to do.
+_IMPOSTORS = (
+    (b"version https://git-lfs", "a Git LFS pointer", "fetch the file itself: git lfs pull"),
+    (b"<!DOCTYPE", "a web page", "download the file itself, not the page about it"),
+    (b"<html", "a web page", "download the file itself, not the page about it"),
+    (b"PK\x03\x04", "a ZIP archive", "unpack it, or give the model file that is in it"),
+    (b"\x1f\x8b", "gzip-compressed", "unpack it first: gunzip"),
+    (b"\x89HDF", "an HDF5 file", None),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What a model file says about itself.
+
+    Attributes:
+        framework: The format's name.
+        signature: Inputs and outputs as the engine names them.
+        model_type: What it is for, or None when the file does not tell.
+        description: For people; may be empty.
+        metadata: JSON values by name: producer, versions, what the format has besides.
+        external: Further files that the model needs, as POSIX paths relative to its
+            folder; none of them leads out of it. They need not exist.
+    """
+
+    framework: str
+    signature: Signature
+    model_type: str | None = None
+    description: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    external: tuple[str, ...] = ()
+
+
+class Format(ABC):
+    """One kind of model file.
+
+    Readers work on untrusted files: they run nothing from the file, load no engine and
+    no weights, and their time and memory do not depend on the size of the weights.
+    """
+
+    name: ClassVar[str]
+    suffixes: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def sniff(self, head: bytes) -> bool:
+        """Whether a file that starts like this surely is of this format.
+
+        Args:
+            head: The first ``HEAD`` bytes, or all that the file has.
+        """
+
+    @final
+    def read(self, path: Path) -> ModelFacts:
+        """What the file says.
+
+        Raises:
+            InputError: There is no such file, or it may not be read.
+            FormatError: It is not what the format says; names the file, the place in it
+                and what was expected there.
+        """
+        with open_source(path) as source:
+            try:
+                return self._read(source)
+            except FormatError as exc:
+                raise FormatError(f"{path}: {exc}", hint=exc.hint or _hint(source)) from exc
+            except Exception as exc:
+                # A reader that trips over a file has met one it did not foresee. That is
+                # still the file's fault to the one who uploads it.
+                raise FormatError(f"{path}: cannot be read as {self.name}: {exc!r}") from exc
+
+    @abstractmethod
+    def _read(self, source: ByteSource) -> ModelFacts:
+        """What the file says; a ``FormatError`` of it need not name the file."""
+
+
+@contextmanager
+def open_source(path: Path) -> Iterator[ByteSource]:
+    """The bytes of a model file.
+
+    Raises:
+        InputError: There is no such file, or it may not be read.
+        FormatError: It is a folder, a device or empty.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # before opening: a pipe would wait for ever
+            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+            raise FormatError(f"{path} is {kind}, expected a model file")
+        if status.st_size == 0:
+            raise FormatError(f"{path} is empty, expected a model file")
+        file = path.open("rb", buffering=0)
+    except (OSError, ValueError) as exc:  # ValueError: NUL in the path
+        reason = exc.strerror if isinstance(exc, OSError) else str(exc)
+        raise InputError(f"cannot read {str(path)[:200]!r}: {reason}") from exc
+    with file:
+        yield ByteSource(file, status.st_size)
+
+
+def starts_with(source: ByteSource) -> str:
+    """How a file starts, for messages: ``starts with b'hello world'``."""
+    impostor = _impostor(source)
+    head = source.read(0, min(source.size, 16))
+    return f"starts with {head!r}" + (f": {impostor[0]}" if impostor else "")
+
+
+def _hint(source: ByteSource) -> str | None:
+    impostor = _impostor(source)
+    return impostor[1] if impostor else None
+
+
+def _impostor(source: ByteSource) -> tuple[str, str | None] | None:
+    head = source.read(0, min(source.size, 32))
+    return next(((what, hint) for start, what, hint in _IMPOSTORS if head.startswith(start)), None)
+
+
+def distinct_names(names: Sequence[str], side: str) -> tuple[str, ...]:
+    """Names that can be keys, for tensors that an engine tells apart by position alone.
+
+    An empty name becomes ``input_0``, ``output_1`` …; the second of two equal names gets
+    ``:1`` behind it, the third ``:2``.
+
+    Args:
+        names: As the model has them, in its order.
+        side: ``input`` or ``output``.
+    """
+    named = [name or f"{side}_{position}" for position, name in enumerate(names)]
+    reserved = set(named)
+    seen: Counter[str] = Counter()
+    distinct = []
+    for name in named:
+        unique = name
+        while seen[name] and (unique == name or unique in reserved):
+            unique = f"{name}:{seen[name]}"
+            seen[name] += 1
+        seen[name] = seen[name] or 1
+        reserved.add(unique)
+        distinct.append(unique)
+    return tuple(distinct)

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nbmodel import config as settings
 from nbmodel.core.deployment import Deployment
-from nbmodel.core.model_type import MODEL_TYPES, check_model_type, model_type_of
 from nbmodel.core.digest import is_digest
 from nbmodel.core.lineage import Lineage
 from nbmodel.core.manifest import DATASET_TYPE
+from nbmodel.core.model_type import MODEL_TYPES, check_model_type, model_type_of
 from nbmodel.core.reference import Reference, check_name
 from nbmodel.core.signature import Signature
 from nbmodel.core.version import Model, Version, now
@@ -97,10 +97,11 @@ class Client:
         return Registry(self._root)
 
     @cached_property
-    def runtimes(self) -> KnownRuntimes:
-        """The runtimes known here."""
+    def runtimes(self) -> Runtimes:
+        """The runtimes known here, and the verbs on them: start, add, list, logs …."""
+        from nbmodel.fleet.runtimes import Runtimes
 
-        return KnownRuntimes(self.home)
+        return Runtimes(self.home)
 
     @cached_property
     def models(self) -> LocalModels:
@@ -357,7 +358,7 @@ class Client:
         reference: str,
         alias: str,
         *,
-        expect: int | None | Unset = _Unset,
+        expect: int | Unset | None = _Unset,
         why: str = "",
     ) -> AliasCard:
         """Put an alias on a version; runtimes that follow it are brought along.
@@ -665,7 +666,11 @@ class Client:
         return StatusCard(self.runtimes.get(runtime).status())
 
     def infer(
-        self, target: str, *inputs: object, threshold: float | None = None
+        self,
+        target: str,
+        *inputs: object,
+        threshold: float | None = None,
+        image: tuple[int, int] | None = None,
     ) -> InferenceResult:
         """Run inputs through a model and see the answer.
 
@@ -674,6 +679,7 @@ class Client:
             inputs: An array, list, mapping, data frame, picture or file; several
                 pictures are a batch, several arrays the model's inputs in order.
             threshold: Smallest score of a box that is drawn, 0..1.
+            image: Height and width, to draw rows of numbers as pictures.
 
         Raises:
             TargetError: The target names nothing to run.
@@ -682,7 +688,7 @@ class Client:
             InferenceError: The engine refused.
         """
         from nbmodel.display import InferenceResult
-        from nbmodel.inputs import inputs_for
+        from nbmodel.inputs import draw_rows, inputs_for
         from nbmodel.protocol.coerce import coerce
 
         if _is_remote(target):
@@ -698,6 +704,8 @@ class Client:
                 return self.models.infer(version, tensors)
 
         request = inputs_for(signature, inputs)
+        if image is not None:
+            request = draw_rows(request, image)
         tensors = coerce(signature, request.tensors)
         began = time.perf_counter()
         outputs = run(tensors)

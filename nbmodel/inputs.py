@@ -69,6 +69,34 @@ def inputs_for(signature: Signature, values: Sequence[object]) -> Inputs:
     return Inputs(_tensors(signature, named))
 
 
+def draw_rows(request: Inputs, size: tuple[int, int]) -> Inputs:
+    """The same request, with a picture of every row of numbers.
+
+    A row of ``height * width`` numbers becomes a grey picture, one of three times as many
+    a coloured one; the request's smallest number is black, its largest white.
+
+    Args:
+        request: One whose first input has the rows.
+        size: Height and width in pixels.
+
+    Raises:
+        ShapeError: A row has another number of elements.
+    """
+    from PIL import Image
+
+    height, width = size
+    name, array = next(iter(request.tensors.items()))
+    rows = np.asarray(array, np.float64).reshape(array.shape[0] if array.ndim else 1, -1)
+    if rows.shape[1] not in (height * width, height * width * 3):
+        raise ShapeError(
+            f"cannot draw {rows.shape[1]} numbers of input {name!r} as {height}x{width} pixels"
+        )
+    low, high = rows.min(initial=0.0), rows.max(initial=0.0)
+    pixels = ((rows - low) / ((high - low) or 1) * 255).astype(np.uint8)
+    shape = (height, width) if rows.shape[1] == height * width else (height, width, 3)
+    return Inputs(request.tensors, tuple(Image.fromarray(row.reshape(shape)) for row in pixels))
+
+
 def _read(value: object) -> object:
     """The contents of a file that ``value`` names; any other value as it is."""
     if not isinstance(value, str | Path):

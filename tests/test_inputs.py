@@ -12,7 +12,7 @@ from PIL import Image
 
 from nbmodel.core.signature import Signature, Tensor
 from nbmodel.errors import InputError, NbModelError
-from nbmodel.inputs import inputs_for
+from nbmodel.inputs import draw_rows, inputs_for
 
 ROWS = Signature(inputs=(Tensor("x", "FP32", (-1, 3)),))
 TWO = Signature(inputs=(Tensor("a", "FP32", (-1, 1)), Tensor("b", "FP32", (-1, 1))))
@@ -126,3 +126,15 @@ def test_no_input_says_what_the_model_takes() -> None:
     with pytest.raises(InputError) as caught:
         inputs_for(ROWS, [])
     assert caught.value.hint == "the model takes x FP32[-1,3]"
+
+
+def test_rows_of_numbers_are_drawn_as_pictures() -> None:
+    rows = np.array([[0, 1, 2, 3], [3, 3, 3, 3]], np.float32)
+    drawn = draw_rows(inputs_for(Signature(inputs=(Tensor("x", "FP32", (-1, 4)),)), [rows]), (2, 2))
+    assert np.asarray(drawn.images[0]).tolist() == [[0, 85], [170, 255]]
+    assert np.asarray(drawn.images[1]).min() == 255
+
+
+def test_rows_of_another_size_cannot_be_drawn() -> None:
+    with pytest.raises(NbModelError, match="cannot draw 3 numbers of input 'x' as 2x2 pixels"):
+        draw_rows(inputs_for(ROWS, [[1, 2, 3]]), (2, 2))

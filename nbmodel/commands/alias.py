@@ -18,9 +18,15 @@ from nbmodel.errors import InputError
 @click.option("--why", default="", metavar="TEXT", help="kept in the history")
 @pass_context
 def command(
-    context: Context, reference: str, alias: str | None, expect: str | None, remove: bool, why: str
+    context: Context,
+    *,
+    reference: str,
+    alias: str | None,
+    expect: str | None,
+    remove: bool,
+    why: str,
 ) -> Any:
-    """Put ALIAS on a version. Without ALIAS: every move of the model's aliases.
+    r"""Put ALIAS on a version. Without ALIAS: every move of the model's aliases.
 
     \b
     nbmodel alias digits:3 champion --why "best on the night set"

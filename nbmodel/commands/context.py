@@ -38,7 +38,7 @@ class Context:
             return text
         try:
             return self.evaluate(text)
-        except Exception as exc:  # noqa: BLE001 - any error of the user's expression
+        except Exception as exc:
             raise InputError(
                 f"{text!r} is neither a file nor a value in this kernel: {exc}",
                 hint="the name of a variable, an expression such as X[:1], or a path",

@@ -13,6 +13,6 @@ from nbmodel.commands.context import Context, pass_context
 @click.argument("reference", metavar="REF")
 @click.option("--force", is_flag=True, help="though something uses it")
 @pass_context
-def command(context: Context, reference: str, force: bool) -> Any:
+def command(context: Context, *, reference: str, force: bool) -> Any:
     """Delete a version, or a model with all versions; `gc` frees the bytes."""
     return context.client.delete(reference, force=force)

@@ -19,6 +19,7 @@ from nbmodel.commands.context import Context, pass_context
 @pass_context
 def command(
     context: Context,
+    *,
     reference: str,
     on: str | None,
     service: str | None,
@@ -26,7 +27,7 @@ def command(
     threads: int | None,
     dry_run: bool,
 ) -> Any:
-    """Run a model on a runtime and keep it at what REF names.
+    r"""Run a model on a runtime and keep it at what REF names.
 
     \b
     nbmodel deploy digits --on edge            follows the newest version

@@ -15,7 +15,7 @@ from nbmodel.errors import InputError
 @click.argument("message", required=False)
 @click.option("--undo", is_flag=True, help="take it back")
 @pass_context
-def command(context: Context, reference: str, message: str | None, undo: bool) -> Any:
+def command(context: Context, *, reference: str, message: str | None, undo: bool) -> Any:
     """Say with MESSAGE why nobody should use a model or version any more."""
     if undo == (message is not None):
         raise InputError(

@@ -13,6 +13,6 @@ from nbmodel.commands.context import Context, pass_context
 @click.argument("reference", metavar="REF")
 @click.argument("text")
 @pass_context
-def command(context: Context, reference: str, text: str) -> Any:
+def command(context: Context, *, reference: str, text: str) -> Any:
     """Set the description of a model (digits) or version (digits:3)."""
     return context.client.describe(reference, text)

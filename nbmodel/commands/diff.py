@@ -13,6 +13,6 @@ from nbmodel.commands.context import Context, pass_context
 @click.argument("old", metavar="REF")
 @click.argument("new", metavar="REF")
 @pass_context
-def command(context: Context, old: str, new: str) -> Any:
+def command(context: Context, *, old: str, new: str) -> Any:
     """What differs between two versions: files, signature, labels, metadata, metrics."""
     return context.client.diff(old, new)

@@ -14,6 +14,6 @@ from nbmodel.commands.options import command_object
 @click.argument("target", metavar="SERVICE@RUNTIME")
 @click.argument("json_", metavar="JSON")
 @pass_context
-def command(context: Context, target: str, json_: str) -> Any:
+def command(context: Context, *, target: str, json_: str) -> Any:
     """Send a JSON object to a service (Viam's DoCommand) and give its answer."""
     return context.client.do(target, command_object(json_))

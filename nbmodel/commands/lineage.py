@@ -12,6 +12,6 @@ from nbmodel.commands.context import Context, pass_context
 @click.command("lineage")
 @click.argument("reference", metavar="REF")
 @pass_context
-def command(context: Context, reference: str) -> Any:
+def command(context: Context, *, reference: str) -> Any:
     """Parents, notebook and cell, git commit; children; services that run it."""
     return context.client.lineage(reference)

@@ -19,6 +19,7 @@ from nbmodel.errors import InputError
 @pass_context
 def command(
     context: Context,
+    *,
     name: str,
     object_: str,
     type_: str | None,
@@ -32,7 +33,7 @@ def command(
     rtol: float | None,
     atol: float | None,
 ) -> Any:
-    """Make a version NAME of OBJECT, a variable or expression of the kernel.
+    r"""Make a version NAME of OBJECT, a variable or expression of the kernel.
 
     The object is converted to an edge format, and the conversion checked against the
     object's own answers.

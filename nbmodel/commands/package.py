@@ -12,6 +12,6 @@ from nbmodel.commands.context import Context, pass_context
 @click.command("package")
 @click.argument("reference", metavar="REF")
 @pass_context
-def command(context: Context, reference: str) -> Any:
+def command(context: Context, *, reference: str) -> Any:
     """The package JSON for a machine config: at latest (digits), or held (digits:3)."""
     return context.client.package(reference)

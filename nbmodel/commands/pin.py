@@ -14,6 +14,6 @@ from nbmodel.commands.context import Context, pass_context
 @click.option("--on", metavar="RUNTIME", help="on one runtime only")
 @click.option("--why", default="", metavar="TEXT", help="kept with the pin")
 @pass_context
-def command(context: Context, reference: str, on: str | None, why: str) -> Any:
+def command(context: Context, *, reference: str, on: str | None, why: str) -> Any:
     """Hold a model at a version, everywhere its name is followed, or on one runtime."""
     return context.client.pin(reference, on=on, why=why)

@@ -12,6 +12,6 @@ from nbmodel.commands.context import Context, pass_context
 @click.command("publish")
 @click.argument("reference", metavar="REF")
 @pass_context
-def command(context: Context, reference: str) -> Any:
+def command(context: Context, *, reference: str) -> Any:
     """Make a version read-only, for good."""
     return context.client.publish(reference)

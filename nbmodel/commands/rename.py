@@ -13,6 +13,6 @@ from nbmodel.commands.context import Context, pass_context
 @click.argument("old", metavar="NAME")
 @click.argument("new", metavar="NEW")
 @pass_context
-def command(context: Context, old: str, new: str) -> Any:
+def command(context: Context, *, old: str, new: str) -> Any:
     """Give a model another name; versions, aliases and pins come along."""
     return context.client.rename(old, new)

@@ -12,6 +12,6 @@ from nbmodel.commands.context import Context, pass_context
 @click.command("restore")
 @click.argument("reference", metavar="REF")
 @pass_context
-def command(context: Context, reference: str) -> Any:
+def command(context: Context, *, reference: str) -> Any:
     """Take a model or version out of the archive."""
     return context.client.restore(reference)

@@ -24,13 +24,14 @@ def command() -> None:
 @pass_context
 def start(
     context: Context,
+    *,
     name: str | None,
     config: str | None,
     http: str,
     home: str | None,
     token: str | None,
 ) -> Any:
-    """Start a runtime on this machine.
+    r"""Start a runtime on this machine.
 
     With NAME: in the background, known here under that name. Without: in the
     foreground, until it is stopped; this is how an edge machine runs it.
@@ -54,7 +55,7 @@ def start(
 @command.command("stop")
 @click.argument("name")
 @pass_context
-def stop(context: Context, name: str) -> Any:
+def stop(context: Context, *, name: str) -> Any:
     """Stop a runtime that was started here; it stays known."""
     return context.client.runtimes.stop(name)
 
@@ -64,7 +65,7 @@ def stop(context: Context, name: str) -> Any:
 @click.argument("url")
 @click.option("--token", metavar="TOKEN", help="the token that the runtime showed at its start")
 @pass_context
-def add(context: Context, name: str, url: str, token: str | None) -> Any:
+def add(context: Context, *, name: str, url: str, token: str | None) -> Any:
     """Make a runtime known: nbmodel runtime add pi http://raspberrypi.local:8080."""
     return context.client.runtimes.add(name, url, token=token)
 
@@ -79,7 +80,7 @@ def list_(context: Context) -> Any:
 @command.command("remove")
 @click.argument("name")
 @pass_context
-def remove(context: Context, name: str) -> Any:
+def remove(context: Context, *, name: str) -> Any:
     """Forget a runtime; one that was started here is stopped."""
     return context.client.runtimes.remove(name)
 
@@ -89,7 +90,7 @@ def remove(context: Context, name: str) -> Any:
 @click.option("--set", "file", metavar="FILE", help="put this machine config in place")
 @click.option("--dry-run", is_flag=True, help="with --set: say what would change")
 @pass_context
-def config(context: Context, name: str, file: str | None, dry_run: bool) -> Any:
+def config(context: Context, *, name: str, file: str | None, dry_run: bool) -> Any:
     """The machine config of a runtime; with --set, change it."""
     if file is None:
         return context.client.runtimes.config(name)
@@ -100,6 +101,6 @@ def config(context: Context, name: str, file: str | None, dry_run: bool) -> Any:
 @click.argument("name")
 @click.option("--lines", "-n", type=click.IntRange(1), default=50, show_default=True)
 @pass_context
-def logs(context: Context, name: str, lines: int) -> Any:
+def logs(context: Context, *, name: str, lines: int) -> Any:
     """The last lines of a runtime's log."""
     return context.client.runtimes.logs(name, lines=lines)

@@ -47,11 +47,15 @@ VERBS: Mapping[str, tuple[str, str]] = {
 class VerbGroup(click.Group):
     """All verbs; a verb's module is imported when the verb is used."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's interface
         """Every verb, in the table's order."""
         return list(VERBS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(
+        self,
+        ctx: click.Context,
+        cmd_name: str,  # noqa: ARG002 - click's interface
+    ) -> click.Command | None:
         """The command of a verb, or None."""
         if cmd_name not in VERBS:
             return None
@@ -70,7 +74,11 @@ class VerbGroup(click.Group):
             raise click.UsageError(f"unknown verb {verb!r}: {hint}", ctx)
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(
+        self,
+        ctx: click.Context,
+        formatter: click.HelpFormatter,  # noqa: ARG002 - click's interface
+    ) -> None:
         """The verbs with their line of help, without importing them."""
         with formatter.section("Verbs"):
             formatter.write_dl([(verb, line) for verb, (_, line) in VERBS.items()])

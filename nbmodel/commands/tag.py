@@ -16,7 +16,7 @@ from nbmodel.commands.options import pairs
 @click.option("--remove", multiple=True, metavar="K", help="take a word away")
 @pass_context
 def command(
-    context: Context, reference: str, words: tuple[str, ...], remove: tuple[str, ...]
+    context: Context, *, reference: str, words: tuple[str, ...], remove: tuple[str, ...]
 ) -> Any:
     """Set free words on a version: nbmodel tag digits:3 site=lab camera=front."""
     return context.client.tag(reference, pairs(words, "tag"), remove=remove)

@@ -18,6 +18,7 @@ from nbmodel.commands.options import about_version
 @pass_context
 def command(
     context: Context,
+    *,
     paths: tuple[str, ...],
     name: str,
     type_: str | None,
@@ -31,7 +32,7 @@ def command(
     rtol: float | None,
     atol: float | None,
 ) -> Any:
-    """Make a version of a model file with its companions, or of a folder.
+    r"""Make a version of a model file with its companions, or of a folder.
 
     \b
     nbmodel upload mobilenet.tflite --name fruit --labels labels.txt

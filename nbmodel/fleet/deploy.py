@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nbmodel.fleet.remote import RemoteRuntime
+
 from nbmodel.backends import backends_for
 from nbmodel.core.deployment import Deployment
 from nbmodel.core.manifest import MANIFEST_TYPE
 from nbmodel.core.version import Version
 from nbmodel.errors import DeployError, NbModelError, NoCompatibleBackendError
 from nbmodel.fleet import plan
-from nbmodel.fleet.remote import RemoteRuntime
 from nbmodel.registry import Registry
 from nbmodel.storage import Progress
 

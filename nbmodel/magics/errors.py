@@ -35,10 +35,10 @@ def shorten_once(exc: NbModelError) -> None:
     """
 
     def short() -> list[str]:
-        del exc._render_traceback_  # type: ignore[attr-defined] # noqa: SLF001 - IPython's protocol
+        del exc._render_traceback_  # type: ignore[attr-defined]
         return message_lines(exc)
 
-    exc._render_traceback_ = short  # type: ignore[attr-defined] # noqa: SLF001 - IPython's protocol
+    exc._render_traceback_ = short  # type: ignore[attr-defined]
 
 
 def message_lines(exc: NbModelError) -> list[str]:

@@ -119,7 +119,9 @@ def test_changes_are_told_in_words() -> None:
         "add service digits (onnx_cpu, model_path=${packages.ml_model.digits}/model.onnx)",
     )
     assert plan.changes(before, after) == (
-        "change package digits (local/digits at latest) to "
-        "digits (local/digits at 2026-02-28T13-36-51)",
+        (
+            "change package digits (local/digits at latest) to "
+            "digits (local/digits at 2026-02-28T13-36-51)"
+        ),
     )
     assert plan.changes(after, after) == ()

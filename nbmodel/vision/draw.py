@@ -42,7 +42,7 @@ _FONTS = (
 _CJK_FONTS = ("NotoSansCJK-Regular.ttc", "wqy-zenhei.ttc", "PingFang.ttc", "msyh.ttc")
 _CJK_START = "\u2e80"  # first of the blocks that Latin fonts do not have
 
-_Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
+Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def class_colour(index: int) -> Colour:
@@ -71,6 +71,13 @@ def fitted(image: Image.Image, max_side: int = MAX_SIDE) -> Image.Image:
     # A gap of 1 averages whole pixels as far as that goes and filters only the rest: six
     # times as fast from 1080p, and no difference to be seen.
     return image.resize(size, Image.Resampling.BILINEAR, reducing_gap=1.0)
+
+
+def enlarged(image: Image.Image, side: int) -> Image.Image:
+    """The picture with its longer side ``side`` pixels or a little less, in sharp squares."""
+    factor = max(1, side // max(image.size))
+    size = (image.width * factor, image.height * factor)
+    return image.resize(size, Image.Resampling.NEAREST)
 
 
 def draw_boxes(
@@ -124,8 +131,8 @@ class _Brush:
 
     def label(self, corner: tuple[float, float], text: str, colour: Colour) -> None:
         """Text on its class's colour, above ``corner`` where there is room, else below."""
-        text = _shortened(text)
-        font = _font(self.letters, _script(text))
+        text = one_line(text)
+        font = font_for(text, self.letters)
         width = self.draw.textlength(text, font=font) + 2 * self.line + 2
         height = self.letters + 2 * self.line
         left = max(0.0, min(corner[0], self.size[0] - width))
@@ -140,9 +147,20 @@ class _Brush:
             self.draw.text((left + self.line + 1, top + self.line), text, fill=ink, font=font)
 
 
-def _shortened(text: str) -> str:
-    one_line = "".join(char if char.isprintable() else " " for char in text)
-    return one_line if len(one_line) <= 48 else one_line[:20] + "..." + one_line[-25:]
+def one_line(text: str) -> str:
+    """Text as it can be drawn: without line breaks and control characters, not too long."""
+    flat = "".join(char if char.isprintable() else " " for char in text)
+    return flat if len(flat) <= 48 else flat[:20] + "..." + flat[-25:]
+
+
+def font_for(text: str, size: int) -> Font:
+    """A font that has the letters of a text, as far as this machine has one.
+
+    Args:
+        text: What is to be written.
+        size: Height of the letters, in pixels.
+    """
+    return _font(size, _script(text))
 
 
 def _script(text: str) -> str:
@@ -152,7 +170,7 @@ def _script(text: str) -> str:
 
 
 @lru_cache(maxsize=32)
-def _font(size: int, script: str) -> _Font:
+def _font(size: int, script: str) -> Font:
     """A font for a script; Pillow's own where the system has none that fits."""
     names = {"ascii": (), "other": _FONTS, "cjk": (*_CJK_FONTS, *_FONTS)}[script]
     for name in names:

@@ -7,7 +7,6 @@ Colours are RGB everywhere: an array from OpenCV is BGR and must be turned first
 from __future__ import annotations
 
 import io
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -142,56 +141,6 @@ def _bytes_of(array: NDArray[Any]) -> NDArray[np.uint8]:
         f"pixels of {array.dtype} outside the expected range: integers in 0..255, floats in 0..1",
         hint="scale the array first, for example array / array.max()",
     )
-
-
-def grey_image(values: NDArray[Any]) -> Image.Image:
-    """A picture of any plain 2-D array, its range stretched to black..white.
-
-    For showing data that is no picture file, such as the 8×8 digits of scikit-learn.
-
-    Args:
-        values: Numbers or booleans, [height, width], both ≥ 1. Infinities and NaN are black.
-
-    Raises:
-        InputError: It is not a 2-D array of numbers.
-    """
-    if values.ndim != 2 or not values.size or values.dtype.kind not in "biuf":
-        raise InputError(f"cannot show {values.dtype} of shape {list(values.shape)} as a picture")
-    real = values.astype(np.float64)
-    finite = np.isfinite(real)
-    low, high = (real[finite].min(), real[finite].max()) if finite.any() else (0.0, 0.0)
-    # A flat array is black where it is 0 and white elsewhere.
-    span = high - low
-    stretched = np.where(finite, real - low, 0) / span if span else (finite & (real != 0)) * 1.0
-    return Image.fromarray(np.rint(stretched * 255).astype(np.uint8))
-
-
-def row_images(rows: NDArray[Any], shape: tuple[int, int] | None = None) -> tuple[Image.Image, ...]:
-    """A picture a row of a flat or stacked array, for looking at.
-
-    Args:
-        rows: [N, height * width], or [N, height, width].
-        shape: (height, width) of a flat row; a square when None.
-
-    Returns:
-        N grey pictures; each row's own range is stretched to black..white.
-
-    Raises:
-        InputError: The rows do not have that many numbers, or no whole square of them.
-    """
-    if rows.ndim == 3:
-        return tuple(grey_image(row) for row in rows)
-    if rows.ndim != 2:
-        raise InputError(f"array of shape {list(rows.shape)} has no rows of pictures")
-    if shape is None:
-        side = math.isqrt(rows.shape[1])
-        shape = (side, side)
-    if shape[0] * shape[1] != rows.shape[1]:
-        raise InputError(
-            f"rows of {rows.shape[1]} numbers are not pictures of {shape[0]}×{shape[1]}",
-            hint="give the picture's (height, width)",
-        )
-    return tuple(grey_image(row.reshape(shape)) for row in rows)
 
 
 @dataclass(frozen=True, slots=True)

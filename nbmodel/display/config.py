@@ -1,0 +1,24 @@
+"""The machine config of a runtime, to read and to copy."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from nbmodel.display.base import Result
+from nbmodel.display.card import Card, Code
+
+
+class ConfigCard(dict[str, Any], Result):
+    """A machine config as JSON: a dictionary that shows itself."""
+
+    def card(self) -> Card:
+        """The whole config."""
+        text = json.dumps(self, indent=2, ensure_ascii=False)
+        return Card("machine config", blocks=[Code(text)], kind="")
+
+    def to_json(self) -> dict[str, Any]:
+        """The config."""
+        return dict(self)
+
+    __repr__ = Result.__str__

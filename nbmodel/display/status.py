@@ -1,0 +1,108 @@
+"""What a runtime says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nbmodel.core.digest import short_digest
+from nbmodel.display.base import Result
+from nbmodel.display.card import Block, Card, Cell, Chip, Facts, Fold, Mono, Note, Table
+from nbmodel.display.chips import state_chip
+from nbmodel.display.quantity import count, file_size, moment
+
+
+class StatusCard(dict[str, Any], Result):
+    """The status of a runtime: a dictionary that shows itself.
+
+    Unknown keys are kept and not shown; a runtime may be newer than this.
+    """
+
+    def card(self) -> Card:
+        """Its services with their versions and errors, then its packages."""
+        services, packages = _entries(self, "services"), _entries(self, "packages")
+        facts = Facts(
+            [
+                ("nbmodel", _said(self, "version")),
+                ("started", moment(_said(self, "started"))),
+                ("config", Mono(_said(self, "etag")[:14]) if _said(self, "etag") else ""),
+            ]
+        )
+        blocks: list[Block] = [facts]
+        if services:
+            blocks.append(_services(services))
+            blocks += [
+                Note(f"{_said(entry, 'name')}: {_said(entry, 'error')}", "bad")
+                for entry in services
+                if _said(entry, "error")
+            ]
+        else:
+            blocks.append(Note("no services: deploy a version"))
+        if packages:
+            brief = ", ".join(_said(entry, "name") for entry in packages)
+            blocks.append(Fold(count(len(packages), "package"), [_packages(packages)], brief))
+        return Card(
+            _said(self, "runtime") or _said(self, "name") or "runtime",
+            [Chip(count(len(services), "service"))],
+            blocks,
+            kind="runtime",
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The status as the runtime gave it."""
+        return dict(self)
+
+    __repr__ = Result.__str__
+
+
+def _entries(status: Mapping[str, Any], kind: str) -> list[Mapping[str, Any]]:
+    return [entry for entry in status.get(kind) or () if isinstance(entry, Mapping)]
+
+
+def _said(entry: Mapping[str, Any], key: str) -> str:
+    value = entry.get(key)
+    return "" if value is None else str(value)
+
+
+def _services(services: list[Mapping[str, Any]]) -> Table:
+    return Table(
+        ("service", "", "runs", "follows", "backend", ">inferences", "since (UTC)"),
+        [
+            (
+                Mono(_said(entry, "name")),
+                state_chip(_said(entry, "state")),
+                _running(entry),
+                _said(entry, "follows"),
+                _said(entry, "backend"),
+                _said(entry, "inferences"),
+                moment(_said(entry, "since")),
+            )
+            for entry in services
+        ],
+    )
+
+
+def _running(entry: Mapping[str, Any]) -> Cell:
+    """Which version a service runs: its number, else its id, else the package."""
+    digest = _said(entry, "digest")
+    named = f"version {_said(entry, 'number')}" if entry.get("number") else _said(entry, "version")
+    if not digest:
+        return named or _said(entry, "package")
+    return named, Mono(short_digest(digest), digest)
+
+
+def _packages(packages: list[Mapping[str, Any]]) -> Table:
+    return Table(
+        ("package", "", "wanted", "has", ">size", "error"),
+        [
+            (
+                Mono(_said(entry, "package") or _said(entry, "name")),
+                state_chip(_said(entry, "state")),
+                _said(entry, "wanted"),
+                _said(entry, "version"),
+                file_size(int(entry["bytes"])) if isinstance(entry.get("bytes"), int) else "",
+                _said(entry, "error"),
+            )
+            for entry in packages
+        ],
+    )

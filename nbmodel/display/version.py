@@ -1,0 +1,212 @@
+"""A version as a card, and versions as a table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from nbmodel.core.digest import short_digest
+from nbmodel.core.lineage import Conversion, Lineage
+from nbmodel.core.version import Version
+from nbmodel.display.base import Result
+from nbmodel.display.card import Block, Card, Cell, Chip, Code, Facts, Fold, Mono, Note, Table
+from nbmodel.display.chips import version_chips
+from nbmodel.display.quantity import count, file_size, moment, number
+from nbmodel.display.tensors import signature_table
+
+_MAX_ROWS = 100
+_MAX_METRICS = 4  # columns of a table
+_MAX_LABELS = 1000  # in a card
+
+
+class VersionCard(Version, Result):
+    """A version that shows everything known of it."""
+
+    @classmethod
+    def of(cls, version: Version) -> VersionCard:
+        """The card of a version; it is that version, too."""
+        return cls(**{field.name: getattr(version, field.name) for field in fields(Version)})
+
+    def card(self) -> Card:
+        """Names, facts, signature, metrics, files, labels and where it comes from."""
+        manifest = self.manifest
+        chips = (Chip(self.framework), Chip(self.model_type), *version_chips(self))
+        blocks: list[Block] = []
+        if self.deprecated is not None:
+            blocks.append(Note(f"deprecated: {self.deprecated}", "bad"))
+        if self.description:
+            blocks.append(Note(self.description))
+        blocks.append(
+            Facts(
+                [
+                    ("reference", Mono(self.reference)),
+                    ("digest", Mono(self.digest)),
+                    ("version id", (Mono(self.stamp), f"uploaded {moment(self.created)} UTC")),
+                    ("size", f"{file_size(self.size)} in {count(len(self.files), 'file')}"),
+                    ("tags", tuple(Chip(_tag(*pair)) for pair in sorted(self.tags.items()))),
+                    ("metrics", _metrics(self.metrics)),
+                    ("converted", _conversion(manifest.conversion)),
+                    ("checked by", _golden(self)),
+                    ("made in", _origin(manifest.lineage)),
+                ]
+            )
+        )
+        blocks.append(signature_table(self.signature))
+        blocks += _folds(self)
+        return Card(self.reference, chips, blocks, kind="model version")
+
+    __repr__ = Result.__str__
+
+
+def _tag(key: str, value: str) -> str:
+    return f"{key}={value}" if value else key
+
+
+def _metrics(metrics: Mapping[str, float]) -> str:
+    return " · ".join(f"{name} {number(value)}" for name, value in sorted(metrics.items()))
+
+
+def _conversion(conversion: Conversion | None) -> str:
+    if conversion is None:
+        return ""
+    return (
+        f"from {conversion.source} by {conversion.tool}; differs by at most "
+        f"{number(conversion.max_abs)} on {count(conversion.samples, 'row')}"
+    )
+
+
+def _golden(version: Version) -> str:
+    golden = version.manifest.golden
+    if golden is None:
+        return ""
+    return f"its golden sample, within {number(golden.atol)} + {number(golden.rtol)} × value"
+
+
+def _origin(lineage: Lineage) -> Cell:
+    cells: list[str | Mono] = []
+    if lineage.notebook:
+        cells.append(Mono(lineage.notebook))
+    if lineage.cell is not None:
+        cells.append(f"cell {lineage.cell}")
+    if lineage.git_commit:
+        cells.append("at commit")
+        cells.append(Mono(lineage.git_commit[:10], lineage.git_commit))
+        cells.append("with local changes" if lineage.git_dirty else "")
+    if lineage.user:
+        cells.append(f"by {lineage.user}")
+    return tuple(cells)
+
+
+def _folds(version: Version) -> list[Block]:
+    """What most readers do not need at first sight."""
+    manifest = version.manifest
+    folds: list[Block] = [_files(version)]
+    tensors = (*version.signature.outputs, *version.signature.inputs)
+    folds += [_labels(tensor.name, tensor.labels) for tensor in tensors if tensor.labels]
+    if version.metadata:
+        rows = [(key, _json(value)) for key, value in sorted(version.metadata.items())]
+        brief = ", ".join(f"{key}={value}" for key, value in rows)
+        folds.append(Fold("metadata", [Facts(rows)], brief[:200]))
+    if manifest.lineage.parents:
+        parents = [("parent", Mono(digest)) for digest in manifest.lineage.parents]
+        short = ", ".join(map(short_digest, manifest.lineage.parents))
+        folds.append(Fold("parents", [Facts(parents)], short))
+    if manifest.lineage.code:
+        lines = manifest.lineage.code.count("\n") + 1
+        title = f"the cell that made it ({count(lines, 'line')})"
+        folds.append(Fold(title, [Code(manifest.lineage.code)]))
+    if manifest.lineage.packages:
+        rows = sorted(manifest.lineage.packages.items())
+        folds.append(Fold(f"{count(len(rows), 'package')} at that time", [Facts(rows)]))
+    return folds
+
+
+def _files(version: Version) -> Fold:
+    rows = [
+        (Mono(entry.path), file_size(entry.size), Mono(short_digest(entry.digest), entry.digest))
+        for entry in version.files
+    ]
+    brief = ", ".join(f"{entry.path} ({file_size(entry.size)})" for entry in version.files[:5])
+    more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
+    table = Table(
+        ("file", ">size", "sha256"), rows[:_MAX_ROWS], left_out=max(0, len(rows) - _MAX_ROWS)
+    )
+    return Fold(count(len(rows), "file"), [table], brief + more)
+
+
+def _labels(tensor: str, labels: Sequence[str]) -> Fold:
+    title = f"{count(len(labels), 'label')} of {tensor}"
+    shown = [f"{index}  {label}" for index, label in enumerate(labels[:_MAX_LABELS])]
+    if len(labels) > _MAX_LABELS:
+        shown.append(f"… and {len(labels) - _MAX_LABELS:,} more")
+    brief = ", ".join(labels[:10]) + (", …" if len(labels) > 10 else "")
+    return Fold(title, [Code("\n".join(shown))], brief)
+
+
+def _json(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+class VersionTable(list[Version], Result):
+    """Versions, in the order given; a list that shows itself."""
+
+    def card(self) -> Card:
+        """A row a version, with the metrics that they share first."""
+        shown = self[:_MAX_ROWS]
+        return Card(
+            count(len(self), "version"),
+            blocks=[versions_block(shown, left_out=len(self) - len(shown))]
+            if shown
+            else [Note("none yet: log or upload a model")],
+            kind="table of",
+        )
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Every version, in full."""
+        return [version.to_json() for version in self]
+
+    __repr__ = Result.__str__
+
+
+def versions_block(versions: Sequence[Version], *, left_out: int = 0) -> Table:
+    """A table of versions; the metrics that most of them have are columns."""
+    metrics = _common_metrics(versions)
+    return Table(
+        (
+            "version",
+            "",
+            "uploaded (UTC)",
+            "framework",
+            "type",
+            ">size",
+            *(f">{name}" for name in metrics),
+            "tags",
+        ),
+        [
+            (
+                Mono(version.reference),
+                version_chips(version),
+                moment(version.created),
+                version.framework,
+                version.model_type,
+                file_size(version.size),
+                *(
+                    number(version.metrics[name]) if name in version.metrics else ""
+                    for name in metrics
+                ),
+                " ".join(_tag(*pair) for pair in sorted(version.tags.items())),
+            )
+            for version in versions
+        ],
+        left_out=left_out,
+    )
+
+
+def _common_metrics(versions: Sequence[Version]) -> list[str]:
+    counts: dict[str, int] = {}
+    for version in versions:
+        for name in version.metrics:
+            counts[name] = counts.get(name, 0) + 1
+    return sorted(counts, key=lambda name: (-counts[name], name))[:_MAX_METRICS]

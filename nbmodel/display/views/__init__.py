@@ -1,0 +1,1 @@
+"""How each kind of model answer is shown: one file a kind."""

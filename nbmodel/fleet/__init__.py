@@ -1,0 +1,1 @@
+"""Many runtimes: those known, reaching them, and what is to run on them."""

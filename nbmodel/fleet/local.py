@@ -1,0 +1,165 @@
+"""Runtimes on this machine: started as processes of their own, and ended again.
+
+Such a process outlives the notebook that started it. What it prints goes to a file in its
+home folder, where the line that says it is ready is waited for.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from nbmodel.errors import DeployError, TargetUnreachableError
+from nbmodel.fleet.known import Known
+from nbmodel.fleet.remote import RemoteRuntime
+from nbmodel.runtime.auth import keep_token
+from nbmodel.runtime.server import DEFAULT_HTTP, READY
+
+OUTPUT_FILE = "output.log"
+START_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 15.0  # longer than a runtime takes to answer what is under way
+_POLL_S = 0.01
+_TAIL = 2000  # characters of a failed start's output that are told
+
+#: Processes started from here, by pid. One that ended stays a zombie until its parent
+#: asks for it, and would look alive.
+_children: dict[int, subprocess.Popen[bytes]] = {}
+
+
+def start_local(
+    name: str,
+    home: Path,
+    *,
+    config: Path | None = None,
+    http: str = DEFAULT_HTTP,
+    token: str | None = None,
+    timeout_s: float = START_TIMEOUT_S,
+) -> Known:
+    """Start a runtime on this machine, and return when it takes requests.
+
+    Args:
+        name: What it is called.
+        home: Its home folder; made when it is not there.
+        config: File with the machine config to start with.
+        http: ``HOST:PORT``; port 0 is a free one.
+        token: What clients must bring; None for none on loopback.
+        timeout_s: Seconds until it must be ready.
+
+    Returns:
+        How to reach it, with its pid.
+
+    Raises:
+        DeployError: It ended, or was not ready in time; with what it said.
+        ConfigError: The token cannot be kept.
+        InputError: ``name`` cannot be a runtime's.
+    """
+    Known(name, "http://localhost")  # the name is checked before anything is started
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "nbmodel.runtime", "--name", name]
+    command += ["--home", str(home), "--http", http]
+    if config is not None:
+        command += ["--config", str(config.absolute())]
+    if token is not None:
+        keep_token(home, token)  # not on the command line, which everybody can read
+        command.append("--token")
+    output = home / OUTPUT_FILE
+    with open(output, "wb", opener=_private) as file:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            # Ctrl+C in the terminal or kernel is not meant for it.
+            start_new_session=True,
+        )
+    _children[process.pid] = process
+    url = _wait_ready(name, process, output, timeout_s)
+    return Known(name, url, token=token, pid=process.pid, home=home)
+
+
+def stop_local(runtime: Known, *, timeout_s: float = STOP_TIMEOUT_S) -> bool:
+    """End a runtime that was started here.
+
+    Args:
+        runtime: As ``start_local`` gave it.
+        timeout_s: Seconds until its process must be gone.
+
+    Returns:
+        Whether it was running.
+
+    Raises:
+        DeployError: The address answers as another process, or the process did not end.
+    """
+    if runtime.pid is None:
+        raise DeployError(
+            f"runtime {runtime.name!r} was not started here", hint="stop it where it runs"
+        )
+    try:
+        with RemoteRuntime(runtime.url, token=runtime.token, name=runtime.name) as remote:
+            answer = remote.version()
+    except TargetUnreachableError:
+        return False
+    # Pids and ports are used again: only what says that it is the same is ended.
+    if (answer.get("pid"), answer.get("name")) != (runtime.pid, runtime.name):
+        raise DeployError(
+            f"{runtime.url} is runtime {answer.get('name')!r} with pid {answer.get('pid')}, "
+            f"not {runtime.name!r} with pid {runtime.pid}: left alone"
+        )
+    os.kill(runtime.pid, signal.SIGTERM)
+    deadline = time.monotonic() + timeout_s
+    while is_running(runtime.pid):
+        if time.monotonic() > deadline:
+            raise DeployError(
+                f"runtime {runtime.name!r} (pid {runtime.pid}) did not end within {timeout_s:g} s",
+                hint=f"kill -9 {runtime.pid}",
+            )
+        time.sleep(_POLL_S)
+    return True
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is a process of that pid; one that ended and was started here is not."""
+    child = _children.get(pid)
+    if child is not None:
+        if child.poll() is None:
+            return True
+        del _children[pid]
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # somebody else's
+    return True
+
+
+def _wait_ready(name: str, process: subprocess.Popen[bytes], output: Path, timeout_s: float) -> str:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        has_ended = process.poll() is not None  # before reading: what it said last counts
+        text = output.read_text(encoding="utf-8", errors="replace")
+        for line in text.splitlines(keepends=True):
+            if line.startswith(READY) and line.endswith("\n"):
+                return line.removeprefix(READY).strip()
+        if has_ended:
+            del _children[process.pid]
+            raise DeployError(
+                f"runtime {name!r} ended with status {process.returncode} before it was ready: "
+                f"{text[-_TAIL:].strip() or 'it said nothing'}"
+            )
+        if time.monotonic() > deadline:
+            process.terminate()
+            raise DeployError(
+                f"runtime {name!r} was not ready within {timeout_s:g} s: "
+                f"{text[-_TAIL:].strip() or 'it said nothing'}"
+            )
+        time.sleep(_POLL_S)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

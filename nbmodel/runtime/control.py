@@ -1,0 +1,198 @@
+"""The control plane: what a runtime should do, does, and has done; JSON over HTTP.
+
+::
+
+    GET  /nbmodel/version                    name, pid and versions of the process
+    GET  /nbmodel/status                     services, packages, what is wrong with them
+    GET  /nbmodel/config                     the machine config, with an ETag
+    PUT  /nbmodel/config                     another one; If-Match is required
+    PUT  /nbmodel/config?dry_run=true        what that would change
+    GET  /nbmodel/services/{name}            version and signature of a service, with labels
+    POST /nbmodel/services/{name}/do         a free-form command (Viam's DoCommand)
+    POST /nbmodel/services/{name}/rollback   back to the version it ran before
+    POST /nbmodel/reconcile                  look again at what should run
+    GET  /nbmodel/logs?lines=N               the last lines of the log
+
+A config is only replaced by somebody who says which one he replaces: ``If-Match`` with
+the ETag he read, or ``*`` for whichever it is; without it the answer is 428. A dry run
+needs none.
+
+Every error is ``{"error": …, "hint": … or null, "type": …}``, where ``type`` is the
+class in ``nbmodel.errors``, so that a client can raise the same; a refused config also
+has ``problems``, all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from nbmodel.errors import ConfigError, InputError, NbModelError
+from nbmodel.runtime.http_status import status_of
+
+if TYPE_CHECKING:
+    from nbmodel.runtime.edge import EdgeRuntime
+
+MAX_BODY = 4 * 1024 * 1024  # bytes of a config or a command
+MAX_LINES = 10_000  # of the log in one answer
+_ETAG = re.compile(r'"([^"]*)"')
+
+
+def control_routes(runtime: EdgeRuntime, *, name: str, version: str) -> list[Route]:
+    """The routes of the control plane.
+
+    Args:
+        runtime: What they control.
+        name: The runtime's name, as its owner knows it.
+        version: nbmodel's.
+    """
+    control = _Control(runtime, name, version)
+    return [
+        Route("/nbmodel/version", control.version, methods=["GET"]),
+        Route("/nbmodel/status", control.status, methods=["GET"]),
+        Route("/nbmodel/config", control.config, methods=["GET"]),
+        Route("/nbmodel/config", control.put_config, methods=["PUT"]),
+        Route("/nbmodel/services/{name}", control.service, methods=["GET"]),
+        Route("/nbmodel/services/{name}/do", control.do, methods=["POST"]),
+        Route("/nbmodel/services/{name}/rollback", control.rollback, methods=["POST"]),
+        Route("/nbmodel/reconcile", control.reconcile, methods=["POST"]),
+        Route("/nbmodel/logs", control.logs, methods=["GET"]),
+    ]
+
+
+def error_response(error: NbModelError) -> JSONResponse:
+    """The answer that tells of an error."""
+    content: dict[str, Any] = {
+        "error": str(error),
+        "hint": error.hint,
+        "type": type(error).__name__,
+    }
+    if isinstance(error, ConfigError):
+        content["problems"] = list(error.problems)
+    return JSONResponse(content, status_of(error))
+
+
+class _Control:
+    """The endpoints. Starlette runs the plain ones in a thread, so they may block."""
+
+    def __init__(self, runtime: EdgeRuntime, name: str, version: str) -> None:
+        self._runtime = runtime
+        self._name = name
+        self._version = version
+
+    def version(self, _request: Request) -> Response:
+        return JSONResponse(
+            {
+                "name": self._name,
+                "pid": os.getpid(),
+                "nbmodel": self._version,
+                "python": platform.python_version(),
+                "machine": platform.machine(),
+            }
+        )
+
+    def status(self, _request: Request) -> Response:
+        return JSONResponse(self._runtime.status())
+
+    def config(self, request: Request) -> Response:
+        config, etag = self._runtime.config
+        headers = {"ETag": f'"{etag}"'}
+        if etag in _ETAG.findall(request.headers.get("if-none-match", "")):
+            return Response(status_code=304, headers=headers)
+        return JSONResponse(config, headers=headers)
+
+    async def put_config(self, request: Request) -> Response:
+        is_dry = _flag(request, "dry_run")
+        header = request.headers.get("if-match")
+        if header is None and not is_dry:
+            return JSONResponse(
+                {
+                    "error": "the machine config is only replaced with an If-Match header",
+                    "hint": "send the ETag of the config that was read, or * for any",
+                    "type": InputError.__name__,
+                },
+                status_code=428,
+            )
+        data = await _read_json(request)
+        plan = await run_in_threadpool(
+            self._runtime.set_config, data, if_match=_expected(header), dry_run=is_dry
+        )
+        _, etag = self._runtime.config
+        return JSONResponse(plan.to_json(), headers={"ETag": f'"{etag}"'})
+
+    def service(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        service = self._runtime.service(name)
+        signature = service.signature.to_json() if service.ready else None
+        return JSONResponse(
+            {
+                "name": name,
+                "ready": service.ready,
+                "version": service.version,
+                "signature": signature,
+            }
+        )
+
+    async def do(self, request: Request) -> Response:
+        command = await _read_json(request)
+        name = request.path_params["name"]
+        return JSONResponse(dict(await run_in_threadpool(self._runtime.do, name, command)))
+
+    def rollback(self, request: Request) -> Response:
+        self._runtime.rollback(request.path_params["name"])
+        return JSONResponse(self._runtime.status())
+
+    def reconcile(self, _request: Request) -> Response:
+        self._runtime.reconcile()
+        return JSONResponse({}, status_code=202)
+
+    def logs(self, request: Request) -> Response:
+        text = request.query_params.get("lines", "100")
+        if not (text.isascii() and text.isdecimal()) or not 0 < len(text) < 10:
+            raise InputError(f"lines must be a number, found {text!r}")
+        lines = min(int(text), MAX_LINES)
+        return JSONResponse({"lines": list(self._runtime.logs(lines))})
+
+
+def _expected(header: str | None) -> str | None:
+    """The ETag that an ``If-Match`` names; None for ``*`` and for no header."""
+    if header is None or header.strip() == "*":
+        return None
+    etags: list[str] = _ETAG.findall(header)
+    if len(etags) != 1:
+        raise InputError(
+            f"If-Match must be one ETag in double quotes, or *, found {header!r}",
+            hint="send the ETag header of GET /nbmodel/config as it came",
+        )
+    return etags[0]
+
+
+def _flag(request: Request, name: str) -> bool:
+    value = request.query_params.get(name, "false").lower()
+    if value not in ("true", "false"):
+        raise InputError(f"{name} must be true or false, found {value!r}")
+    return value == "true"
+
+
+async def _read_json(request: Request) -> Mapping[str, Any]:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise InputError(f"the body is larger than {MAX_BODY} bytes")
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError) as exc:
+        raise InputError(f"the body is not JSON: {exc}") from exc
+    if not isinstance(data, dict):
+        raise InputError("the body must be a JSON object")
+    return data

@@ -1,0 +1,285 @@
+"""The runtime as a process: address, lock, log, token, signals, and uvicorn around the app.
+
+When it takes requests, it prints one line, which programs may read too::
+
+    nbmodel runtime ready on http://127.0.0.1:8123
+
+SIGTERM and SIGINT end it: requests under way are answered first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, TextIO
+
+from nbmodel import config as settings
+from nbmodel.core.machine import MachineConfig
+from nbmodel.errors import ConfigError, InputError
+from nbmodel.runtime.auth import Gate, ensure_token, is_loopback, keep_token
+from nbmodel.runtime.lock import file_lock
+
+if TYPE_CHECKING:
+    from nbmodel.runtime.edge import EdgeRuntime
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_HTTP = "127.0.0.1:0"
+READY = "nbmodel runtime ready on "
+LOG_FILE = "runtime.log"
+LOCK_FILE = "lock"
+_LOG_BYTES = 1024 * 1024  # of one log file
+_LOG_FILES = 5  # besides the present one
+_MAX_CONFIG = 4 * 1024 * 1024  # bytes of a machine config
+_DRAIN_S = 10  # given to requests under way when the process is told to end
+_KEEP_ALIVE_S = 75  # longer than clients keep idle connections, so that they close them
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen.
+
+    Attributes:
+        host: Name or IP address.
+        port: 0 for any free one.
+    """
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Read ``HOST:PORT`` or ``[IPV6]:PORT``.
+
+        Raises:
+            InputError: It is neither.
+        """
+        host, colon, port = text.rpartition(":")
+        is_v6 = host.startswith("[") and host.endswith("]")
+        if (
+            not colon
+            or not host
+            or (":" in host and not is_v6)
+            or not (port.isascii() and port.isdecimal() and int(port[:6]) <= 65535)
+        ):
+            raise InputError(
+                f"not an address to listen on: {text!r}",
+                hint="HOST:PORT, for example 127.0.0.1:8080, or 0.0.0.0:8080 for all networks",
+            )
+        return cls(host[1:-1] if is_v6 else host, int(port))
+
+
+def serve(
+    *,
+    config: str | Path | None = None,
+    http: str = DEFAULT_HTTP,
+    home: str | Path | None = None,
+    name: str | None = None,
+    token: str | None = None,
+    require_token: bool = False,
+    max_input: int | None = None,
+    out: TextIO | None = None,
+) -> None:
+    """Run a runtime until it is told to end.
+
+    Args:
+        config: File with the machine config to start with.
+        http: ``HOST:PORT`` to listen on; port 0 is any free one.
+        home: Where the runtime keeps models, config, token and log;
+            ``<NBMODEL_HOME>/runtime`` when not given.
+        name: What it calls itself; the machine's name when not given.
+        token: What clients must bring. When not given, one is made where it is needed:
+            off loopback, or with ``require_token``. It is kept in the home folder, and
+            shown when it was made.
+        require_token: Want a token on loopback too.
+        max_input: Largest inference request in bytes; 64 MiB when not given.
+        out: Where the ready line goes; standard output when not given.
+
+    Raises:
+        InputError: The address cannot be read or listened on.
+        ConfigError: The config cannot be used, the home folder is another runtime's or
+            cannot be written, or the token file is not private.
+    """
+    address = Address.parse(http)
+    wanted = None if config is None else _read_config(Path(config))
+    folder = settings.home() / "runtime" if home is None else Path(home).expanduser().absolute()
+    stream = sys.stdout if out is None else out
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_held(folder))
+        stack.enter_context(_logging_to(folder / LOG_FILE))
+        listener = stack.enter_context(contextlib.closing(_listen(address)))
+        is_local = is_loopback(listener.getsockname()[0])
+        needed = require_token or not is_local
+        secret = _token(folder, token, stream) if needed or token is not None else None
+        gate = Gate(secret, frozenset({address.host.lower()}) if is_local else None)
+        stack.enter_context(_ending_on_signals())
+
+        # Engines and web server come last: what is wrong with the arguments is told fast.
+        from nbmodel.runtime.edge import EdgeRuntime
+
+        runtime = stack.enter_context(contextlib.closing(EdgeRuntime(folder, config=wanted)))
+        _run(runtime, gate, listener, name=name, max_input=max_input, out=stream)
+
+
+def url_of(listener: socket.socket) -> str:
+    """The address that a listening socket is reached at from this machine."""
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 # not bound here
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _run(
+    runtime: EdgeRuntime,
+    gate: Gate,
+    listener: socket.socket,
+    *,
+    name: str | None,
+    max_input: int | None,
+    out: TextIO,
+) -> None:
+    import uvicorn
+
+    from nbmodel.runtime.app import MAX_INPUT, make_app
+
+    url = url_of(listener)
+
+    class Server(uvicorn.Server):
+        """uvicorn, which says when it takes requests."""
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            logger.info("ready on %s", url)
+            print(f"{READY}{url}", file=out, flush=True)
+
+    app = make_app(
+        runtime,
+        gate,
+        name=name or socket.gethostname(),
+        version=_nbmodel_version(),
+        max_input=MAX_INPUT if max_input is None else max_input,
+    )
+    Server(
+        uvicorn.Config(
+            app,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_S,
+            timeout_graceful_shutdown=_DRAIN_S,
+        )
+    ).run(sockets=[listener])
+
+
+def _nbmodel_version() -> str:
+    from importlib.metadata import version
+
+    return version("nbmodel")
+
+
+def _read_config(path: Path) -> MachineConfig:
+    try:
+        if path.stat().st_size > _MAX_CONFIG:
+            raise ConfigError(f"machine config {path} is larger than {_MAX_CONFIG} bytes")
+        data = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as exc:
+        raise ConfigError(f"cannot read the machine config {path}: {exc}") from exc
+    return MachineConfig.from_json(data)
+
+
+def _token(home: Path, given: str | None, out: TextIO) -> str:
+    if given is not None:
+        keep_token(home, given)
+        return given
+    token, is_new = ensure_token(home)
+    if is_new:
+        print(f"token, shown this once: {token}", file=out, flush=True)
+    return token
+
+
+@contextlib.contextmanager
+def _held(home: Path) -> Iterator[None]:
+    """The home folder, made where it is missing, for this process alone."""
+    with contextlib.ExitStack() as stack:
+        try:
+            home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            stack.enter_context(file_lock(home / LOCK_FILE, wait=False))
+        except BlockingIOError as exc:
+            raise ConfigError(
+                f"{home} is the home of a runtime that is running", hint="give another --home"
+            ) from exc
+        except OSError as exc:
+            raise ConfigError(f"cannot use {home} as the home of a runtime: {exc}") from exc
+        yield
+
+
+def _listen(address: Address) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((address.host, address.port), family=family, backlog=2048)
+    except OSError as exc:
+        raise InputError(
+            f"cannot listen on {address.host}:{address.port}: {exc.strerror or exc}",
+            hint="port 0 takes a free one",
+        ) from exc
+
+
+@contextlib.contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    """Everything that is logged, into a file that is turned over before it gets large."""
+    handler = RotatingFileHandler(
+        path, maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, encoding="utf-8"
+    )
+    formatter = logging.Formatter(
+        "%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S"
+    )
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+        handler.close()
+
+
+@contextlib.contextmanager
+def _ending_on_signals() -> Iterator[None]:
+    """Leave the block when the process is told to end, before uvicorn listens and after.
+
+    While it runs, uvicorn has handlers of its own, drains, and raises the signal again.
+    """
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        for number in before:  # a second signal must not break off the tidying up
+            signal.signal(number, signal.SIG_IGN)
+        raise _EndedError
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for number in before:
+        signal.signal(number, end)
+    try:
+        yield
+    except _EndedError:
+        logger.info("told to end")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _EndedError(Exception):
+    """The process was told to end."""

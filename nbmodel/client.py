@@ -744,8 +744,7 @@ class Client:
             return []
         from nbmodel.fleet.deploy import bring_all
 
-        known = self.runtimes.known()
-        brought = bring_all(self.registry, known, model)
+        brought = bring_all(self.registry, self.runtimes.reachable(), model)
         return [_brought_line(one) for one in brought]
 
     def _model_type(

@@ -24,7 +24,9 @@ NAMESPACE: dict[str, Any] = {"name": "digits", "accuracy": 0.97531, "folder": "m
         pytest.param("show $name", ["show", "digits"], id="a dollar"),
         pytest.param("-m acc={accuracy:.3f}", ["-m", "acc=0.975"], id="a format"),
         pytest.param("-m acc={accuracy*100:.0f}", ["-m", "acc=98"], id="an expression"),
-        pytest.param("pull digits {folder}", ["pull", "digits", "my models"], id="spaces in a value"),
+        pytest.param(
+            "pull digits {folder}", ["pull", "digits", "my models"], id="spaces in a value"
+        ),
         pytest.param("""do s '{"a":1}'""", ["do", "s", '{"a":1}'], id="JSON is left alone"),
         pytest.param("do s '[1, 2]'", ["do", "s", "[1, 2]"], id="a JSON list too"),
         pytest.param("show {unknown}", ["show", "{unknown}"], id="what is no value stays"),

@@ -1,0 +1,46 @@
+"""The verbs: one table, one file each, the same everywhere."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+import click
+import pytest
+
+import nbmodel
+from nbmodel.client import Client
+from nbmodel.commands import VERBS, verbs
+
+FOLDER = Path(import_module("nbmodel.commands").__file__ or "").parent
+
+
+def test_every_file_is_in_the_table_and_every_line_has_its_file() -> None:
+    around = {"__init__", "context", "options", "table"}
+    files = {path.stem for path in FOLDER.glob("*.py")} - around
+    assert {module for module, _ in VERBS.values()} == files
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "runtime"])
+def test_a_verb_is_a_method_of_the_client_and_a_name_of_the_package(verb: str) -> None:
+    assert callable(getattr(Client, verb))
+    assert verb in nbmodel.__all__
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_tells_what_a_verb_does(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verbs("nbmodel").main([verb, "--help"], prog_name="nbmodel", standalone_mode=False) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"Usage: nbmodel {verb}")
+    assert len(shown.splitlines()) >= 5
+
+
+def test_the_group_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    verbs("%mlmodel").main(["--help"], prog_name="%mlmodel", standalone_mode=False)
+    shown = capsys.readouterr().out
+    assert [verb for verb in VERBS if f"  {verb} " not in shown] == []
+
+
+def test_an_unknown_verb_is_told_with_the_nearest() -> None:
+    with pytest.raises(click.UsageError, match="unknown verb 'depoly': did you mean 'deploy'"):
+        verbs("nbmodel").main(["depoly", "x"], prog_name="nbmodel", standalone_mode=False)

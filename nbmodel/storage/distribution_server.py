@@ -1,0 +1,420 @@
+"""The OCI distribution API over a storage and its tags: what makes a device a registry.
+
+Push and pull as any OCI client does them. An upload that goes over several requests is
+remembered by the storage alone, so it outlives a restart. Authentication, ``GET /v2/`` and the server
+around it belong to the application that mounts these routes.
+
+Source: OCI distribution specification 1.1 (end-2 … end-11 of its endpoint table).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import anyio
+from anyio import to_thread
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from nbmodel.core.digest import digest_of, is_digest
+from nbmodel.core.manifest import MANIFEST_TYPE, MAX_MANIFEST
+from nbmodel.core.reference import check_name
+from nbmodel.errors import (
+    BlobNotFoundError,
+    DigestMismatchError,
+    ManifestError,
+    NbModelError,
+    RefError,
+    SignatureError,
+    StorageUnavailableError,
+)
+from nbmodel.storage.base import BlobWriter, Storage
+from nbmodel.storage.manifests import blobs_of, parse_manifest
+from nbmodel.storage.tags import TagStore
+
+MAX_BLOB = 16 * 1024**3  # bytes
+_BUFFER = 1024 * 1024  # bytes gathered before a thread writes them
+_CONTENT_RANGE = re.compile(r"(?:bytes )?(\d+)-(\d+)(?:/.*)?")
+
+_T = TypeVar("_T")
+
+
+def distribution_routes(
+    storage: Storage,
+    tags: TagStore,
+    *,
+    max_blob: int = MAX_BLOB,
+    on_change: Callable[[str], None] = lambda _name: None,
+) -> list[Route]:
+    """Routes under ``/v2/<name>/`` for blobs, manifests and tags.
+
+    Args:
+        storage: Where blobs and manifests are.
+        tags: Where tags are.
+        max_blob: Largest blob that is taken, in bytes.
+        on_change: Called with a repository's name after its tags changed.
+
+    A blob that a client was told of counts as just written: the client may rely on it, and
+    a collector with a grace period leaves it.
+    """
+    server = _Server(storage, tags, max_blob, on_change)
+    table: list[tuple[str, dict[str, _Handler]]] = [
+        ("blobs/uploads/", {"POST": server.start_upload}),
+        (
+            "blobs/uploads/{upload}",
+            {
+                "GET": server.upload_status,
+                "PATCH": server.continue_upload,
+                "PUT": server.finish_upload,
+                "DELETE": server.cancel_upload,
+            },
+        ),
+        ("blobs/{digest}", {"GET": server.blob}),
+        (
+            "manifests/{reference}",
+            {
+                "GET": server.manifest,
+                "PUT": server.put_manifest,
+                "DELETE": server.delete_manifest,
+            },
+        ),
+        ("tags/list", {"GET": server.list_tags}),
+    ]
+    return [
+        Route(f"/v2/{{name:path}}/{path}", _endpoint(handlers), methods=list(handlers))
+        for path, handlers in table
+    ]
+
+
+_Handler = Callable[[Request, str], Awaitable[Response]]
+
+
+class _RefusedError(Exception):
+    """An answer of the specification's error form."""
+
+    def __init__(
+        self, status: int, code: str, message: str, headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status, self.code, self.headers = status, code, headers or {}
+
+
+#: Error class → status and code, most specific first; codes are the specification's
+#: where it has one.
+_STATUSES: tuple[tuple[type[NbModelError], int, str], ...] = (
+    (BlobNotFoundError, 404, "BLOB_UNKNOWN"),
+    (DigestMismatchError, 400, "DIGEST_INVALID"),
+    (ManifestError, 400, "MANIFEST_INVALID"),
+    (SignatureError, 400, "MANIFEST_INVALID"),
+    (RefError, 400, "NAME_INVALID"),
+    (StorageUnavailableError, 507, "INSUFFICIENT_STORAGE"),
+    (NbModelError, 500, "UNKNOWN"),
+)
+
+
+def _endpoint(handlers: dict[str, _Handler]) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        method = "GET" if request.method == "HEAD" else request.method
+        try:
+            return await handlers[method](request, check_name(request.path_params["name"]))
+        except _RefusedError as exc:
+            return _error(exc.status, exc.code, str(exc), exc.headers)
+        except ClientDisconnect:
+            return Response(status_code=400)  # for the log: nobody reads it
+        except NbModelError as exc:
+            status, code = next(
+                (status, code) for kind, status, code in _STATUSES if isinstance(exc, kind)
+            )
+            return _error(status, code, str(exc) + (f" ({exc.hint})" if exc.hint else ""), {})
+
+    return endpoint
+
+
+def _error(status: int, code: str, message: str, headers: dict[str, str]) -> Response:
+    body = {"errors": [{"code": code, "message": message, "detail": None}]}
+    return JSONResponse(body, status_code=status, headers=headers)
+
+
+class _Server:
+    def __init__(
+        self,
+        storage: Storage,
+        tags: TagStore,
+        max_blob: int,
+        on_change: Callable[[str], None],
+    ) -> None:
+        self._storage = storage
+        self._tags = tags
+        self._max_blob = max_blob
+        self._on_change = on_change
+
+    # Blobs
+
+    async def blob(self, request: Request, _name: str) -> Response:
+        digest = _digest(request.path_params["digest"])
+        if not await _threaded(self._storage.keep, digest):
+            raise BlobNotFoundError(f"no blob {digest} here")
+        # FileResponse serves ranges, and HEAD without opening the file.
+        return FileResponse(
+            await _threaded(self._storage.path, digest),
+            headers={"Docker-Content-Digest": digest, "ETag": f'"{digest}"'},
+            media_type="application/octet-stream",
+        )
+
+    async def start_upload(self, request: Request, name: str) -> Response:
+        mount, whole = request.query_params.get("mount"), request.query_params.get("digest")
+        if mount is not None and await _threaded(self._storage.keep, _digest(mount)):
+            return _created(name, mount)
+        if whole is None:
+            key = uuid.uuid4().hex
+            async with self._writer(key):
+                return Response(status_code=202, headers=_upload_headers(name, key, 0))
+        _digest(whole)
+        async with self._writer(None) as writer:
+            await self._receive(request, writer)
+            await _threaded(writer.commit, whole)
+        return _created(name, whole)
+
+    async def upload_status(self, request: Request, name: str) -> Response:
+        async with self._upload(request) as (key, writer):
+            return Response(status_code=204, headers=_upload_headers(name, key, writer.offset))
+
+    async def continue_upload(self, request: Request, name: str) -> Response:
+        async with self._upload(request) as (key, writer):
+            _check_range(request, name, key, writer.offset)
+            await self._receive(request, writer)
+            return Response(status_code=202, headers=_upload_headers(name, key, writer.offset))
+
+    async def finish_upload(self, request: Request, name: str) -> Response:
+        async with self._upload(request) as (key, writer):
+            digest = _digest(request.query_params.get("digest", ""))
+            _check_range(request, name, key, writer.offset)
+            await self._receive(request, writer)
+            await _threaded(writer.commit, digest)
+            return _created(name, digest)
+
+    async def cancel_upload(self, request: Request, _name: str) -> Response:
+        async with self._upload(request) as (_, writer):
+            await _threaded(writer.abort)
+        return Response(status_code=204)
+
+    @asynccontextmanager
+    async def _upload(self, request: Request) -> AsyncIterator[tuple[str, BlobWriter]]:
+        """The upload that a request goes on with; nothing but the disk remembers it."""
+        key = request.path_params["upload"]
+        if not await _threaded(self._is_waiting, key):
+            raise _RefusedError(404, "BLOB_UPLOAD_UNKNOWN", f"no upload {key[:40]!r} is open")
+        async with self._writer(key) as writer:
+            yield key, writer
+
+    @asynccontextmanager
+    async def _writer(self, key: str | None) -> AsyncIterator[BlobWriter]:
+        writer = await _threaded(partial(self._storage.receive, name=key))
+        try:
+            yield writer
+        except _RefusedError as exc:
+            if exc.status == 413:
+                await _threaded(writer.abort)
+            raise
+        finally:
+            with anyio.CancelScope(shield=True):
+                await _threaded(writer.close)
+
+    def _is_waiting(self, key: str) -> bool:
+        return any(name == key for name, _ in self._storage.abandoned(time.time()))
+
+    async def _receive(self, request: Request, writer: BlobWriter) -> None:
+        """Append the body; what arrived before a client went away is kept."""
+        self._check_size(writer.offset + int(request.headers.get("Content-Length", 0)))
+        buffer = bytearray()
+        try:
+            async for chunk in request.stream():
+                buffer += chunk
+                if len(buffer) >= _BUFFER:
+                    await self._append(writer, buffer)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._append(writer, buffer)
+
+    async def _append(self, writer: BlobWriter, buffer: bytearray) -> None:
+        self._check_size(writer.offset + len(buffer))
+        data = bytes(buffer)
+        buffer.clear()
+        await _threaded(writer.write, data)
+
+    def _check_size(self, size: int) -> None:
+        if size > self._max_blob:
+            raise _RefusedError(
+                413, "SIZE_INVALID", f"blob of {size} bytes, expected at most {self._max_blob}"
+            )
+
+    # Manifests
+
+    async def manifest(self, request: Request, name: str) -> Response:
+        reference = request.path_params["reference"]
+        digest = await _threaded(self._find, name, reference)
+        raw = await _threaded(partial(self._storage.read, digest, limit=MAX_MANIFEST))
+        headers = {"Docker-Content-Digest": digest, "ETag": f'"{digest}"'}
+        if request.headers.get("If-None-Match") in (digest, f'"{digest}"'):
+            return Response(status_code=304, headers=headers)
+        return Response(raw, media_type=_media_type(raw, reference), headers=headers)
+
+    async def put_manifest(self, request: Request, name: str) -> Response:
+        reference = request.path_params["reference"]
+        raw = await self._manifest_body(request)
+        digest = await _threaded(self._store_manifest, name, reference, raw)
+        self._on_change(name)
+        return Response(
+            status_code=201,
+            headers={
+                "Location": f"/v2/{name}/manifests/{digest}",
+                "Docker-Content-Digest": digest,
+            },
+        )
+
+    async def delete_manifest(self, request: Request, name: str) -> Response:
+        await _threaded(self._delete, name, request.path_params["reference"])
+        self._on_change(name)
+        return Response(status_code=202)
+
+    async def list_tags(self, request: Request, name: str) -> Response:
+        tags = sorted(await _threaded(self._tags.tags, name))
+        if not tags:
+            raise _RefusedError(404, "NAME_UNKNOWN", f"no repository {name!r} here")
+        last = request.query_params.get("last")
+        if last is not None:
+            tags = [tag for tag in tags if tag > last]
+        headers = {}
+        limit = _page_size(request)
+        if limit is not None and limit < len(tags):
+            tags = tags[:limit]
+            if tags:
+                query = f"n={limit}&last={quote(tags[-1])}"
+                headers["Link"] = f'</v2/{name}/tags/list?{query}>; rel="next"'
+        return JSONResponse({"name": name, "tags": tags}, headers=headers)
+
+    async def _manifest_body(self, request: Request) -> bytes:
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_MANIFEST:
+                raise _RefusedError(
+                    413, "SIZE_INVALID", f"manifest of more than {MAX_MANIFEST} bytes"
+                )
+        return bytes(body)
+
+    def _find(self, name: str, reference: str) -> str:
+        digest = reference if is_digest(reference) else self._tags.get(name, reference)
+        if digest is None or not self._storage.has(digest):
+            raise _RefusedError(404, "MANIFEST_UNKNOWN", f"no manifest {name}:{reference} here")
+        return digest
+
+    def _store_manifest(self, name: str, reference: str, raw: bytes) -> str:
+        digest = digest_of(raw)
+        if is_digest(reference) and reference != digest:
+            raise DigestMismatchError("manifest", expected=reference, actual=digest)
+        for blob, size in blobs_of(raw).items():
+            if not self._storage.keep(blob):
+                raise _RefusedError(
+                    404, "MANIFEST_BLOB_UNKNOWN", f"push blob {blob} before its manifest"
+                )
+            if self._storage.size(blob) != size:
+                raise ManifestError(
+                    f"manifest: blob {blob} has {self._storage.size(blob)} bytes, not {size}"
+                )
+        parse_manifest(self._storage, raw)
+        self._storage.add_bytes(raw)
+        if not is_digest(reference):
+            self._tags.set(name, reference, digest)
+        return digest
+
+    def _delete(self, name: str, reference: str) -> None:
+        digest = self._find(name, reference)
+        if not is_digest(reference):
+            self._tags.delete(name, reference)
+            return
+        for tag, target in self._tags.tags(name).items():
+            if target == digest:
+                self._tags.delete(name, tag)
+        # Repositories share blobs: another one may have the same manifest.
+        if all(target != digest for _, _, target in self._tags.all()):
+            self._storage.delete(digest)
+
+
+def _created(name: str, digest: str) -> Response:
+    return Response(
+        status_code=201,
+        headers={"Location": f"/v2/{name}/blobs/{digest}", "Docker-Content-Digest": digest},
+    )
+
+
+def _upload_headers(name: str, key: str, offset: int) -> dict[str, str]:
+    return {
+        "Location": f"/v2/{name}/blobs/uploads/{key}",
+        # The last byte that is here; the specification has no word for "none".
+        "Range": f"0-{max(offset - 1, 0)}",
+        "Docker-Upload-UUID": key,
+    }
+
+
+def _check_range(request: Request, name: str, key: str, offset: int) -> None:
+    header = request.headers.get("Content-Range")
+    if header is None:
+        return
+    match = _CONTENT_RANGE.fullmatch(header)
+    if match is None:
+        raise _RefusedError(400, "BLOB_UPLOAD_INVALID", f"expected <start>-<end>, found {header!r}")
+    start, end = int(match[1]), int(match[2])
+    if start != offset:
+        raise _RefusedError(
+            416,
+            "BLOB_UPLOAD_INVALID",
+            f"expected a chunk from byte {offset}, found one from {start}",
+            _upload_headers(name, key, offset),
+        )
+    length = request.headers.get("Content-Length")
+    if length is not None and int(length) != end - start + 1:
+        raise _RefusedError(400, "SIZE_INVALID", f"{length} bytes are not the range {header!r}")
+
+
+def _digest(text: str) -> str:
+    if not is_digest(text):
+        raise _RefusedError(
+            400, "DIGEST_INVALID", f"expected sha256:<64 hex digits>, found {text[:80]!r}"
+        )
+    return text
+
+
+def _media_type(raw: bytes, reference: str) -> str:
+    try:
+        data: Any = json.loads(raw)
+    except (ValueError, RecursionError):
+        data = None
+    if not isinstance(data, dict) or "layers" not in data:  # any blob can be asked for
+        raise _RefusedError(404, "MANIFEST_UNKNOWN", f"{reference[:80]} is not a manifest")
+    return str(data.get("mediaType", MANIFEST_TYPE))
+
+
+def _page_size(request: Request) -> int | None:
+    text = request.query_params.get("n")
+    if text is None:
+        return None
+    if not text.isdigit() or len(text) > 9:
+        raise _RefusedError(
+            400, "PAGINATION_NUMBER_INVALID", f"expected a number under n, found {text[:40]!r}"
+        )
+    return int(text)
+
+
+async def _threaded(function: Callable[..., _T], *args: Any) -> _T:
+    """Run what touches the disk beside the event loop."""
+    return await to_thread.run_sync(function, *args)

@@ -1,0 +1,799 @@
+"""Server and client of the distribution API, over a real connection."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from nbmodel.core.manifest import FileEntry, Manifest
+from nbmodel.core.signature import Signature
+from nbmodel.errors import (
+    AuthenticationError,
+    BlobNotFoundError,
+    DigestMismatchError,
+    NbModelError,
+    RefError,
+    StorageError,
+    StorageUnavailableError,
+    TargetUnreachableError,
+)
+from nbmodel.storage import MemoryStorage, OciLayout, Storage
+from nbmodel.storage import distribution_client as client_module
+from nbmodel.storage.distribution_client import Distribution
+from nbmodel.storage.distribution_server import distribution_routes
+from nbmodel.storage.tags import TagStore
+
+MAX_BLOB = 4 * 1024 * 1024
+
+
+def sha256(data: bytes) -> str:
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+class Server:
+    """One server for all tests, with the application of the one that runs."""
+
+    def __init__(self) -> None:
+        self.app = Starlette()
+        config = uvicorn.Config(self._serve, port=0, log_level="warning", lifespan="off")
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, daemon=True)
+        self._thread.start()
+        deadline = time.monotonic() + 10
+        while not self._server.started:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        port = self._server.servers[0].sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.stop()
+
+
+class Device:
+    """A device's storage and tags, served."""
+
+    def __init__(self, root: Path, server: Server) -> None:
+        self.storage = OciLayout(root / "blobs")
+        self.tags = TagStore(root / "tags")
+        self.changed: list[str] = []
+        self.url = server.url
+        self._server = server
+        self.start()
+
+    def start(self) -> None:
+        """Serve, with nothing remembered of a former time."""
+        routes = distribution_routes(
+            self.storage, self.tags, max_blob=MAX_BLOB, on_change=self.changed.append
+        )
+        routes.append(Route("/v2/", lambda _: Response()))  # the application's to answer
+        self._server.app = Starlette(routes=routes)
+
+
+@pytest.fixture
+def device(tmp_path: Path, server: Server) -> Device:
+    return Device(tmp_path / "device", server)
+
+
+@pytest.fixture
+def http(device: Device) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=device.url, trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture
+def remote(device: Device) -> Iterator[Distribution]:
+    with Distribution(device.url) as remote:
+        yield remote
+
+
+def add_version(storage: Storage, files: dict[str, bytes], created: str = "2026-01-01") -> str:
+    """A version in a storage; the digest of its manifest."""
+    manifest = Manifest(
+        name="digits",
+        created=created,
+        files=tuple(
+            FileEntry(path, len(data), storage.add_bytes(data)) for path, data in files.items()
+        ),
+        framework="onnx",
+        model_type="other",
+        signature=Signature(),
+    )
+    storage.add_bytes(manifest.config_bytes())
+    return storage.add_bytes(manifest.manifest_bytes())
+
+
+def test_a_version_goes_there_and_back(remote: Distribution, device: Device) -> None:
+    here, there = MemoryStorage(), MemoryStorage()
+    digest = add_version(here, {"model.onnx": b"m" * 3_000_000, "labels.txt": b"a\nb\n"})
+    sent = remote.push("team/digits", here, digest, tags=["1", "latest"])
+    assert sent > 3_000_000
+    assert device.tags.tags("team/digits") == {"1": digest, "latest": digest}
+    assert device.changed == ["team/digits", "team/digits"]
+
+    received: list[int] = []
+    assert remote.pull("team/digits", "latest", there, progress=received.append) == digest
+    assert dict(here_sizes(there)) == dict(here_sizes(here))
+    assert sum(received) == sum(size for _, size in here_sizes(here)) - there.size(digest)
+
+
+def here_sizes(storage: Storage) -> list[tuple[str, int]]:
+    return [(digest, size) for digest, size, _ in storage.digests()]
+
+
+def test_what_is_there_is_not_sent_again(remote: Distribution) -> None:
+    here = MemoryStorage()
+    first = add_version(here, {"model.onnx": b"same"})
+    second = add_version(here, {"model.onnx": b"same"}, created="2026-01-02")
+    remote.push("digits", here, first, tags=["1"])
+    done: list[int] = []
+    sent = remote.push("digits", here, second, tags=["2"], progress=done.append)
+    assert sent == sum(done) - len(b"same"), "the config alone was sent"
+    assert remote.push("other", here, second, tags=["1"]) == 0, "repositories share blobs"
+
+
+def test_an_empty_blob(remote: Distribution) -> None:
+    here, there = MemoryStorage(), MemoryStorage()
+    digest = here.add_bytes(b"")
+    assert remote.push_blob("digits", here, digest)
+    remote.pull_blob("digits", there, digest, size=0)
+    assert there.read(digest, limit=0) == b""
+
+
+def test_a_large_blob_goes_in_chunks(
+    remote: Distribution, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "CHUNK", 300_000)
+    monkeypatch.setattr(client_module, "CHUNKED_FROM", 600_000)
+    here = MemoryStorage()
+    data = bytes(range(256)) * 5000
+    digest = here.add_bytes(data)
+    done: list[int] = []
+    assert remote.push_blob("digits", here, digest, progress=done.append)
+    assert device.storage.read(digest, limit=len(data)) == data
+    assert sum(done) == len(data)
+
+
+class Flaky(httpx.HTTPTransport):
+    """A network that loses chosen requests, or their answers."""
+
+    def __init__(self, lose: Callable[[httpx.Request, int], str | None]) -> None:
+        super().__init__()
+        self._lose = lose
+        self._count: dict[str, int] = {}
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        number = self._count[request.method] = self._count.get(request.method, 0) + 1
+        lost = self._lose(request, number)
+        if lost == "request":
+            raise httpx.ConnectError("connection refused")
+        answer = super().handle_request(request)
+        if lost == "answer":
+            answer.read()
+            raise httpx.ReadError("connection reset")
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("method", "number", "lost"),
+    [
+        pytest.param("HEAD", 1, "request", id="the question whether it is there"),
+        pytest.param("POST", 1, "request", id="the opening of the upload"),
+        pytest.param("PATCH", 2, "request", id="the second chunk"),
+        pytest.param("PATCH", 2, "answer", id="the answer to the second chunk"),
+        pytest.param("PUT", 1, "request", id="the last chunk"),
+        pytest.param("PUT", 1, "answer", id="the answer to the last chunk"),
+    ],
+)
+def test_a_lost_connection_is_gone_on_from(
+    device: Device, monkeypatch: pytest.MonkeyPatch, method: str, number: int, lost: str
+) -> None:
+    monkeypatch.setattr(client_module, "CHUNK", 300_000)
+    monkeypatch.setattr(client_module, "CHUNKED_FROM", 600_000)
+    transport = Flaky(lambda request, n: lost if (request.method, n) == (method, number) else None)
+    here = MemoryStorage()
+    data = bytes(range(256)) * 5000
+    digest = here.add_bytes(data)
+    with Distribution(device.url, transport=transport) as remote:
+        assert remote.push_blob("digits", here, digest)
+    assert device.storage.read(digest, limit=len(data)) == data
+
+
+def test_a_broken_download_goes_on_where_it_broke(device: Device) -> None:
+    data = bytes(range(256)) * 8000
+    digest = device.storage.add_bytes(data)
+    ranges: list[str | None] = []
+
+    class Breaking(httpx.HTTPTransport):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            ranges.append(request.headers.get("Range"))
+            answer = super().handle_request(request)
+            if len(ranges) > 1:
+                return answer
+            return httpx.Response(200, headers=answer.headers, stream=Half(answer))
+
+    class Half(httpx.SyncByteStream):
+        def __init__(self, answer: httpx.Response) -> None:
+            self._answer = answer
+
+        def __iter__(self) -> Iterator[bytes]:
+            yield data[:1_500_000]
+            raise httpx.ReadError("connection reset")
+
+        def close(self) -> None:
+            self._answer.close()
+
+    there = MemoryStorage()
+    with Distribution(device.url, transport=Breaking()) as remote:
+        remote.pull_blob("digits", there, digest, size=len(data))
+    assert there.read(digest, limit=len(data)) == data
+    kept = 1_500_000 // client_module.PIECE * client_module.PIECE
+    assert ranges == [None, f"bytes={kept}-"]
+
+
+def test_wrong_bytes_are_not_kept(device: Device, remote: Distribution) -> None:
+    digest = device.storage.add_bytes(b"right")
+    path = device.storage.path(digest)
+    path.chmod(0o644)
+    path.write_bytes(b"wrong")
+    there = MemoryStorage()
+    with pytest.raises(DigestMismatchError):
+        remote.pull_blob("digits", there, digest, size=5)
+    assert list(there.digests()) == []
+
+
+def test_more_bytes_than_promised_are_refused(device: Device, remote: Distribution) -> None:
+    digest = device.storage.add_bytes(b"more")
+    with pytest.raises(StorageError, match=r"127\.0\.0\.1:\d+ sent more than the 3 bytes"):
+        remote.pull_blob("digits", MemoryStorage(), digest, size=3)
+
+
+def test_tags_come_page_by_page(
+    device: Device, remote: Distribution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "_TAG_PAGE", 2)
+    for number in range(5):
+        device.tags.set("digits", str(number), sha256(b""))
+    assert remote.tags("digits") == ("0", "1", "2", "3", "4")
+    assert remote.tags("nothing") == ()
+
+
+def test_a_deleted_tag_is_gone(device: Device, remote: Distribution) -> None:
+    here = MemoryStorage()
+    digest = add_version(here, {"m": b"m"})
+    remote.push("digits", here, digest, tags=["1", "pinned"])
+    assert remote.delete_tag("digits", "pinned") is True
+    assert remote.delete_tag("digits", "pinned") is False
+    assert device.tags.tags("digits") == {"1": digest}
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "message"),
+    [
+        pytest.param(
+            httpx.Response(401, json={"error": "no token"}),
+            AuthenticationError,
+            "example:1 refused a request without token: no token",
+            id="a token is wanted",
+        ),
+        pytest.param(
+            httpx.Response(507, json={"errors": [{"code": "X", "message": "disk full"}]}),
+            StorageUnavailableError,
+            "example:1 answered 507 to PUT /v2/digits/manifests/1: disk full",
+            id="its disk is full",
+        ),
+        pytest.param(
+            httpx.Response(500, text="<html>"),
+            StorageError,
+            "example:1 answered 500 to PUT /v2/digits/manifests/1: Internal Server Error",
+            id="it breaks down",
+        ),
+        pytest.param(
+            httpx.Response(503), TargetUnreachableError, "example:1 answered 503", id="it is away"
+        ),
+    ],
+)
+def test_refusals_name_the_host(
+    answer: httpx.Response, error: type[NbModelError], message: str
+) -> None:
+    transport = httpx.MockTransport(lambda request: answer)
+    with (
+        Distribution("http://example:1", transport=transport) as remote,
+        pytest.raises(error, match=message),
+    ):
+        remote.push_manifest("digits", "1", b"{}")
+
+
+def test_nobody_there() -> None:
+    with (
+        Distribution("http://127.0.0.1:1") as remote,
+        pytest.raises(TargetUnreachableError, match=r"127\.0\.0\.1:1 does not answer"),
+    ):
+        remote.has_blob("digits", sha256(b""))
+
+
+def test_a_token_goes_to_its_own_address_only() -> None:
+    seen: dict[str, str | None] = {}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen[request.url.host] = request.headers.get("Authorization")
+        if request.url.host == "registry.example":
+            return httpx.Response(307, headers={"Location": "https://bytes.example/blob"})
+        return httpx.Response(200, stream=httpx.ByteStream(b"blob"))
+
+    there = MemoryStorage()
+    with Distribution(
+        "https://registry.example", token="secret", transport=httpx.MockTransport(answer)
+    ) as remote:
+        remote.pull_blob("digits", there, sha256(b"blob"), size=4)
+    assert seen == {"registry.example": "Bearer secret", "bytes.example": None}
+
+
+def test_names_that_lead_elsewhere_are_never_sent() -> None:
+    with Distribution("http://127.0.0.1:1") as remote:
+        with pytest.raises(RefError):
+            remote.has_blob("../x", sha256(b""))
+        with pytest.raises(RefError):
+            remote.manifest("digits", "../../x")
+
+
+# The server alone, asked as any OCI client would.
+
+
+def open_upload(http: httpx.Client) -> str:
+    answer = http.post("/v2/digits/blobs/uploads/")
+    assert answer.status_code == 202
+    return str(answer.headers["Location"])
+
+
+def code(answer: httpx.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["errors"][0]["code"]
+
+
+def test_a_blob_in_one_request(http: httpx.Client) -> None:
+    digest = sha256(b"abc")
+    answer = http.post(f"/v2/digits/blobs/uploads/?digest={digest}", content=b"abc")
+    assert answer.status_code == 201
+    assert answer.headers["Location"] == f"/v2/digits/blobs/{digest}"
+    assert answer.headers["Docker-Content-Digest"] == digest
+
+
+def test_a_blob_in_chunks(http: httpx.Client) -> None:
+    location = open_upload(http)
+    answer = http.patch(location, content=b"abc", headers={"Content-Range": "0-2"})
+    assert (answer.status_code, answer.headers["Range"]) == (202, "0-2")
+    answer = http.get(location)
+    assert (answer.status_code, answer.headers["Range"]) == (204, "0-2")
+    answer = http.patch(location, content=b"def")
+    assert answer.headers["Range"] == "0-5", "a range is not obligatory"
+    digest = sha256(b"abcdefg")
+    answer = http.put(f"{location}?digest={digest}", content=b"g", headers={"Content-Range": "6-6"})
+    assert answer.status_code == 201
+    assert http.get(f"/v2/digits/blobs/{digest}").content == b"abcdefg"
+    assert code(http.get(location)) == (404, "BLOB_UPLOAD_UNKNOWN")
+
+
+def test_a_chunk_out_of_order_is_refused_and_says_where_to_go_on(http: httpx.Client) -> None:
+    location = open_upload(http)
+    http.patch(location, content=b"abc")
+    answer = http.patch(location, content=b"x", headers={"Content-Range": "7-7"})
+    assert code(answer) == (416, "BLOB_UPLOAD_INVALID")
+    assert (answer.headers["Range"], answer.headers["Location"]) == ("0-2", location)
+
+
+def test_an_upload_outlives_a_restart(device: Device) -> None:
+    with httpx.Client(base_url=device.url, trust_env=False) as http:
+        location = open_upload(http)
+        http.patch(location, content=b"abc")
+    device.start()
+    with httpx.Client(base_url=device.url, trust_env=False) as http:
+        assert http.get(location).headers["Range"] == "0-2"
+        digest = sha256(b"abcd")
+        assert http.put(f"{location}?digest={digest}", content=b"d").status_code == 201
+
+
+def test_a_cancelled_upload_is_gone(http: httpx.Client) -> None:
+    location = open_upload(http)
+    assert http.delete(location).status_code == 204
+    assert code(http.patch(location, content=b"x")) == (404, "BLOB_UPLOAD_UNKNOWN")
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "expected"),
+    [
+        pytest.param("", b"abc", (400, "DIGEST_INVALID"), id="no digest"),
+        pytest.param("?digest=sha256:1", b"abc", (400, "DIGEST_INVALID"), id="half a digest"),
+        pytest.param(f"?digest={sha256(b'x')}", b"abc", (400, "DIGEST_INVALID"), id="another"),
+    ],
+)
+def test_an_upload_must_end_with_its_digest(
+    http: httpx.Client, query: str, body: bytes, expected: tuple[int, str]
+) -> None:
+    assert code(http.put(open_upload(http) + query, content=body)) == expected
+
+
+def test_a_blob_beyond_the_limit_is_refused(http: httpx.Client, device: Device) -> None:
+    def stream() -> Iterator[bytes]:
+        for _ in range(5):
+            yield bytes(1024 * 1024)
+
+    location = open_upload(http)
+    answer = http.patch(location, content=bytes(MAX_BLOB + 1))
+    assert code(answer) == (413, "SIZE_INVALID")
+    answer = http.patch(open_upload(http), content=stream())
+    assert code(answer) == (413, "SIZE_INVALID")
+    assert list(device.storage.digests()) == []
+    assert list(device.storage.abandoned(time.time() + 1)) == []
+
+
+def test_a_blob_is_mounted_when_it_is_there(http: httpx.Client, device: Device) -> None:
+    digest = device.storage.add_bytes(b"abc")
+    answer = http.post(f"/v2/other/blobs/uploads/?mount={digest}&from=digits")
+    assert (answer.status_code, answer.headers["Location"]) == (201, f"/v2/other/blobs/{digest}")
+    answer = http.post(f"/v2/other/blobs/uploads/?mount={sha256(b'no')}&from=digits")
+    assert answer.status_code == 202, "an upload is opened instead"
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        pytest.param("", (200, b"0123456789", None), id="all of it"),
+        pytest.param("bytes=2-4", (206, b"234", "bytes 2-4/10"), id="a middle part"),
+        pytest.param("bytes=7-", (206, b"789", "bytes 7-9/10"), id="from a byte on"),
+        pytest.param("bytes=-3", (206, b"789", "bytes 7-9/10"), id="the last bytes"),
+        pytest.param("bytes=10-", (416, b"", "bytes */10"), id="behind the end"),
+    ],
+)
+def test_parts_of_a_blob(
+    http: httpx.Client, device: Device, asked: str, expected: tuple[int, bytes, str | None]
+) -> None:
+    digest = device.storage.add_bytes(b"0123456789")
+    answer = http.get(f"/v2/digits/blobs/{digest}", headers={"Range": asked} if asked else {})
+    body = answer.content if answer.is_success else b""
+    assert (answer.status_code, body, answer.headers.get("Content-Range")) == expected
+
+
+def test_the_head_of_a_blob(http: httpx.Client, device: Device) -> None:
+    digest = device.storage.add_bytes(b"0123456789")
+    answer = http.head(f"/v2/digits/blobs/{digest}")
+    assert answer.status_code == 200
+    assert answer.headers["Content-Length"] == "10"
+    assert answer.headers["Docker-Content-Digest"] == digest
+    assert http.head(f"/v2/digits/blobs/{sha256(b'no')}").status_code == 404
+
+
+def test_a_manifest_by_tag_and_by_digest(http: httpx.Client, device: Device) -> None:
+    digest = add_version(device.storage, {"m": b"m"})
+    raw = device.storage.read(digest, limit=10_000)
+    assert http.put("/v2/digits/manifests/1", content=raw).status_code == 201
+    for reference in ("1", digest):
+        answer = http.get(f"/v2/digits/manifests/{reference}")
+        assert answer.content == raw
+        assert answer.headers["Docker-Content-Digest"] == digest
+        assert answer.headers["Content-Type"] == "application/vnd.oci.image.manifest.v1+json"
+        head = http.head(f"/v2/digits/manifests/{reference}")
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["Content-Length"] == str(len(raw))
+    unchanged = http.get("/v2/digits/manifests/1", headers={"If-None-Match": f'"{digest}"'})
+    assert unchanged.status_code == 304
+
+
+def test_a_manifest_deleted_by_digest_takes_its_tags_along(
+    http: httpx.Client, device: Device
+) -> None:
+    digest = add_version(device.storage, {"m": b"m"})
+    device.tags.set("digits", "1", digest)
+    device.tags.set("digits", "latest", digest)
+    device.tags.set("other", "1", digest)
+    assert http.delete(f"/v2/digits/manifests/{digest}").status_code == 202
+    assert device.tags.tags("digits") == {}
+    assert http.get("/v2/other/manifests/1").status_code == 200
+    http.delete(f"/v2/other/manifests/{digest}")
+    assert code(http.get(f"/v2/other/manifests/{digest}")) == (404, "MANIFEST_UNKNOWN")
+
+
+def manifest_json(storage: Storage, **changes: Any) -> bytes:
+    raw = storage.read(add_version(storage, {"m": b"m"}), limit=10_000)
+    return json.dumps({**json.loads(raw), **changes}).encode()
+
+
+@pytest.mark.parametrize(
+    ("reference", "body", "expected"),
+    [
+        pytest.param("1", lambda s: b"no json", (400, "MANIFEST_INVALID"), id="not JSON"),
+        pytest.param("1", lambda s: b"{}", (400, "MANIFEST_INVALID"), id="an empty object"),
+        pytest.param(
+            "1",
+            lambda s: manifest_json(s, layers=[{"mediaType": "x", "digest": "y", "size": 1}]),
+            (400, "MANIFEST_INVALID"),
+            id="a layer without a path",
+        ),
+        pytest.param(
+            "1",
+            lambda s: manifest_json(
+                s,
+                layers=[
+                    {
+                        "mediaType": "x",
+                        "digest": sha256(b"m"),
+                        "size": 1,
+                        "annotations": {"org.cncf.model.filepath": "../../etc/passwd"},
+                    }
+                ],
+            ),
+            (400, "MANIFEST_INVALID"),
+            id="a path with a way out",
+        ),
+        pytest.param(
+            "1",
+            lambda s: manifest_json(
+                s,
+                layers=[
+                    {
+                        "mediaType": "x",
+                        "digest": sha256(b"not pushed"),
+                        "size": 10,
+                        "annotations": {"org.cncf.model.filepath": "m"},
+                    }
+                ],
+            ),
+            (404, "MANIFEST_BLOB_UNKNOWN"),
+            id="a blob that is not here",
+        ),
+        pytest.param(
+            "1",
+            lambda s: manifest_json(
+                s,
+                layers=[
+                    {
+                        "mediaType": "x",
+                        "digest": sha256(b"m"),
+                        "size": 2,
+                        "annotations": {"org.cncf.model.filepath": "m"},
+                    }
+                ],
+            ),
+            (400, "MANIFEST_INVALID"),
+            id="a size that is not the blob's",
+        ),
+        pytest.param(
+            sha256(b"x"), manifest_json, (400, "DIGEST_INVALID"), id="the digest of another"
+        ),
+        pytest.param("-1", manifest_json, (400, "NAME_INVALID"), id="a malformed tag"),
+        pytest.param(
+            "1", lambda s: bytes(4 * 1024 * 1024 + 1), (413, "SIZE_INVALID"), id="more than 4 MiB"
+        ),
+    ],
+)
+def test_a_bad_manifest_changes_nothing(
+    http: httpx.Client,
+    device: Device,
+    reference: str,
+    body: Callable[[Storage], bytes],
+    expected: tuple[int, str],
+) -> None:
+    answer = http.put(f"/v2/digits/manifests/{reference}", content=body(device.storage))
+    assert code(answer) == expected
+    assert device.tags.names() == ()
+    assert device.changed == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "expected"),
+    [
+        pytest.param("GET", "/v2/Digits/tags/list", (400, "NAME_INVALID"), id="a malformed name"),
+        pytest.param("GET", "/v2/digits/tags/list", (404, "NAME_UNKNOWN"), id="no repository"),
+        pytest.param("GET", "/v2/digits/manifests/1", (404, "MANIFEST_UNKNOWN"), id="no tag"),
+        pytest.param("DELETE", "/v2/digits/manifests/1", (404, "MANIFEST_UNKNOWN"), id="no tag 2"),
+        pytest.param("GET", "/v2/digits/blobs/x", (400, "DIGEST_INVALID"), id="no digest"),
+        pytest.param("GET", f"/v2/digits/blobs/{sha256(b'')}", (404, "BLOB_UNKNOWN"), id="no blob"),
+        pytest.param(
+            "GET", "/v2/digits/blobs/uploads/x", (404, "BLOB_UPLOAD_UNKNOWN"), id="no upload"
+        ),
+    ],
+)
+def test_unknown_and_malformed_things(
+    http: httpx.Client, method: str, path: str, expected: tuple[int, str]
+) -> None:
+    assert code(http.request(method, path)) == expected
+
+
+def test_a_blob_is_not_a_manifest(http: httpx.Client, device: Device) -> None:
+    digest = device.storage.add_bytes(b"weights")
+    assert code(http.get(f"/v2/digits/manifests/{digest}")) == (404, "MANIFEST_UNKNOWN")
+
+
+@pytest.mark.parametrize(
+    ("query", "tags", "link"),
+    [
+        pytest.param("", ["a", "b", "c"], None, id="all"),
+        pytest.param("?n=2", ["a", "b"], '</v2/digits/tags/list?n=2&last=b>; rel="next"', id="two"),
+        pytest.param("?n=2&last=b", ["c"], None, id="the rest"),
+        pytest.param("?n=0", [], None, id="none"),
+    ],
+)
+def test_pages_of_tags(
+    http: httpx.Client, device: Device, query: str, tags: list[str], link: str | None
+) -> None:
+    for tag in "cab":
+        device.tags.set("digits", tag, sha256(b""))
+    answer = http.get(f"/v2/digits/tags/list{query}")
+    assert answer.json() == {"name": "digits", "tags": tags}
+    assert answer.headers.get("Link") == link
+
+
+def test_a_page_must_be_a_number(http: httpx.Client, device: Device) -> None:
+    device.tags.set("digits", "a", sha256(b""))
+    answer = http.get("/v2/digits/tags/list?n=x")
+    assert code(answer) == (400, "PAGINATION_NUMBER_INVALID")
+
+
+def test_a_blob_that_a_client_asked_for_counts_as_new(http: httpx.Client, device: Device) -> None:
+    digest = device.storage.add_bytes(b"abc")
+    os.utime(device.storage.path(digest), (0, 0))
+    assert http.head(f"/v2/digits/blobs/{digest}").status_code == 200
+    assert device.storage.path(digest).stat().st_mtime > time.time() - 60
+
+
+def test_a_storage_that_takes_nothing_says_so(http: httpx.Client, device: Device) -> None:
+    device.storage.add_bytes(b"")
+    uploads = device.storage.root / "uploads"
+    uploads.rmdir()
+    uploads.write_bytes(b"")  # no folder: nothing can be written there
+    answer = http.post(f"/v2/digits/blobs/uploads/?digest={sha256(b'x')}", content=b"x")
+    assert code(answer) == (507, "INSUFFICIENT_STORAGE")
+
+
+def test_pulling_what_is_not_there(remote: Distribution) -> None:
+    with pytest.raises(BlobNotFoundError, match="no manifest digits:1 here"):
+        remote.pull("digits", "1", MemoryStorage())
+
+
+# Foreign programs at the other end.
+
+
+@pytest.fixture
+def docker_registry(tmp_path: Path) -> Iterator[str]:
+    """The CNCF's registry on a free port."""
+    program = shutil.which("docker-registry")
+    if program is None:
+        pytest.skip("docker-registry is not installed")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    config = tmp_path / "registry.yml"
+    config.write_text(
+        json.dumps(
+            {
+                "version": 0.1,
+                "log": {"level": "error", "accesslog": {"disabled": True}},
+                "storage": {
+                    "filesystem": {"rootdirectory": str(tmp_path / "registry")},
+                    "delete": {"enabled": True},
+                },
+                "http": {"addr": f"127.0.0.1:{port}"},
+            }
+        )
+    )
+    url = f"http://127.0.0.1:{port}"
+    with subprocess.Popen(
+        [program, "serve", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            _wait_for(url)
+            yield url
+        finally:
+            process.terminate()
+
+
+def _wait_for(url: str) -> None:
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            httpx.get(f"{url}/v2/", trust_env=False)
+        except httpx.TransportError:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        else:
+            return
+
+
+def test_a_foreign_registry_takes_and_gives_versions(
+    docker_registry: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "CHUNK", 300_000)
+    monkeypatch.setattr(client_module, "CHUNKED_FROM", 600_000)
+    here, there = MemoryStorage(), MemoryStorage()
+    digest = add_version(here, {"large.onnx": bytes(range(256)) * 5000, "small.txt": b"small"})
+    with Distribution(docker_registry) as remote:
+        remote.check()
+        remote.push("team/digits", here, digest, tags=["1", "latest"])
+        assert remote.push("team/digits", here, digest, tags=["2"]) == 0
+        assert remote.tags("team/digits") == ("1", "2", "latest")
+        assert remote.pull("team/digits", "latest", there) == digest
+        assert dict(here_sizes(there)) == dict(here_sizes(here))
+        with pytest.raises(BlobNotFoundError, match="manifest unknown"):
+            remote.manifest("team/digits", "9")
+
+
+@pytest.mark.parametrize(
+    ("lost", "method"),
+    [
+        pytest.param("request", "PATCH", id="a chunk"),
+        pytest.param("answer", "PATCH", id="the answer to a chunk"),
+        pytest.param("answer", "PUT", id="the answer to the last chunk"),
+    ],
+)
+def test_a_foreign_registry_is_gone_on_with(
+    docker_registry: str, monkeypatch: pytest.MonkeyPatch, lost: str, method: str
+) -> None:
+    monkeypatch.setattr(client_module, "CHUNK", 300_000)
+    monkeypatch.setattr(client_module, "CHUNKED_FROM", 600_000)
+    transport = Flaky(lambda request, n: lost if (request.method, n) == (method, 1) else None)
+    here, there = MemoryStorage(), MemoryStorage()
+    digest = here.add_bytes(bytes(range(256)) * 5000)
+    with Distribution(docker_registry, transport=transport) as remote:
+        remote.push_blob("digits", here, digest)
+        remote.pull_blob("digits", there, digest, size=here.size(digest))
+
+
+def test_skopeo_copies_a_version_to_and_from_a_device(device: Device, tmp_path: Path) -> None:
+    program = shutil.which("skopeo")
+    if program is None:
+        pytest.skip("skopeo is not installed")
+
+    def copy(source: str, target: str) -> None:
+        subprocess.run(
+            [
+                program,
+                "--insecure-policy",
+                "copy",
+                "--src-tls-verify=false",
+                "--dest-tls-verify=false",
+                source,
+                target,
+            ],
+            check=True,
+            capture_output=True,
+        )
+
+    digest = add_version(device.storage, {"model.onnx": b"m" * 100_000, "labels.txt": b"a"})
+    device.tags.set("digits", "3", digest)
+    host = device.url.removeprefix("http://")
+    copy(f"docker://{host}/digits:3", f"oci:{tmp_path / 'copy'}:3")
+    for entry in (tmp_path / "copy" / "blobs" / "sha256").iterdir():
+        assert sha256(entry.read_bytes()) == f"sha256:{entry.name}"
+
+    for blob, _ in here_sizes(device.storage):
+        device.storage.delete(blob)
+    copy(f"oci:{tmp_path / 'copy'}:3", f"docker://{host}/team/copied:3")
+    assert device.tags.get("team/copied", "3") == digest
+    assert device.storage.has(sha256(b"m" * 100_000))

@@ -52,7 +52,9 @@ class Server:
 
     def __init__(self) -> None:
         self.app = Starlette()
-        config = uvicorn.Config(self._serve, port=0, log_level="warning", lifespan="off")
+        config = uvicorn.Config(
+            self._serve, port=0, log_level="warning", lifespan="off", interface="asgi3"
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ _ELEMENTS = {
 }
 _CONTAINERS = {"seq": "SEQUENCE", "map": "MAP", "optional": "OPTIONAL", "sparse_tensor": "VARIANT"}
 _BFLOAT16 = 16  # TensorProto.BFLOAT16
+_TOO_NEW = re.compile(r"Unsupported model IR version|Opset \d+ is under development")
 _FATAL = 4  # ONNX Runtime's highest log severity
 
 
@@ -71,9 +73,18 @@ class OnnxCpu(Backend):
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")
         # Whatever it would log as an error it raises as well.
         options.log_severity_level = _FATAL
-        engine = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
+        try:
+            engine = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as exc:
+            if _TOO_NEW.search(str(exc)) is None:
+                raise
+            raise InferenceError(
+                f"{path.name} is written for a newer ONNX than onnxruntime "
+                f"{onnxruntime.__version__} reads",
+                hint="export it again with an older opset, or upgrade onnxruntime",
+            ) from exc
         return OnnxCpuSession(engine, name=path.name)
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from nbmodel.backends.base import Backend, Session, file_attributes
 from nbmodel.core.signature import Quantization, Signature, Tensor
 from nbmodel.errors import InferenceError, PluginError
+from nbmodel.formats import distinct_names
 from nbmodel.protocol.datatypes import from_numpy
 
 _CUSTOM_OP = re.compile(r"unresolved custom op: (\S+?)\.?\s")
@@ -53,18 +54,19 @@ class TfliteCpuSession(Session):
     """
 
     def __init__(self, engine: Any, *, name: str) -> None:
-        inputs, outputs = engine.get_input_details(), engine.get_output_details()
+        inputs = _by_name(engine.get_input_details(), "input")
+        outputs = _by_name(engine.get_output_details(), "output")
         signature = Signature(
-            inputs=tuple(_tensor(detail) for detail in inputs),
-            outputs=tuple(_tensor(detail) for detail in outputs),
+            inputs=tuple(_tensor(name, detail) for name, detail in inputs.items()),
+            outputs=tuple(_tensor(name, detail) for name, detail in outputs.items()),
         )
         super().__init__(signature, name=name)
         self._engine = engine
         self._lock = threading.Lock()
-        self._inputs = {detail["name"]: detail["index"] for detail in inputs}
-        self._outputs = {detail["name"]: detail["index"] for detail in outputs}
+        self._inputs = {name: detail["index"] for name, detail in inputs.items()}
+        self._outputs = {name: detail["index"] for name, detail in outputs.items()}
+        self._shapes = {name: tuple(map(int, inputs[name]["shape"])) for name in inputs}
         self._is_allocated = True
-        self._shapes = {detail["name"]: tuple(map(int, detail["shape"])) for detail in inputs}
 
     def _run(
         self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str]
@@ -123,14 +125,19 @@ def _missing_engine(litert: ImportError, tflite_runtime: ImportError) -> PluginE
     return PluginError(f"tflite_runtime cannot be imported: {tflite_runtime}")
 
 
-def _tensor(detail: Mapping[str, Any]) -> Tensor:
+def _by_name(details: Sequence[Mapping[str, Any]], side: str) -> dict[str, Mapping[str, Any]]:
+    names = distinct_names([detail["name"] for detail in details], side)
+    return dict(zip(names, details, strict=True))
+
+
+def _tensor(name: str, detail: Mapping[str, Any]) -> Tensor:
     dtype = np.dtype(detail["dtype"])
-    what = f"tensor {detail['name']!r}"
-    datatype = dtype.name.upper() if dtype.kind == "c" else from_numpy(dtype, what=what)
+    is_complex = dtype.kind == "c"
+    datatype = dtype.name.upper() if is_complex else from_numpy(dtype, what=f"tensor {name!r}")
     # Files older than 2020 have no shape signature; the details give the shape then.
     shape = tuple(int(dim) for dim in detail["shape_signature"])
     return Tensor(
-        name=detail["name"],
+        name=name,
         datatype=datatype,
         shape=shape,
         quantization=_quantization(detail["quantization_parameters"]),

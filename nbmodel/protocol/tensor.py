@@ -29,7 +29,10 @@ def to_tensor(value: ArrayLike, *, what: str) -> NDArray[Any]:
         DatatypeError: The protocol cannot carry the dtype, or an object array holds
             something else than text and bytes.
     """
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as exc:  # rows of unequal length
+        raise DatatypeError(f"{what} is not an array: {exc}") from exc
     if from_numpy(array.dtype, what=what) == "BYTES":
         return _to_bytes(array, what)
     return np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")

@@ -35,7 +35,10 @@ FOLDERS = tables()
 
 
 def plugin_classes(folder: str) -> dict[str, str]:
-    """``module:Class`` → plug-in name, of every finished plug-in class in the folder."""
+    """``module:Class`` → plug-in name, of every finished plug-in class in the folder.
+
+    A plug-in is called what it says, or like its file when it says nothing.
+    """
     base = _abstract_base(folder)
     found = {}
     for path in sorted((PACKAGE / folder).glob("*.py")):
@@ -45,8 +48,8 @@ def plugin_classes(folder: str) -> dict[str, str]:
                 continue
             # Engines are imported inside methods, so a plug-in's module loads without its extra.
             cls = getattr(importlib.import_module(module), node.name)
-            if issubclass(cls, base) and not inspect.isabstract(cls) and hasattr(cls, "name"):
-                found[f"{module}:{node.name}"] = cls.name
+            if issubclass(cls, base) and not inspect.isabstract(cls):
+                found[f"{module}:{node.name}"] = getattr(cls, "name", path.stem)
     return found
 
 

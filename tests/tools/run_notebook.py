@@ -127,18 +127,12 @@ def account(home: Path, notebook: Any, clock: Clock) -> Iterator[str]:
             + (f"   {metrics}" if metrics else "")
             + (f"   ({aliases})" if aliases else "")
         )
-    yield "Services"
-    for deployment in client.registry.deployments():
-        yield (
-            f"  {deployment.service}@{deployment.runtime} runs {deployment.model}, "
-            f"following {deployment.selector}"
-        )
     client.close()
-    yield "Inferred"
-    for cell in notebook.cells:
-        if "infer" in step_of(cell):
-            for line in shown(cell)[:1]:
-                yield f"  {step_of(cell)}: {line}"
+    for title, word in (("Deployed", "deploy"), ("Inferred", "infer")):
+        yield title
+        for cell in notebook.cells:
+            if cell.cell_type == "code" and word in step_of(cell):
+                yield from (f"  {line}" for line in shown(cell))
     yield "Seconds"
     for step, seconds in clock.steps:
         yield f"  {seconds:7.2f}  {step}"

@@ -16,8 +16,8 @@ from pathlib import Path
 from nbmodel.errors import DeployError, TargetUnreachableError
 from nbmodel.fleet.known import Known
 from nbmodel.fleet.remote import RemoteRuntime
-from nbmodel.runtime.auth import keep_token
-from nbmodel.runtime.server import DEFAULT_HTTP, READY
+from nbmodel.runtime.auth import ensure_token, is_loopback, keep_token
+from nbmodel.runtime.server import DEFAULT_HTTP, READY, Address
 
 OUTPUT_FILE = "output.log"
 START_TIMEOUT_S = 10.0
@@ -46,7 +46,8 @@ def start_local(
         home: Its home folder; made when it is not there.
         config: File with the machine config to start with.
         http: ``HOST:PORT``; port 0 is a free one.
-        token: What clients must bring; None for none on loopback.
+        token: What clients must bring. None: nothing on loopback; off it, the runtime's
+            own, made at its first start.
         timeout_s: Seconds until it must be ready.
 
     Returns:
@@ -78,6 +79,8 @@ def start_local(
         )
     _children[process.pid] = process
     url = _wait_ready(name, process, output, timeout_s)
+    if token is None and not is_loopback(Address.parse(http).host):
+        token, _ = ensure_token(home)
     return Known(name, url, token=token, pid=process.pid, home=home)
 
 

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import os
+import signal
+import stat
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nbmodel.errors import DeployError, InputError
+from nbmodel.fleet.known import Known
+from nbmodel.fleet.local import is_running, start_local, stop_local
+from nbmodel.fleet.remote import RemoteRuntime
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Iterator[Known]:
+    runtime = start_local("edge", tmp_path / "home")
+    assert runtime.pid is not None
+    yield runtime
+    if is_running(runtime.pid):
+        os.kill(runtime.pid, signal.SIGKILL)
+
+
+def test_a_runtime_starts_and_ends(runtime: Known) -> None:
+    assert runtime.pid is not None
+    assert runtime.is_local
+    with RemoteRuntime(runtime.url) as remote:
+        assert remote.version()["pid"] == runtime.pid
+    assert os.getsid(runtime.pid) != os.getsid(0)  # no Ctrl+C of ours reaches it
+    assert stop_local(runtime)
+    assert not is_running(runtime.pid)
+    assert not stop_local(runtime)
+
+
+def test_off_loopback_its_token_is_known(tmp_path: Path) -> None:
+    runtime = start_local("edge", tmp_path, http="0.0.0.0:0")
+    try:
+        with RemoteRuntime(runtime.url, token=runtime.token) as remote:
+            assert remote.version()["pid"] == runtime.pid
+        assert runtime.token is not None
+    finally:
+        stop_local(runtime)
+
+
+def test_another_process_is_left_alone(runtime: Known) -> None:
+    assert runtime.pid is not None
+    for other in (replace(runtime, pid=os.getpid()), replace(runtime, name="other")):
+        with pytest.raises(DeployError, match="left alone"):
+            stop_local(other)
+    assert is_running(runtime.pid)
+
+
+def test_a_runtime_of_elsewhere_is_not_stopped() -> None:
+    with pytest.raises(DeployError, match="not started here"):
+        stop_local(Known("pi", "http://pi:1"))
+
+
+def test_a_start_that_fails_tells_what_the_runtime_said(tmp_path: Path) -> None:
+    with pytest.raises(DeployError, match=r"'edge' ended with status 1 .*no-such-file"):
+        start_local("edge", tmp_path, config=tmp_path / "no-such-file.json")
+
+
+def test_a_name_is_checked_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        start_local("a b", tmp_path / "home")
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_token_is_kept_from_the_command_line(guarded: Known) -> None:
+    assert guarded.home is not None
+    line = Path(f"/proc/{guarded.pid}/cmdline")
+    if line.exists():
+        assert "s3cret" not in line.read_text()
+    for file in ("token", "output.log"):
+        assert stat.S_IMODE((guarded.home / file).stat().st_mode) == 0o600

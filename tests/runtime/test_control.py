@@ -1,0 +1,184 @@
+"""The control plane over a real runtime, in this process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from nbmodel.runtime.app import make_app
+from nbmodel.runtime.auth import Gate
+from nbmodel.runtime.edge import EdgeRuntime
+
+Entry = Callable[[str, Path], dict[str, Any]]
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Iterator[EdgeRuntime]:
+    runtime = EdgeRuntime(tmp_path / "home", config=None)
+    yield runtime
+    runtime.close()
+
+
+@pytest.fixture
+def http(runtime: EdgeRuntime) -> TestClient:
+    app = make_app(runtime, Gate(None, frozenset()), name="edge", version="1.2.3")
+    return TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
+
+
+def put(http: TestClient, config: dict[str, Any], if_match: str = "*", **params: str) -> Any:
+    headers = {"If-Match": if_match}
+    return http.put("/nbmodel/config", json=config, headers=headers, params=params)
+
+
+def test_the_process_tells_who_it_is(http: TestClient) -> None:
+    answer = http.get("/nbmodel/version").json()
+    assert (answer["name"], answer["nbmodel"], answer["pid"]) == ("edge", "1.2.3", os.getpid())
+
+
+def test_a_config_is_put_and_read(
+    http: TestClient, runtime: EdgeRuntime, service: Entry, linear_onnx: Path
+) -> None:
+    config = {"services": [service("linear", linear_onnx)], "mine": {"kept": 1}}
+    before = http.get("/nbmodel/config").headers["etag"]
+    answer = put(http, config, before)
+    assert answer.status_code == 200
+    assert answer.headers["etag"] != before
+    read = http.get("/nbmodel/config")
+    assert read.json() == config
+    assert read.headers["etag"] == answer.headers["etag"]
+    runtime.wait_settled(10)
+    assert [entry["state"] for entry in http.get("/nbmodel/status").json()["services"]] == ["ready"]
+
+
+def test_an_unchanged_config_is_not_sent_again(http: TestClient) -> None:
+    etag = http.get("/nbmodel/config").headers["etag"]
+    answer = http.get("/nbmodel/config", headers={"If-None-Match": etag})
+    assert (answer.status_code, answer.content) == (304, b"")
+
+
+def test_a_dry_run_changes_nothing(http: TestClient, service: Entry, linear_onnx: Path) -> None:
+    before = http.get("/nbmodel/config")
+    config = {"services": [service("linear", linear_onnx)]}
+    answer = http.put("/nbmodel/config", json=config, params={"dry_run": "true"})
+    assert answer.status_code == 200
+    assert "linear" in answer.text
+    after = http.get("/nbmodel/config")
+    assert (after.json(), after.headers["etag"]) == (before.json(), before.headers["etag"])
+
+
+def test_a_config_is_not_replaced_blindly(http: TestClient) -> None:
+    answer = http.put("/nbmodel/config", json={})
+    assert answer.status_code == 428
+    assert "If-Match" in answer.json()["error"]
+
+
+def test_a_config_that_changed_meanwhile_is_kept(http: TestClient) -> None:
+    etag = http.get("/nbmodel/config").headers["etag"]
+    assert put(http, {"first": 1}, etag).status_code == 200
+    answer = put(http, {"second": 2}, etag)
+    assert answer.status_code == 412
+    assert answer.json()["type"] == "ConfigConflictError"
+    assert http.get("/nbmodel/config").json() == {"first": 1}
+
+
+def test_an_invalid_config_is_refused_whole_with_all_its_problems(http: TestClient) -> None:
+    put(http, {"good": 1})
+    answer = put(http, {"services": [{"name": ""}], "packages": [{"name": "a b"}]})
+    assert answer.status_code == 422
+    data = answer.json()
+    assert data["type"] == "ConfigError"
+    assert len(data["problems"]) >= 3
+    assert http.get("/nbmodel/config").json() == {"good": 1}
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        pytest.param(b"{", 400, id="malformed JSON"),
+        pytest.param(b"[]", 400, id="a list"),
+        pytest.param(b"\xff", 400, id="not UTF-8"),
+        pytest.param(b"[" * 100_000, 400, id="deep"),
+        pytest.param(b'"' + b"a" * 5_000_000 + b'"', 400, id="too large"),
+    ],
+)
+def test_a_body_that_is_no_object_is_refused(http: TestClient, body: bytes, status: int) -> None:
+    answer = http.put("/nbmodel/config", content=body, headers={"If-Match": "*"})
+    assert answer.status_code == status
+    assert set(answer.json()) == {"error", "hint", "type"}
+
+
+@pytest.mark.parametrize("if_match", ["abc", '"a", "b"', ""])
+def test_an_if_match_that_is_no_etag_is_refused(http: TestClient, if_match: str) -> None:
+    assert put(http, {}, if_match).status_code == 400
+
+
+def test_a_service_tells_its_signature(
+    http: TestClient, runtime: EdgeRuntime, service: Entry, linear_onnx: Path
+) -> None:
+    put(http, {"services": [service("linear", linear_onnx)]})
+    runtime.wait_settled(10)
+    data = http.get("/nbmodel/services/linear").json()
+    assert (data["ready"], data["version"]) == (True, "1")
+    assert data["signature"]["inputs"][0]["name"] == "x"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/nbmodel/services/nope"),
+        ("POST", "/nbmodel/services/nope/do"),
+        ("POST", "/nbmodel/services/nope/rollback"),
+    ],
+)
+def test_an_unknown_service_is_named(http: TestClient, method: str, path: str) -> None:
+    answer = http.request(method, path, json={})
+    assert answer.status_code == 404
+    assert "nope" in answer.json()["error"]
+    assert answer.json()["type"] == "TargetError"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        pytest.param("GET", "/nbmodel", 404, id="an unknown path"),
+        pytest.param("DELETE", "/nbmodel/config", 405, id="another verb"),
+        pytest.param("GET", "/nbmodel/logs?lines=x", 400, id="lines in letters"),
+        pytest.param("PUT", "/nbmodel/config?dry_run=maybe", 400, id="neither true nor false"),
+    ],
+)
+def test_every_error_is_json_with_a_hint(
+    http: TestClient, method: str, path: str, status: int
+) -> None:
+    answer = http.request(method, path)
+    assert answer.status_code == status
+    assert {"error", "hint"} <= set(answer.json())
+
+
+def test_reconcile_is_accepted(http: TestClient) -> None:
+    assert http.post("/nbmodel/reconcile").status_code == 202
+
+
+def test_what_the_gate_refuses_reaches_nothing(runtime: EdgeRuntime) -> None:
+    app = make_app(runtime, Gate("s3cret", None), name="edge", version="1")
+    http = TestClient(app, base_url="http://localhost")
+    for path in ("/nbmodel/config", "/v2", "/v2/", "/v2/models/a", "/v2/a/tags/list", "/nope"):
+        answer = http.get(path)
+        assert answer.status_code == 401
+        assert set(answer.json()) == {"error", "hint"}
+    assert http.get("/v2/health/live").status_code == 200
+    assert http.get("/nbmodel/config", headers={"Authorization": "Bearer s3cret"}).is_success
+
+
+def test_a_request_that_is_too_large_is_refused(runtime: EdgeRuntime) -> None:
+    app = make_app(runtime, Gate(None, None), name="edge", version="1", max_input=10)
+    http = TestClient(app, base_url="http://localhost")
+    answer = http.post("/v2/models/a/infer", content=b"x" * 11)
+    assert answer.status_code == 413
+    chunks = http.post("/v2/models/a/infer", content=iter([b"x" * 6, b"x" * 6]))
+    assert chunks.status_code == 413
+    assert "10 bytes" in chunks.json()["error"]

@@ -1,0 +1,174 @@
+"""The runtime as a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import httpx
+import pytest
+
+from nbmodel.errors import InputError
+from nbmodel.runtime.server import READY, Address
+
+
+def command(home: Path, *options: str) -> list[str]:
+    return [sys.executable, "-m", "nbmodel.runtime", "--home", str(home), *options]
+
+
+@contextmanager
+def started(home: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """A runtime that is ready, and what it printed until it was."""
+    process = subprocess.Popen(
+        command(home, *options), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    with process:
+        try:
+            assert process.stdout is not None
+            yield process, _until_ready(process.stdout)
+        finally:
+            process.kill()
+
+
+def _until_ready(output: IO[str]) -> list[str]:
+    lines = []
+    for line in output:
+        lines.append(line.rstrip())
+        if line.startswith(READY):
+            return lines
+    raise AssertionError(f"ended before it was ready: {lines}")
+
+
+def failed(home: Path, *options: str) -> str:
+    done = subprocess.run(
+        command(home, *options), capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_a_runtime_starts_answers_and_ends(tmp_path: Path, number: signal.Signals) -> None:
+    with started(tmp_path, "--name", "edge") as (process, lines):
+        assert re.fullmatch(r"nbmodel runtime ready on http://127\.0\.0\.1:\d+", lines[-1])
+        assert len(lines) == 1
+        url = lines[-1].removeprefix(READY)
+        answer = httpx.get(f"{url}/nbmodel/version", trust_env=False).json()
+        assert (answer["name"], answer["pid"]) == ("edge", process.pid)
+        process.send_signal(number)
+        assert process.wait(10) == 0
+    log = (tmp_path / "runtime.log").read_text()
+    assert f"ready on {url}" in log
+    assert "told to end" in log
+    assert "Traceback" not in log
+
+
+def test_it_starts_fast(tmp_path: Path) -> None:
+    began = time.perf_counter()
+    with started(tmp_path):
+        took = time.perf_counter() - began
+    # The bar is 1 s on a machine of its own; tests share theirs.
+    assert took < 4
+
+
+def test_off_loopback_a_token_is_made_and_shown_once(tmp_path: Path) -> None:
+    with started(tmp_path, "--http", "0.0.0.0:0") as (_, lines):
+        token = lines[0].removeprefix("token, shown this once: ")
+        assert token == (tmp_path / "token").read_text().strip()
+        url = lines[-1].removeprefix(READY)
+        with httpx.Client(base_url=url, trust_env=False) as http:
+            assert http.get("/v2/health/live").status_code == 200
+            assert http.get("/nbmodel/status").status_code == 401
+            http.headers["Authorization"] = f"Bearer {token}"
+            assert http.get("/nbmodel/status").status_code == 200
+    assert token not in (tmp_path / "runtime.log").read_text()
+    with started(tmp_path, "--http", "0.0.0.0:0") as (_, lines):
+        assert len(lines) == 1
+
+
+def test_a_token_can_be_wanted_on_loopback(tmp_path: Path) -> None:
+    with started(tmp_path, "--token") as (_, lines):
+        url = lines[-1].removeprefix(READY)
+        assert httpx.get(f"{url}/nbmodel/status", trust_env=False).status_code == 401
+
+
+def test_on_loopback_other_host_names_are_refused(tmp_path: Path) -> None:
+    with started(tmp_path) as (_, lines):
+        url = lines[-1].removeprefix(READY)
+        answer = httpx.get(
+            f"{url}/nbmodel/status", headers={"Host": "evil.example"}, trust_env=False
+        )
+    assert answer.status_code == 403
+
+
+def test_a_home_is_one_runtimes(tmp_path: Path) -> None:
+    with started(tmp_path):
+        assert "home of a runtime that is running" in failed(tmp_path)
+
+
+def test_a_killed_runtime_leaves_its_home_usable(tmp_path: Path) -> None:
+    with started(tmp_path) as (process, _):
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(10)
+        with started(tmp_path) as (again, _):
+            assert again.poll() is None
+
+
+def test_an_address_in_use_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        assert f"cannot listen on {address}: " in failed(tmp_path, "--http", address)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        pytest.param(None, "cannot read the machine config", id="missing"),
+        pytest.param("{", "cannot read the machine config", id="malformed"),
+        pytest.param("[]", "expected a JSON object, found list", id="a list"),
+        pytest.param(
+            json.dumps({"services": [{"name": ""}, {"name": "b c", "api": "x"}]}),
+            "problems: services.0: empty service name; ",
+            id="several problems",
+        ),
+    ],
+)
+def test_a_config_that_cannot_be_used_is_told(
+    tmp_path: Path, content: str | None, says: str
+) -> None:
+    config = tmp_path / "machine.json"
+    if content is not None:
+        config.write_text(content)
+    assert says in failed(tmp_path / "home", "--config", str(config))
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("127.0.0.1:0", "127.0.0.1", 0),
+        ("0.0.0.0:8080", "0.0.0.0", 8080),
+        ("[::1]:65535", "::1", 65535),
+        ("pi.local:80", "pi.local", 80),
+    ],
+)
+def test_an_address_is_read(text: str, host: str, port: int) -> None:
+    assert Address.parse(text) == Address(host, port)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "8080", ":8080", "localhost", "localhost:", "::1:80", "h:65536", "h:-1", "h:٣"]
+)
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(InputError, match="not an address to listen on"):
+        Address.parse(text)

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from nbmodel.errors import InputError
 
-MAX_LABELS = 1_000_000  # far above any vocabulary of classes; a larger index is a mistake
+MAX_LABELS = 100_000  # five times ImageNet-21k; a larger index is a mistake
 _BREAKS = re.compile(r"\r\n|[\n\r]")
 _COLON = re.compile(r"([0-9]{1,9}):(?:\s+(.*)|(\D.*))?")  # "12:30" is a time, not label 12
 _SPACE = re.compile(r"([0-9]{1,9})\s+(.+)")

@@ -9,6 +9,7 @@ Source: PKWARE, "APPNOTE.TXT - .ZIP File Format Specification", 4.3.
 from __future__ import annotations
 
 import zipfile
+
 from nbmodel.errors import FormatError
 from nbmodel.formats.bytesource import ByteSource
 

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from nbmodel.errors import FormatError
 
-WINDOW = 1 << 16  # bytes kept in memory
+WINDOW = 1 << 13  # bytes kept in memory; reading more than a header is wasted between weights
 MAX_STEPS = 2_000_000  # fields, table entries …: what three seconds of reading come to
 MAX_TEXT = 16 << 20  # bytes of names, labels and descriptions of one file
 

@@ -13,8 +13,9 @@ import ast
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from nbmodel.core.labels import labels_by_index, labels_from_map
 from nbmodel.core.model_type import model_type_of
@@ -80,12 +81,17 @@ _TASKS = {
     "pose": "keypoints",
 }
 _MAX_RANK = 1024
+_MAX_TENSORS = 20_000  # inputs or outputs; old files list every weight as an input
 _MAX_PROPERTY = 4096  # bytes of a property's value that are worth keeping beside the model
+_MAX_NAMES = 1 << 20  # characters of a property that may be class names
 _STRING = r"""(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")"""
-#: A flat Python dict or list of strings: what may be given to ``ast.literal_eval``.
+_SCALAR = rf"(?:\d{{1,9}}|{_STRING})"
+_PAIR = rf"{_SCALAR}\s*:\s*{_SCALAR}"
+#: A flat Python dict or list of strings: what may be given to ``ast.literal_eval``. No two
+#: neighbours in it match the same character, so that it is linear on any text.
 _FLAT_LITERAL = re.compile(
-    rf"\s*(?:\{{(?:\s*(?:\d{{1,9}}|{_STRING})\s*:\s*(?:\d{{1,9}}|{_STRING})\s*,?)*\s*\}}"
-    rf"|\[(?:\s*{_STRING}\s*,?)*\s*\])\s*"
+    rf"\{{\s*{_PAIR}(?:\s*,\s*{_PAIR})*\s*(?:,\s*)?\}}"
+    rf"|\[\s*{_STRING}(?:\s*,\s*{_STRING})*\s*(?:,\s*)?\]"
 )
 
 
@@ -193,10 +199,11 @@ def _read_graph(source: ByteSource, start: int, end: int, model: _Model) -> None
             model.initializers.add(model.external.tensor(begin, after))
         elif name == "sparse_initializer":
             model.initializers.add(model.external.sparse(begin, after))
-        elif name == "input":
-            model.inputs.append(_read_value(source, begin, after, "input"))
-        elif name == "output":
-            model.outputs.append(_read_value(source, begin, after, "output"))
+        elif name in ("input", "output"):
+            tensors = model.inputs if name == "input" else model.outputs
+            tensors.append(_read_value(source, begin, after, name))
+            if len(tensors) > _MAX_TENSORS:
+                raise FormatError(f"more than {_MAX_TENSORS:,} {name}s")
         else:
             text = source.text(begin, after - begin, f"GraphProto.{name}")
             model.texts[f"graph.{name}"] = text
@@ -322,16 +329,15 @@ def _labels(properties: dict[str, str]) -> tuple[str, ...]:
 
 def _parse(text: str) -> object:
     """A property as JSON or, as Ultralytics writes it, a Python literal; else None."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        pass
-    # Nested literals can crash a Python parser; flat ones are all that is wanted.
+    text = text.strip()
+    if not text or len(text) > _MAX_NAMES:
+        return None
+    with suppress(ValueError, RecursionError):
+        return cast("object", json.loads(text))
+    # Nested literals can crash Python's parser; flat ones are all that is wanted.
     if _FLAT_LITERAL.fullmatch(text):
-        try:
-            return ast.literal_eval(text.strip())
-        except (ValueError, SyntaxError):
-            pass  # a string escape that Python does not have
+        with suppress(ValueError, SyntaxError):  # an escape that Python does not have
+            return cast("object", ast.literal_eval(text))
     return None
 
 
@@ -341,11 +347,9 @@ def _named(value: object) -> tuple[str, ...]:
         return tuple(value)
     if not isinstance(value, dict):
         return ()
-    try:
+    with suppress(ValueError, InputError):  # a map of something else stays a property
         if all(isinstance(name, str) for name in value.values()):
             return labels_by_index({int(index): name for index, name in value.items()})
         if all(isinstance(name, str) for name in value):
             return labels_from_map(value)
-    except (ValueError, InputError):
-        pass  # a map, but not one of labels; it stays a property
     return ()

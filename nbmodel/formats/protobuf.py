@@ -58,12 +58,12 @@ def walk(
         source.spend_steps(1, message.name)
         window, base = source.window(position)
         at = position - base
-        key = window[at]
-        at += 1
-        if key >= 0x80:
-            key, at = _varint(window, at - 1, position, message)
+        key, value = window[at], 0
+        if key < 0x80:  # one byte, as nearly always
+            at += 1
+        else:
+            key, at = _varint(window, at, position, message)
         number, kind = key >> 3, key & 7
-        value = 0
         if kind in (BYTES, VARINT):
             value, at = _varint(window, at, position, message)
         begin = base + at
@@ -99,6 +99,8 @@ def signed(value: int) -> int:
 
 def _varint(window: bytes, at: int, position: int, message: Message) -> tuple[int, int]:
     """A varint of at most ten bytes at ``at``, and the index behind it."""
+    if at < len(window) and window[at] < 0x80:
+        return window[at], at + 1
     value = shift = 0
     for byte in window[at : at + 10]:
         at += 1

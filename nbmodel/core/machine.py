@@ -46,9 +46,14 @@ class Package:
     type: str = ML_MODEL
 
     @property
-    def repository(self) -> str:
-        """The model's name, which is what its repository on the runtime is called."""
-        return self.package.partition("/")[2] or self.package
+    def repositories(self) -> tuple[str, ...]:
+        """What its model may be called, best first.
+
+        Before the slash stands the model's own namespace (``team/fruit``), or an
+        organisation or ``local``, which are no part of the model's name.
+        """
+        name = self.package.partition("/")[2]
+        return (self.package, name) if name else (self.package,)
 
     @property
     def is_model(self) -> bool:

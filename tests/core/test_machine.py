@@ -93,15 +93,17 @@ def test_a_package_has_defaults(entry: dict[str, Any], package: Package) -> None
 
 
 @pytest.mark.parametrize(
-    ("package", "repository"),
+    ("package", "repositories"),
     [
-        pytest.param("local/digits", "digits", id="after the model id"),
-        pytest.param("acme/team/fruit", "team/fruit", id="with a namespace"),
-        pytest.param("digits", "digits", id="without a model id"),
+        pytest.param("local/digits", ("local/digits", "digits"), id="with a model id"),
+        pytest.param("a1b2/team/fruit", ("a1b2/team/fruit", "team/fruit"), id="with both"),
+        pytest.param("digits", ("digits",), id="with neither"),
     ],
 )
-def test_the_repository_of_a_package(package: str, repository: str) -> None:
-    assert Package("a", package).repository == repository
+def test_what_the_model_of_a_package_may_be_called(
+    package: str, repositories: tuple[str, ...]
+) -> None:
+    assert Package("a", package).repositories == repositories
 
 
 def _package(**fields: Any) -> dict[str, Any]:

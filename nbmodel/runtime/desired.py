@@ -1,0 +1,136 @@
+"""What a machine config asks of this runtime. Rules only: nothing here does I/O.
+
+A service asks for a backend, attributes and packages. Two wishes with one key are the
+same to an engine, so nothing is loaded anew: the key has the *content* of packages, not
+their version.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from nbmodel.backends import backend_name, load_backend
+from nbmodel.core.digest import digest_of
+from nbmodel.core.machine import MachineConfig, Package, Service, refuse
+from nbmodel.core.manifest import Manifest
+from nbmodel.core.placeholder import replace_placeholders
+from nbmodel.errors import NbModelError, PluginError
+from nbmodel.runtime.resolve import PackageVersion
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A package's version that is on the device.
+
+    Attributes:
+        version: Which one.
+        manifest: What it is.
+    """
+
+    version: PackageVersion
+    manifest: Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a service should run.
+
+    Attributes:
+        service: As configured.
+        backend: Name of the backend table.
+        packages: Local names of the packages it uses; the first is its model's.
+        found: The version of the first package, or None when it uses paths alone.
+        key: Equal for wishes that an engine cannot tell apart.
+    """
+
+    service: Service
+    backend: str
+    packages: tuple[str, ...]
+    found: Found | None
+    key: str
+
+
+def read_config(data: object, environment: Mapping[str, str]) -> MachineConfig:
+    """A machine config that this runtime can follow.
+
+    Names, references and attributes are checked; whether packages and files are there is
+    not, since they may come later.
+
+    Args:
+        data: The JSON document.
+        environment: Variables that placeholders may name.
+
+    Raises:
+        ConfigError: It cannot be followed; ``problems`` lists everything wrong with it.
+    """
+    config, problems = MachineConfig.read(data)
+    packages = {package.name: package for package in config.packages}
+    for service in config.services:
+        if service.is_served:
+            found = _service_problems(service, packages, environment)
+            problems += tuple(f"service {service.name!r}: {problem}" for problem in found)
+    refuse(problems)
+    return config
+
+
+def wish_of(
+    service: Service,
+    packages: Mapping[str, Package],
+    found: Mapping[str, Found | NbModelError],
+    environment: Mapping[str, str],
+) -> Wish:
+    """What a service should run, with the packages that are on the device.
+
+    Args:
+        service: A model service.
+        packages: Local name → package of the config.
+        found: Local name → what became of it on this device.
+        environment: Variables that placeholders may name.
+
+    Raises:
+        ConfigError: A placeholder means nothing.
+        PluginError: There is no such backend.
+        NbModelError: Whatever keeps a package that it uses from being there.
+    """
+
+    def content(package: Package) -> str:
+        there = found[package.name]
+        return "" if isinstance(there, NbModelError) else there.manifest.content
+
+    backend = backend_name(service.model)
+    replaced = replace_placeholders(
+        dict(service.attributes), packages, folder=content, environment=environment
+    )
+    refuse(replaced.problems)
+    for name in replaced.packages:
+        there = found[name]
+        if isinstance(there, NbModelError):
+            raise there
+    first = found[replaced.packages[0]] if replaced.packages else None
+    return Wish(
+        service=service,
+        backend=backend,
+        packages=replaced.packages,
+        found=first if isinstance(first, Found) else None,
+        key=digest_of(json.dumps([backend, replaced.value], sort_keys=True).encode()),
+    )
+
+
+def _service_problems(
+    service: Service, packages: Mapping[str, Package], environment: Mapping[str, str]
+) -> Iterable[str]:
+    replaced = replace_placeholders(
+        dict(service.attributes),
+        packages,
+        folder=lambda package: f"/packages/{package.name}",
+        environment=environment,
+    )
+    yield from replaced.problems
+    try:
+        backend = load_backend(service.model)
+    except PluginError as exc:
+        yield f"{exc}" + (f" ({exc.hint})" if exc.hint else "")
+        return
+    yield from backend.check(replaced.value)

@@ -1,0 +1,431 @@
+"""One runtime: its config, its services, its packages, and the thread that aligns them.
+
+No HTTP here; the front end calls these methods from any thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from numpy.typing import NDArray
+
+from nbmodel import __version__
+from nbmodel.core.machine import MachineConfig, Package, Service
+from nbmodel.core.placeholder import replace_placeholders
+from nbmodel.core.signature import Signature
+from nbmodel.core.version import now, parse_time, stamp_of
+from nbmodel.errors import (
+    ConfigConflictError,
+    DeployError,
+    InferenceError,
+    InputError,
+    NbModelError,
+    TargetError,
+)
+from nbmodel.runtime.desired import read_config
+from nbmodel.runtime.journal import Journal
+from nbmodel.runtime.packages import PackageFolder
+from nbmodel.runtime.plan import Plan
+from nbmodel.runtime.reconciler import Reconciler
+from nbmodel.runtime.report import package_status, service_status
+from nbmodel.runtime.services import LiveService, RetiredError, ServiceView
+from nbmodel.runtime.state import Record, StateFolder
+from nbmodel.storage import OciLayout
+from nbmodel.storage.manifests import load_manifest
+from nbmodel.storage.tags import TagStore
+
+ROLLBACK_TIMEOUT_S = 120.0  # a big model on a slow card loads this long
+
+logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+
+class EdgeRuntime:
+    """All state of one runtime process.
+
+    Everything is under ``home``: ``blobs``, ``tags``, ``packages``, ``config.json`` and
+    ``state.json``; with those it starts again without a network. Only one process may use
+    a home at a time.
+
+    A config file that is given at the start is taken when it differs from the one given
+    at the last start. Otherwise what was set since then stays: a restart undoes no
+    deployment.
+
+    Args:
+        home: The folder; made when it is missing.
+        config: What to run; None to run what was set last.
+        name: What it calls itself; None for the machine's name.
+        environment: Variables that placeholders may name; None for the process's own.
+
+    Raises:
+        ConfigError: ``config`` cannot be followed; ``problems`` lists everything.
+        StorageUnavailableError: ``home`` cannot be written to.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        config: MachineConfig | None = None,
+        name: str | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.storage = OciLayout(home / "blobs")
+        self.tags = TagStore(home / "tags")
+        self.name = name or platform.node()
+        self._environment = dict(os.environ if environment is None else environment)
+        self._journal = Journal()
+        self._states = StateFolder(home)
+        self._reconciler = Reconciler(
+            storage=self.storage,
+            tags=self.tags,
+            packages=PackageFolder(home / "packages", self.storage),
+            states=self._states,
+            journal=self._journal,
+            environment=self._environment,
+        )
+        self._started = now()
+        self._config_lock = threading.Lock()
+        self._config = self._first_config(config)
+        self._wake = threading.Condition()
+        self._asked = self._retry = self._busy = self._closing = self._ready = False
+        self._thread = threading.Thread(target=self._loop, name="nbmodel-reconcile", daemon=True)
+        self._thread.start()
+        self.reconcile()
+
+    # The config
+
+    @property
+    def config(self) -> tuple[dict[str, Any], str]:
+        """The machine config and its etag, ``sha256:…``."""
+        config = self._config
+        return config.to_json(), config.etag
+
+    def set_config(
+        self, data: Mapping[str, Any], *, if_match: str | None, dry_run: bool = False
+    ) -> Plan:
+        """Replace the machine config; services follow soon after.
+
+        Args:
+            data: The JSON document.
+            if_match: Etag of the config that it replaces; None for whichever there is.
+            dry_run: Check and plan only.
+
+        Returns:
+            What this does to the services, as far as their packages are here now.
+
+        Raises:
+            ConfigError: It cannot be followed; nothing was changed.
+            ConfigConflictError: Another config is in place than the one expected.
+            StorageUnavailableError: It cannot be kept; nothing was changed.
+        """
+        config = read_config(data, self._environment)
+        with self._config_lock:
+            current = self._config.etag
+            if if_match is not None and if_match != current:
+                raise ConfigConflictError(
+                    f"the machine config changed: expected {if_match}, found {current}",
+                    hint="read it again, and make the change on that",
+                )
+            plan = Plan(config.etag, config.etag != current, self._reconciler.plan(config))
+            if not dry_run:
+                self._replace(config, "config replaced")
+        return plan
+
+    def rollback(self, service: str) -> dict[str, Any]:
+        """Back to the version that a service ran before, and hold it there.
+
+        The package's version in the config becomes that version, so the config stays the
+        truth; services that share the package follow. Returns when the version is live.
+
+        Returns:
+            ``service``, ``package`` (its local name), ``from``, ``to`` and ``version``
+            (labels; ``version`` is what the config says now).
+
+        Raises:
+            TargetError: There is no such service.
+            DeployError: There is nothing to go back to, or it cannot be brought back.
+        """
+        with self._config_lock:
+            self._configured(service)
+            history = self._reconciler.history(service)
+            previous = history.previous
+            if previous is None:
+                raise DeployError(
+                    f"service {service!r} has no earlier version to go back to",
+                    hint="rollback works after a second version has been live",
+                )
+            if self._config.package(previous.package) is None:
+                raise DeployError(
+                    f"package {previous.package!r} of service {service!r} is not in the config"
+                )
+            label = self._tag_previous(previous)
+            live = history.live
+            before = live.stamp or str(live.number) if live is not None else None
+            self._replace(
+                self._config.with_version(previous.package, label),
+                f"{service}: rolled back from {before} to {label}",
+            )
+        self.wait_settled(ROLLBACK_TIMEOUT_S)
+        self._check_live(service, previous.digest, label)
+        return {
+            "service": service,
+            "package": previous.package,
+            "from": before,
+            "to": label,
+            "version": label,
+        }
+
+    # Following it
+
+    @property
+    def ready(self) -> bool:
+        """Whether what the config wants has been brought up once, or been given up."""
+        return self._ready and not self._closing
+
+    @property
+    def settled(self) -> bool:
+        """Whether there is nothing left to look at."""
+        with self._wake:
+            return self._is_settled()
+
+    def reconcile(self, *, retry: bool = True) -> None:
+        """Look again, in the background, at what should run.
+
+        Args:
+            retry: Whether to try again what failed before and has not changed since.
+        """
+        with self._wake:
+            self._asked = True
+            self._retry = self._retry or retry
+            self._wake.notify_all()
+
+    def tags_changed(self, _name: str) -> None:
+        """Look again after a push: a repository's tags changed."""
+        self.reconcile(retry=False)
+
+    def wait_settled(self, timeout_s: float) -> bool:
+        """Wait until there is nothing left to look at; whether that was in time."""
+        with self._wake:
+            return self._wake.wait_for(self._is_settled, timeout_s)
+
+    # Services
+
+    def service(self, name: str) -> ServiceView:
+        """A service of the config, ready or not.
+
+        Raises:
+            TargetError: There is none of that name; the message lists those there are.
+        """
+        self._configured(name)
+        live = self._reconciler.live(name)
+        if live is None:
+            return ServiceView(name, False, "1", Signature(), None)
+        number = live.installed.version.number if live.installed else None
+        return ServiceView(name, True, str(number or 1), live.signature, live.session)
+
+    def infer(
+        self,
+        name: str,
+        inputs: Mapping[str, NDArray[Any]],
+        outputs: Sequence[str] | None = None,
+    ) -> dict[str, NDArray[Any]]:
+        """Run a service's model once.
+
+        Args:
+            name: Of the service.
+            inputs: Tensors by name, as its signature says.
+            outputs: Names of the outputs wanted; None for all.
+
+        Raises:
+            TargetError: There is no such service.
+            SignatureError: The tensors are not what the model takes.
+            InferenceError: The service is not ready, or the engine failed.
+        """
+        return self._with_live(name, lambda live: live.infer(inputs, outputs))
+
+    def do(self, service: str, command: Mapping[str, Any]) -> dict[str, Any]:
+        """A free-form command to a service, as Viam's ``DoCommand``.
+
+        ``{"command": "check"}`` runs the golden sample now; ``{"command": "stats"}``
+        counts what it answered since it was loaded.
+
+        Raises:
+            TargetError: There is no such service.
+            InputError: There is no such command.
+            GoldenSampleError: The answers are not the golden ones.
+        """
+        commands: dict[str, Callable[[LiveService], dict[str, Any]]] = {
+            "check": _check,
+            "stats": LiveService.stats,
+        }
+        known = commands.get(str(command.get("command")))
+        if known is None:
+            raise InputError(
+                f"unknown command {command.get('command')!r} for service {service!r}",
+                hint=f'send {{"command": …}} with one of {", ".join(commands)}',
+            )
+        return self._with_live(service, known)
+
+    # Telling about it
+
+    def status(self) -> dict[str, Any]:
+        """What runs, what should, and why where they differ, as a JSON object."""
+        config = self._config
+        return {
+            "runtime": self.name,
+            "version": __version__,
+            "started": self._started,
+            "settled": self.settled,
+            "config": config.etag,
+            "services": [self._service_status(s, config) for s in config.services if s.is_served],
+            "packages": [
+                package_status(package, self._reconciler.found(package.name))
+                for package in config.packages
+            ],
+            "not_served": [
+                {"name": s.name, "api": s.api, "why": "not a model service"}
+                for s in config.services
+                if not s.is_served
+            ],
+        }
+
+    def logs(self, lines: int) -> list[str]:
+        """The last lines of the log, oldest first."""
+        return self._journal.lines(lines)
+
+    def close(self) -> None:
+        """Stop. Requests under way finish; what is on disk stays as it is."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify_all()
+        self._thread.join()
+        self._reconciler.stop()
+
+    # Inside
+
+    def _first_config(self, given: MachineConfig | None) -> MachineConfig:
+        kept = self._states.config()
+        if given is None:
+            return kept if kept is not None else MachineConfig.from_json({})
+        checked = read_config(given.to_json(), self._environment)
+        if kept is not None and self._reconciler.given == checked.etag:
+            if kept.etag != checked.etag:
+                self._journal.note("the config file is as before; what was set since stays")
+            return kept
+        self._states.save_config(checked)
+        self._reconciler.remember_given(checked.etag)
+        self._journal.note("config taken from the file that was given")
+        return checked
+
+    def _replace(self, config: MachineConfig, why: str) -> None:
+        self._states.save_config(config)
+        self._config = config
+        self._journal.note(why)
+        self.reconcile()
+
+    def _loop(self) -> None:
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._asked or self._closing)
+                if self._closing:
+                    return
+                retry, self._asked, self._retry, self._busy = self._retry, False, False, True
+            try:
+                self._reconciler.run(self._config, retry=retry)
+            except Exception as exc:
+                # The thread must live: the next config may well be better.
+                logger.exception("a pass of the reconciler failed")
+                self._journal.warn(f"cannot follow the config: {type(exc).__name__}: {exc}")
+            with self._wake:
+                self._busy, self._ready = False, True
+                self._wake.notify_all()
+
+    def _is_settled(self) -> bool:
+        return not self._asked and not self._busy
+
+    def _configured(self, name: str) -> Service:
+        served = [service for service in self._config.services if service.is_served]
+        for service in served:
+            if service.name == name:
+                return service
+        names = ", ".join(service.name for service in served)
+        raise TargetError(
+            f"no service {name!r} on runtime {self.name!r}",
+            hint=f"services: {names}" if names else "it has no services",
+        )
+
+    def _with_live(self, name: str, action: Callable[[LiveService], _T]) -> _T:
+        while True:
+            self._configured(name)
+            live = self._reconciler.live(name)
+            if live is None:
+                refusal = self._reconciler.refusal(name)
+                why = str(refusal.error) if refusal is not None else "it is still being loaded"
+                raise InferenceError(f"service {name!r} is not ready: {why}")
+            try:
+                return action(live)
+            except RetiredError:
+                continue
+
+    def _tag_previous(self, previous: Record) -> str:
+        """The tag that names an earlier version, made anew when it is missing."""
+        try:
+            label = self._label(previous)
+            there = self.tags.get(previous.repository, label)
+            if there is None:
+                self.tags.set(previous.repository, label, previous.digest)
+        except NbModelError as exc:
+            raise DeployError(f"the earlier version cannot be brought back: {exc}") from exc
+        if there not in (None, previous.digest):
+            raise DeployError(
+                f"tag {label!r} of {previous.repository!r} names another version by now"
+            )
+        return label
+
+    def _label(self, previous: Record) -> str:
+        if previous.stamp is not None:
+            return previous.stamp
+        if previous.number is not None:
+            return str(previous.number)
+        # Pushed by a foreign client, under a tag that has moved on.
+        return stamp_of(parse_time(load_manifest(self.storage, previous.digest).created))
+
+    def _check_live(self, service: str, digest: str, label: str) -> None:
+        live = self._reconciler.live(service)
+        if live is None or live.installed is None or live.installed.version.digest != digest:
+            refusal = self._reconciler.refusal(service)
+            why = str(refusal.error) if refusal is not None else "it takes too long to load"
+            raise DeployError(f"service {service!r} cannot go back to {label}: {why}")
+
+    def _service_status(self, service: Service, config: MachineConfig) -> dict[str, Any]:
+        packages = {package.name: package for package in config.packages}
+        used = replace_placeholders(
+            dict(service.attributes), packages, folder=lambda _: "", environment={}
+        ).packages
+        status = service_status(
+            service,
+            package=packages[used[0]] if used else None,
+            found=self._reconciler.found(used[0]) if used else None,
+            live=self._reconciler.live(service.name),
+            refusal=self._reconciler.refusal(service.name),
+        )
+        if self._closing:
+            return {**status, "state": "stopped"}
+        if status["state"] == "failed" and not self.settled:
+            return {**status, "state": "loading"}  # it is being tried again
+        return status
+
+
+def _check(live: LiveService) -> dict[str, Any]:
+    difference = live.check()
+    if difference is None:
+        return {"golden": False, "message": "the version has no golden sample"}
+    return {"golden": True, "max_abs": difference.max_abs, "message": str(difference)}

@@ -80,7 +80,7 @@ class TestFile:
         assert read.inputs["x"].tolist() == [1, 2]
 
     def test_what_the_protocol_cannot_carry_is_refused(self):
-        with pytest.raises(DatatypeError, match="'x' of the golden sample's inputs.*complex64"):
+        with pytest.raises(DatatypeError, match=r"'x' of the golden sample's inputs.*complex64"):
             GoldenSample({"x": np.zeros(1, np.complex64)}, {})
 
     def test_a_sample_above_the_limit_is_not_written(self):
@@ -201,8 +201,7 @@ class TestDifference:
         actual = {"a": np.full((2, 2), 0.001), "b": np.array([[1.0, 2.0], [3.5, 4.0]])}
         difference = compare(expected, actual, LOOSE)
         assert str(difference) == (
-            "output 'b' differs at [1, 0]: expected 3, found 3.5 "
-            "(1 of 4 elements out of tolerance)"
+            "output 'b' differs at [1, 0]: expected 3, found 3.5 (1 of 4 elements out of tolerance)"
         )
         assert difference.max_abs == 0.5
         assert difference.max_rel == pytest.approx(0.5 / 3)

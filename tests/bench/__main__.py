@@ -6,6 +6,7 @@ The table goes to standard output and, with every number, to ``build/bench.md`` 
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -13,6 +14,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from importlib import import_module
 from pathlib import Path
 
@@ -29,7 +31,8 @@ def measure(group: str) -> list[Row]:
     with tempfile.TemporaryDirectory(dir=ROOT / "build", prefix="bench-") as folder:
         os.environ["NBMODEL_HOME"] = folder
         try:
-            rows = list(import_module(f"tests.bench.{group}").rows(Path(folder)))
+            with redirect_stderr(io.StringIO()):  # progress of long uploads
+                rows = list(import_module(f"tests.bench.{group}").rows(Path(folder)))
         except Exception as exc:
             traceback.print_exc()
             rows = [Row(group, Spread(()), broken=f"{type(exc).__name__}: {exc}")]

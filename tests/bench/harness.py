@@ -66,6 +66,7 @@ class Row:
         bar: The largest value that passes, or None for a row that only informs.
         judged: What is compared with the bar: ``measured`` itself, its ``ratio`` to the
             baseline, or its ``excess`` over it.
+        must: What else must hold, in words, for a row that is not judged by a number.
         broken: What went wrong apart from time and memory; empty when nothing did.
     """
 
@@ -75,6 +76,7 @@ class Row:
     baseline: Spread | None = None
     bar: float | None = None
     judged: Literal["measured", "ratio", "excess"] = "measured"
+    must: str = ""
     broken: str = ""
 
     @property
@@ -124,7 +126,7 @@ class Row:
 
     def _bar_text(self) -> str:
         if self.bar is None:
-            return ""
+            return self.must
         if self.judged == "ratio":
             return f"≤ {_number(self.bar)} ×"
         over = " over it" if self.judged == "excess" else ""
@@ -134,7 +136,7 @@ class Row:
         if self.broken:
             return f"**{_one_line(self.broken)}**"
         if self.bar is None:
-            return "—"
+            return "pass" if self.must else "—"
         if self.judged == "excess":
             found = f"{_number(self.value)} {self.measured.unit}"
             return f"pass, {found}" if self.passes else f"**missed**, {found}"
@@ -167,7 +169,7 @@ def time_ms(function: Callable[[], object]) -> float:
 
 def in_child(function: Callable[..., Any], *arguments: str | float) -> Any:
     """Call a module-level function in a fresh interpreter; its JSON answer."""
-    return json.loads(start_child(function, *arguments).communicate()[0].splitlines()[-1])
+    return answer_of(start_child(function, *arguments))
 
 
 def start_child(function: Callable[..., Any], *arguments: str | float) -> subprocess.Popen[str]:
@@ -177,8 +179,17 @@ def start_child(function: Callable[..., Any], *arguments: str | float) -> subpro
         [sys.executable, "-m", "tests.bench.child", call],
         cwd=ROOT,
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def answer_of(child: subprocess.Popen[str]) -> Any:
+    """What a process of :func:`start_child` answers, waited for."""
+    output, errors = child.communicate()
+    if child.returncode:
+        raise RuntimeError(f"a benchmark's process failed: {errors[-2000:]}")
+    return json.loads(output.splitlines()[-1])
 
 
 def call_by_name(call: str) -> None:

@@ -25,6 +25,7 @@ def rows(folder: Path) -> Iterator[Row]:
     with Registry(root) as registry, closing(_bare_table(folder / "bare.sqlite")) as bare:
         yield from _names(registry, bare)
         yield from _lists(registry, bare)
+        yield _one_more(registry, folder)
 
 
 def _names(registry: Registry, bare: sqlite3.Connection) -> Iterator[Row]:
@@ -60,21 +61,38 @@ def _lists(registry: Registry, bare: sqlite3.Connection) -> Iterator[Row]:
         yield Row(what, listed, "a bare SELECT of 10,000 rows", fetched, bar=50)
 
 
+def _one_more(registry: Registry, folder: Path) -> Row:
+    """What the 10,000 versions that are there add to an upload."""
+    turn = count()
+    small = Registry(folder / "small")
+    into_full, into_empty = in_turn_ms(
+        lambda: _add(registry, "model0", str(next(turn)).encode()),
+        lambda: _add(small, "model0", str(next(turn)).encode()),
+        runs=20,
+    )
+    small.close()
+    return Row("a version more, with 10,000 there", into_full, "with 20 there", into_empty)
+
+
 def fill(root: str) -> None:
     """Make the versions; runs in a process of its own, without waiting for the disk."""
     os.fsync = lambda fd: None  # 10,000 uploads are not what is measured here
     with Registry(Path(root)) as registry:
         for name in _model_names():
             for number in range(VERSIONS):
-                registry.add(
-                    name,
-                    {"model.bin": name.encode()},
-                    framework="onnx",
-                    model_type="other",
-                    signature=Signature(),
-                    metrics={"acc": number / VERSIONS},
-                    tags={"site": f"site{number % 7}"},
-                )
+                _add(registry, name, name.encode(), acc=number / VERSIONS)
+
+
+def _add(registry: Registry, name: str, content: bytes, *, acc: float = 0.5) -> None:
+    registry.add(
+        name,
+        {"model.bin": content},
+        framework="onnx",
+        model_type="other",
+        signature=Signature(),
+        metrics={"acc": acc},
+        tags={"site": "north"},
+    )
 
 
 def _model_names() -> list[str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from nbmodel.client import Client
 from nbmodel.errors import NbModelError
-from tests.bench.harness import Row, Spread, start_child
+from tests.bench.harness import Row, Spread, answer_of, start_child
 from tests.bench.models import write_onnx
 
 PROCESSES = 8
@@ -25,6 +24,7 @@ def rows(folder: Path) -> Iterator[Row]:
         Spread((together,)),
         f"one process × {PROCESSES * UPLOADS}",
         Spread((alone,)),
+        must=f"0 errors, numbers 1…{PROCESSES * UPLOADS}",
         broken=broken or _missing_numbers(folder / "together"),
     )
 
@@ -36,7 +36,7 @@ def _race(home: Path, processes: int, uploads: int) -> tuple[float, str]:
     children = [
         start_child(upload_many, str(home), index, uploads, start) for index in range(processes)
     ]
-    answers = [json.loads(child.communicate()[0].splitlines()[-1]) for child in children]
+    answers = [answer_of(child) for child in children]
     errors = [error for answer in answers for error in answer["errors"]]
     late = [answer["began"] - start for answer in answers]
     assert max(late) < 0.5, f"a process began {max(late):.1f} s late: it did not take part"

@@ -180,7 +180,10 @@ class RemoteRuntime:
         self._request("POST", "/nbmodel/reconcile")
 
     def rollback(self, service: str) -> dict[str, Any]:
-        """Take a service back to the version it ran before; the status after that.
+        """Take a service back to the version it ran before, and hold it there.
+
+        Returns:
+            ``service``, ``package``, and the versions ``from`` and ``to``.
 
         Raises:
             TargetError: It has no such service.
@@ -208,8 +211,9 @@ class RemoteRuntime:
         """
         data = self._object("GET", f"/nbmodel/services/{quote(service, safe='')}")
         if data.get("signature") is None:
+            why = data.get("error") or "its model is still being loaded"
             raise InferenceError(
-                f"service {service!r} of runtime {self.name!r} is not ready",
+                f"service {service!r} of runtime {self.name!r} is not ready: {why}",
                 hint=f"nbmodel status {self.name}",
             )
         served = Served(str(data["version"]), Signature.from_json(data["signature"]))

@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from nbmodel import __version__
 from nbmodel.errors import NbModelError
 from nbmodel.runtime.auth import Gate
 from nbmodel.runtime.control import control_routes, error_response
@@ -31,28 +32,22 @@ logger = logging.getLogger(__name__)
 MAX_INPUT = 64 * 1024 * 1024  # bytes of an inference request; Triton's default
 
 
-def make_app(
-    runtime: EdgeRuntime, gate: Gate, *, name: str, version: str, max_input: int = MAX_INPUT
-) -> ASGIApp:
+def make_app(runtime: EdgeRuntime, gate: Gate, *, max_input: int = MAX_INPUT) -> ASGIApp:
     """The application that serves a runtime.
 
     Args:
         runtime: What is served.
         gate: Who may talk to it.
-        name: The runtime's name.
-        version: nbmodel's.
         max_input: Largest inference request, bytes.
     """
     from nbmodel.storage.distribution_server import distribution_routes
 
     routes: list[BaseRoute] = [
-        *control_routes(runtime, name=name, version=version),
-        *distribution_routes(
-            runtime.storage, runtime.tags, on_change=lambda _name: runtime.reconcile()
-        ),
+        *control_routes(runtime),
+        *distribution_routes(runtime.storage, runtime.tags, on_change=runtime.tags_changed),
     ]
     rest = guarded_routes(routes)
-    plane = DataPlaneApp(DataPlane(runtime, version=version), rest, max_input=max_input)
+    plane = DataPlaneApp(DataPlane(runtime, version=__version__), rest, max_input=max_input)
     return GateApp(gate, plane)
 
 

@@ -7,7 +7,7 @@
     GET  /nbmodel/config                     the machine config, with an ETag
     PUT  /nbmodel/config                     another one; If-Match is required
     PUT  /nbmodel/config?dry_run=true        what that would change
-    GET  /nbmodel/services/{name}            version and signature of a service, with labels
+    GET  /nbmodel/services/{name}            version and signature of a service, or what ails it
     POST /nbmodel/services/{name}/do         a free-form command (Viam's DoCommand)
     POST /nbmodel/services/{name}/rollback   back to the version it ran before
     POST /nbmodel/reconcile                  look again at what should run
@@ -36,6 +36,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from nbmodel import __version__
 from nbmodel.errors import ConfigError, InputError, NbModelError
 from nbmodel.runtime.http_status import status_of
 
@@ -47,15 +48,9 @@ MAX_LINES = 10_000  # of the log in one answer
 _ETAG = re.compile(r'"([^"]*)"')
 
 
-def control_routes(runtime: EdgeRuntime, *, name: str, version: str) -> list[Route]:
-    """The routes of the control plane.
-
-    Args:
-        runtime: What they control.
-        name: The runtime's name, as its owner knows it.
-        version: nbmodel's.
-    """
-    control = _Control(runtime, name, version)
+def control_routes(runtime: EdgeRuntime) -> list[Route]:
+    """The routes of the control plane over a runtime."""
+    control = _Control(runtime)
     return [
         Route("/nbmodel/version", control.version, methods=["GET"]),
         Route("/nbmodel/status", control.status, methods=["GET"]),
@@ -84,17 +79,15 @@ def error_response(error: NbModelError) -> JSONResponse:
 class _Control:
     """The endpoints. Starlette runs the plain ones in a thread, so they may block."""
 
-    def __init__(self, runtime: EdgeRuntime, name: str, version: str) -> None:
+    def __init__(self, runtime: EdgeRuntime) -> None:
         self._runtime = runtime
-        self._name = name
-        self._version = version
 
     def version(self, _request: Request) -> Response:
         return JSONResponse(
             {
-                "name": self._name,
+                "name": self._runtime.name,
                 "pid": os.getpid(),
-                "nbmodel": self._version,
+                "nbmodel": __version__,
                 "python": platform.python_version(),
                 "machine": platform.machine(),
             }
@@ -132,13 +125,15 @@ class _Control:
     def service(self, request: Request) -> Response:
         name = request.path_params["name"]
         service = self._runtime.service(name)
-        signature = service.signature.to_json() if service.ready else None
+        entries = self._runtime.status()["services"]
+        errors = [entry["error"] for entry in entries if entry["name"] == name]
         return JSONResponse(
             {
                 "name": name,
                 "ready": service.ready,
                 "version": service.version,
-                "signature": signature,
+                "signature": service.signature.to_json() if service.ready else None,
+                "error": next(iter(errors), None),
             }
         )
 
@@ -148,8 +143,7 @@ class _Control:
         return JSONResponse(dict(await run_in_threadpool(self._runtime.do, name, command)))
 
     def rollback(self, request: Request) -> Response:
-        self._runtime.rollback(request.path_params["name"])
-        return JSONResponse(self._runtime.status())
+        return JSONResponse(self._runtime.rollback(request.path_params["name"]))
 
     def reconcile(self, _request: Request) -> Response:
         self._runtime.reconcile()

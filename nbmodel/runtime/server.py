@@ -127,8 +127,9 @@ def serve(
         # Engines and web server come last: what is wrong with the arguments is told fast.
         from nbmodel.runtime.edge import EdgeRuntime
 
-        runtime = stack.enter_context(contextlib.closing(EdgeRuntime(folder, config=wanted)))
-        _run(runtime, gate, listener, name=name, max_input=max_input, out=stream)
+        runtime = EdgeRuntime(folder, config=wanted, name=name)
+        stack.callback(runtime.close)
+        _run(runtime, gate, listener, max_input=max_input, out=stream)
 
 
 def url_of(listener: socket.socket) -> str:
@@ -143,7 +144,6 @@ def _run(
     gate: Gate,
     listener: socket.socket,
     *,
-    name: str | None,
     max_input: int | None,
     out: TextIO,
 ) -> None:
@@ -161,13 +161,7 @@ def _run(
             logger.info("ready on %s", url)
             print(f"{READY}{url}", file=out, flush=True)
 
-    app = make_app(
-        runtime,
-        gate,
-        name=name or socket.gethostname(),
-        version=_nbmodel_version(),
-        max_input=MAX_INPUT if max_input is None else max_input,
-    )
+    app = make_app(runtime, gate, max_input=MAX_INPUT if max_input is None else max_input)
     Server(
         uvicorn.Config(
             app,
@@ -179,12 +173,6 @@ def _run(
             timeout_graceful_shutdown=_DRAIN_S,
         )
     ).run(sockets=[listener])
-
-
-def _nbmodel_version() -> str:
-    from importlib.metadata import version
-
-    return version("nbmodel")
 
 
 def _read_config(path: Path) -> MachineConfig:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import socket
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
-from starlette.testclient import TestClient
+import uvicorn
 
+from nbmodel import __version__
 from nbmodel.runtime.app import make_app
 from nbmodel.runtime.auth import Gate
 from nbmodel.runtime.edge import EdgeRuntime
@@ -19,29 +24,43 @@ Entry = Callable[[str, Path], dict[str, Any]]
 
 @pytest.fixture
 def runtime(tmp_path: Path) -> Iterator[EdgeRuntime]:
-    runtime = EdgeRuntime(tmp_path / "home", config=None)
+    runtime = EdgeRuntime(tmp_path / "home", name="edge")
     yield runtime
     runtime.close()
 
 
+@contextmanager
+def served(app: Any) -> Iterator[httpx.Client]:
+    """A client of an application that is served on loopback."""
+    server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        url = f"http://localhost:{listener.getsockname()[1]}"
+        with httpx.Client(base_url=url, trust_env=False) as client:
+            yield client
+        server.should_exit = True
+        thread.join()
+
+
 @pytest.fixture
-def http(runtime: EdgeRuntime) -> TestClient:
-    app = make_app(runtime, Gate(None, frozenset()), name="edge", version="1.2.3")
-    return TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
+def http(runtime: EdgeRuntime) -> Iterator[httpx.Client]:
+    with served(make_app(runtime, Gate(None, frozenset()))) as client:
+        yield client
 
 
-def put(http: TestClient, config: dict[str, Any], if_match: str = "*", **params: str) -> Any:
+def put(http: httpx.Client, config: dict[str, Any], if_match: str = "*", **params: str) -> Any:
     headers = {"If-Match": if_match}
     return http.put("/nbmodel/config", json=config, headers=headers, params=params)
 
 
-def test_the_process_tells_who_it_is(http: TestClient) -> None:
+def test_the_process_tells_who_it_is(http: httpx.Client) -> None:
     answer = http.get("/nbmodel/version").json()
-    assert (answer["name"], answer["nbmodel"], answer["pid"]) == ("edge", "1.2.3", os.getpid())
+    assert (answer["name"], answer["nbmodel"], answer["pid"]) == ("edge", __version__, os.getpid())
 
 
 def test_a_config_is_put_and_read(
-    http: TestClient, runtime: EdgeRuntime, service: Entry, linear_onnx: Path
+    http: httpx.Client, runtime: EdgeRuntime, service: Entry, linear_onnx: Path
 ) -> None:
     config = {"services": [service("linear", linear_onnx)], "mine": {"kept": 1}}
     before = http.get("/nbmodel/config").headers["etag"]
@@ -55,13 +74,13 @@ def test_a_config_is_put_and_read(
     assert [entry["state"] for entry in http.get("/nbmodel/status").json()["services"]] == ["ready"]
 
 
-def test_an_unchanged_config_is_not_sent_again(http: TestClient) -> None:
+def test_an_unchanged_config_is_not_sent_again(http: httpx.Client) -> None:
     etag = http.get("/nbmodel/config").headers["etag"]
     answer = http.get("/nbmodel/config", headers={"If-None-Match": etag})
     assert (answer.status_code, answer.content) == (304, b"")
 
 
-def test_a_dry_run_changes_nothing(http: TestClient, service: Entry, linear_onnx: Path) -> None:
+def test_a_dry_run_changes_nothing(http: httpx.Client, service: Entry, linear_onnx: Path) -> None:
     before = http.get("/nbmodel/config")
     config = {"services": [service("linear", linear_onnx)]}
     answer = http.put("/nbmodel/config", json=config, params={"dry_run": "true"})
@@ -71,13 +90,13 @@ def test_a_dry_run_changes_nothing(http: TestClient, service: Entry, linear_onnx
     assert (after.json(), after.headers["etag"]) == (before.json(), before.headers["etag"])
 
 
-def test_a_config_is_not_replaced_blindly(http: TestClient) -> None:
+def test_a_config_is_not_replaced_blindly(http: httpx.Client) -> None:
     answer = http.put("/nbmodel/config", json={})
     assert answer.status_code == 428
     assert "If-Match" in answer.json()["error"]
 
 
-def test_a_config_that_changed_meanwhile_is_kept(http: TestClient) -> None:
+def test_a_config_that_changed_meanwhile_is_kept(http: httpx.Client) -> None:
     etag = http.get("/nbmodel/config").headers["etag"]
     assert put(http, {"first": 1}, etag).status_code == 200
     answer = put(http, {"second": 2}, etag)
@@ -86,7 +105,7 @@ def test_a_config_that_changed_meanwhile_is_kept(http: TestClient) -> None:
     assert http.get("/nbmodel/config").json() == {"first": 1}
 
 
-def test_an_invalid_config_is_refused_whole_with_all_its_problems(http: TestClient) -> None:
+def test_an_invalid_config_is_refused_whole_with_all_its_problems(http: httpx.Client) -> None:
     put(http, {"good": 1})
     answer = put(http, {"services": [{"name": ""}], "packages": [{"name": "a b"}]})
     assert answer.status_code == 422
@@ -106,19 +125,19 @@ def test_an_invalid_config_is_refused_whole_with_all_its_problems(http: TestClie
         pytest.param(b'"' + b"a" * 5_000_000 + b'"', 400, id="too large"),
     ],
 )
-def test_a_body_that_is_no_object_is_refused(http: TestClient, body: bytes, status: int) -> None:
+def test_a_body_that_is_no_object_is_refused(http: httpx.Client, body: bytes, status: int) -> None:
     answer = http.put("/nbmodel/config", content=body, headers={"If-Match": "*"})
     assert answer.status_code == status
     assert set(answer.json()) == {"error", "hint", "type"}
 
 
 @pytest.mark.parametrize("if_match", ["abc", '"a", "b"', ""])
-def test_an_if_match_that_is_no_etag_is_refused(http: TestClient, if_match: str) -> None:
+def test_an_if_match_that_is_no_etag_is_refused(http: httpx.Client, if_match: str) -> None:
     assert put(http, {}, if_match).status_code == 400
 
 
 def test_a_service_tells_its_signature(
-    http: TestClient, runtime: EdgeRuntime, service: Entry, linear_onnx: Path
+    http: httpx.Client, runtime: EdgeRuntime, service: Entry, linear_onnx: Path
 ) -> None:
     put(http, {"services": [service("linear", linear_onnx)]})
     runtime.wait_settled(10)
@@ -135,8 +154,8 @@ def test_a_service_tells_its_signature(
         ("POST", "/nbmodel/services/nope/rollback"),
     ],
 )
-def test_an_unknown_service_is_named(http: TestClient, method: str, path: str) -> None:
-    answer = http.request(method, path, json={})
+def test_an_unknown_service_is_named(http: httpx.Client, method: str, path: str) -> None:
+    answer = http.request(method, path, json={"command": "stats"})
     assert answer.status_code == 404
     assert "nope" in answer.json()["error"]
     assert answer.json()["type"] == "TargetError"
@@ -152,33 +171,32 @@ def test_an_unknown_service_is_named(http: TestClient, method: str, path: str) -
     ],
 )
 def test_every_error_is_json_with_a_hint(
-    http: TestClient, method: str, path: str, status: int
+    http: httpx.Client, method: str, path: str, status: int
 ) -> None:
     answer = http.request(method, path)
     assert answer.status_code == status
     assert {"error", "hint"} <= set(answer.json())
 
 
-def test_reconcile_is_accepted(http: TestClient) -> None:
+def test_reconcile_is_accepted(http: httpx.Client) -> None:
     assert http.post("/nbmodel/reconcile").status_code == 202
 
 
 def test_what_the_gate_refuses_reaches_nothing(runtime: EdgeRuntime) -> None:
-    app = make_app(runtime, Gate("s3cret", None), name="edge", version="1")
-    http = TestClient(app, base_url="http://localhost")
-    for path in ("/nbmodel/config", "/v2", "/v2/", "/v2/models/a", "/v2/a/tags/list", "/nope"):
-        answer = http.get(path)
-        assert answer.status_code == 401
-        assert set(answer.json()) == {"error", "hint"}
-    assert http.get("/v2/health/live").status_code == 200
-    assert http.get("/nbmodel/config", headers={"Authorization": "Bearer s3cret"}).is_success
+    with served(make_app(runtime, Gate("s3cret", None))) as http:
+        for path in ("/nbmodel/config", "/v2", "/v2/", "/v2/models/a", "/v2/a/tags/list", "/nope"):
+            answer = http.get(path)
+            assert answer.status_code == 401
+            assert set(answer.json()) == {"error", "hint"}
+        assert http.get("/v2/health/live").status_code == 200
+        assert http.get("/nbmodel/config", headers={"Authorization": "Bearer s3cret"}).is_success
 
 
 def test_a_request_that_is_too_large_is_refused(runtime: EdgeRuntime) -> None:
-    app = make_app(runtime, Gate(None, None), name="edge", version="1", max_input=10)
-    http = TestClient(app, base_url="http://localhost")
-    answer = http.post("/v2/models/a/infer", content=b"x" * 11)
-    assert answer.status_code == 413
-    chunks = http.post("/v2/models/a/infer", content=iter([b"x" * 6, b"x" * 6]))
-    assert chunks.status_code == 413
-    assert "10 bytes" in chunks.json()["error"]
+    with served(make_app(runtime, Gate(None, None), max_input=10)) as http:
+        answer = http.post("/v2/models/a/infer", content=b"x" * 11)
+        assert answer.status_code == 413
+        chunks = http.post("/v2/models/a/infer", content=iter([b"x" * 6, b"x" * 6]))
+        assert chunks.status_code == 413
+        assert "10 bytes" in chunks.json()["error"]
+        assert http.get("/v2/health/live").status_code == 200

@@ -26,13 +26,17 @@ VIAM_MODELS = {
 }
 
 
+#: In a machine config our backends are models of this family: ``nbmodel:mlmodel:onnx_cpu``.
+OWN_MODELS = "nbmodel:mlmodel:"
+
+
 def backend_name(model: str) -> str:
     """The backend that a service's ``model`` field names, in our words or in Viam's.
 
     Raises:
         PluginError: It names none; the nearest name is the hint.
     """
-    name = VIAM_MODELS.get(model, model)
+    name = VIAM_MODELS.get(model, model.removeprefix(OWN_MODELS))
     names = BACKENDS.names()
     if name not in names:
         near = get_close_matches(model, (*names, *VIAM_MODELS), n=1)

@@ -32,7 +32,11 @@ class TfliteCpu(Backend):
 
     def _load(self, path: Path, attributes: Mapping[str, Any]) -> Session:
         make = _interpreter_class()
-        engine = make(model_path=str(path), num_threads=attributes.get("num_threads", 1))
+        try:
+            engine = make(model_path=str(path), num_threads=attributes.get("num_threads", 1))
+        except SystemError as exc:
+            # tflite_runtime 2.14 can be imported with numpy 2, and breaks when it is used.
+            raise _old_engine(exc) from exc
         try:
             engine.allocate_tensors()
         except RuntimeError as exc:
@@ -116,13 +120,15 @@ def _missing_engine(litert: ImportError, tflite_runtime: ImportError) -> PluginE
             f"backend 'tflite_cpu' needs ai_edge_litert, which cannot be imported: {litert}",
             hint="pip install 'nbmodel[runtime]'",
         )
-    if int(np.__version__.partition(".")[0]) >= 2:
-        return PluginError(
-            f"tflite_runtime is built for numpy 1 and cannot be imported with numpy "
-            f"{np.__version__}: {tflite_runtime}",
-            hint="pip install 'numpy<2'",
-        )
-    return PluginError(f"tflite_runtime cannot be imported: {tflite_runtime}")
+    return _old_engine(tflite_runtime)
+
+
+def _old_engine(reason: Exception) -> PluginError:
+    is_numpy_2 = int(np.__version__.partition(".")[0]) >= 2
+    return PluginError(
+        f"the engine of 'tflite_cpu' does not work with numpy {np.__version__}: {reason}",
+        hint="tflite_runtime is built for numpy 1: pip install 'numpy<2'" if is_numpy_2 else None,
+    )
 
 
 def _by_name(details: Sequence[Mapping[str, Any]], side: str) -> dict[str, Mapping[str, Any]]:

@@ -8,7 +8,7 @@ them harmless, and nothing else does.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 Tone = Literal["calm", "info", "good", "warn", "bad"]
@@ -61,6 +61,13 @@ Inline: TypeAlias = "str | Chip | Mono | Bar | Swatch"
 Cell: TypeAlias = "Inline | tuple[Inline, ...]"
 
 
+def is_empty(cell: Cell) -> bool:
+    """Whether a cell shows nothing."""
+    if isinstance(cell, tuple):
+        return all(map(is_empty, cell))
+    return not (cell if isinstance(cell, str) else getattr(cell, "text", "drawn"))
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """Names and what they are; a fact whose cell is empty is left out."""
@@ -83,6 +90,16 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     title: str = ""
     left_out: int = 0
+
+    def filled(self) -> Table:
+        """The same table without the columns in which no row has anything."""
+        kept = [
+            place
+            for place in range(len(self.columns))
+            if not all(is_empty(row[place]) for row in self.rows)
+        ]
+        rows = [[row[place] for place in kept] for row in self.rows]
+        return replace(self, columns=[self.columns[place] for place in kept], rows=rows)
 
 
 @dataclass(frozen=True, slots=True)

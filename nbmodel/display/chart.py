@@ -82,10 +82,9 @@ def _write(
     letters: int = _LETTERS,
 ) -> None:
     """Text on one line from ``where`` (left, middle), cut to ``room`` pixels."""
-    text = one_line(text)
+    shown = text = one_line(text)
     font = font_for(text, letters)
-    while len(text) > 1 and draw.textlength(text, font=font) > room:
-        text = text[:-2].rstrip(".") + "..." if len(text) > 4 else text[:-1]
-        if len(text) <= 4:
-            break
-    draw.text((where[0], where[1] - letters / 2 - 1), text, fill=_INK, font=font)
+    while text and draw.textlength(shown, font=font) > room:
+        text = text[:-1].rstrip()
+        shown = f"{text}..."
+    draw.text((where[0], where[1] - letters / 2 - 1), shown, fill=_INK, font=font)

@@ -10,11 +10,9 @@ from nbmodel.display.card import Chip, Tone
 #: State of a service → how urgent it is.
 _STATES: Mapping[str, Tone] = {
     "ready": "good",
-    "live": "good",
     "loading": "warn",
-    "waiting": "warn",
-    "fetching": "warn",
     "failed": "bad",
+    "missing": "bad",
     "unreachable": "bad",
     "stopped": "calm",
 }

@@ -14,12 +14,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from importlib import import_module
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
 from uuid import uuid4
 
+from nbmodel.display.printable import printable
 from nbmodel.display.quantity import duration, file_size
-from nbmodel.display.render_text import printable
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -238,9 +239,8 @@ def sink_here() -> Sink:
     ipython = sys.modules.get("IPython")
     shell = getattr(ipython, "get_ipython", lambda: None)()
     if shell is not None and hasattr(shell, "kernel"):
-        from IPython.display import display
-
-        return NotebookSink(display)
+        # Named only here: a runtime, which never has IPython, imports this module too.
+        return NotebookSink(import_module("IPython.display").display)
     stream: TextIO | None = sys.stderr
     if stream is None:  # a program without a console
         return SilentSink()

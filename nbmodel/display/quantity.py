@@ -37,9 +37,11 @@ def signed(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """A share of 1 as a percentage: ``98.4 %``; never rounded up to 100."""
+    """A share of 1 as a percentage: ``98.4 %``; rounded neither to 0 nor to 100."""
     if not math.isfinite(share):
         return "–"
+    if 0 < share < 0.0005:
+        return "< 0.1 %"
     return f"{min(share, 0.999) if share < 1 else share:.1%}".replace("%", " %")
 
 

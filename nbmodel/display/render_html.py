@@ -33,11 +33,13 @@ from nbmodel.display.card import (
     Swatch,
     Table,
 )
+from nbmodel.display.printable import printable
 from nbmodel.display.quantity import percent
 from nbmodel.display.style import BAR_COLOUR, STYLE, TRACK_COLOUR
 
 _BAR_SIZE = (140, 10)  # CSS pixels
 _SWATCH = 10  # CSS pixels
+_ONE_LINE = 28  # characters of a cell that is not broken
 
 
 def render_html(card: Card) -> str:
@@ -46,7 +48,7 @@ def render_html(card: Card) -> str:
     title = f'<strong class="nbm-title">{_text(card.title)}</strong>' if card.title else ""
     head = f'<div class="nbm-head">{title} {chips}</div>' if title or chips else ""
     blocks = "".join(map(block_html, card.blocks))
-    label = html.escape(f"{card.kind} {card.title}".strip(), quote=True)
+    label = _text(f"{card.kind} {card.title}".strip())
     return (
         f'<div class="nbm" role="group" aria-label="{label}"><style>{STYLE}</style>'
         f"{head}{blocks}</div>"
@@ -69,7 +71,7 @@ def block_html(block: Block) -> str:
     if isinstance(block, Note):
         return f'<p class="nbm-note nbm-{block.tone}">{cell_html(block.text)}</p>'
     if isinstance(block, Code):
-        return f'<pre class="nbm-code"><code>{html.escape(block.text, quote=True)}</code></pre>'
+        return f'<pre class="nbm-code"><code>{_source(block.text)}</code></pre>'
     if isinstance(block, Picture):
         return _picture(block)
     if isinstance(block, Gallery):
@@ -83,7 +85,11 @@ def block_html(block: Block) -> str:
 
 
 def _text(text: str) -> str:
-    return html.escape(text, quote=True).replace("\n", "<br>")
+    return html.escape(printable(text, keep_lines=True), quote=True).replace("\n", "<br>")
+
+
+def _source(text: str) -> str:
+    return html.escape(printable(text, keep_lines=True), quote=True)
 
 
 def _inline(part: Inline) -> str:
@@ -129,6 +135,7 @@ def _facts(facts: Facts) -> str:
 def _table(table: Table) -> str:
     if not table.rows:
         return ""
+    table = table.filled()
     right = [column.startswith(">") for column in table.columns]
     head = "".join(
         f'<th scope="col"{_align(is_right)}>{_text(column.removeprefix(">"))}</th>'
@@ -137,7 +144,7 @@ def _table(table: Table) -> str:
     body = "".join(
         "<tr>"
         + "".join(
-            f"<td{_align(is_right)}>{cell_html(cell)}</td>"
+            f"<td{_align(is_right)}{_short(cell)}>{cell_html(cell)}</td>"
             for cell, is_right in zip(row, right, strict=True)
         )
         + "</tr>"
@@ -155,8 +162,14 @@ def _align(is_right: bool) -> str:
     return ' align="right"' if is_right else ""
 
 
+def _short(cell: Cell) -> str:
+    """Dates, names and words stay on one line; sentences may break."""
+    is_short = isinstance(cell, str) and 0 < len(cell) <= _ONE_LINE
+    return ' class="nbm-1"' if is_short else ""
+
+
 def _left_out(rows: int) -> str:
-    return f'<p class="nbm-note nbm-calm">… and {rows:,} more</p>' if rows else ""
+    return f'<p class="nbm-note nbm-faint">… and {rows:,} more</p>' if rows else ""
 
 
 def _picture(picture: Picture) -> str:

@@ -24,27 +24,11 @@ from nbmodel.display.card import (
     Swatch,
     Table,
 )
+from nbmodel.display.printable import printable
 
 _MAX_CELL = 72  # columns; two such cells fit a wide terminal
 _BAR = 20  # columns of a whole bar
 _EIGHTHS = " ▏▎▍▌▋▊▉"
-
-
-def printable(text: str, *, keep_lines: bool = False) -> str:
-    r"""``text`` with control characters shown as ``\x1b``, so that no terminal obeys them.
-
-    Direction marks are among them: they could make a name look like another.
-
-    Args:
-        text: From anywhere.
-        keep_lines: Whether line breaks and tabs stay.
-    """
-    return "".join(
-        char
-        if (keep_lines and char in "\n\t") or unicodedata.category(char) not in ("Cc", "Cf", "Cs")
-        else char.encode("unicode_escape").decode("ascii")
-        for char in text
-    )
 
 
 def width(text: str) -> int:
@@ -55,12 +39,12 @@ def width(text: str) -> int:
     )
 
 
-def cell_text(cell: Cell) -> str:
-    """A cell on one line."""
+def cell_text(cell: Cell, *, limit: int | None = _MAX_CELL) -> str:
+    """A cell on one line; words longer than ``limit`` columns are cut."""
     if isinstance(cell, tuple):
-        return " ".join(filter(None, map(cell_text, cell)))
+        return " ".join(filter(None, (cell_text(part, limit=limit) for part in cell)))
     if isinstance(cell, str):
-        return _cut(printable(cell))
+        return printable(cell) if limit is None else _cut(printable(cell), limit)
     if isinstance(cell, Chip):
         return printable(cell.text)
     if isinstance(cell, Mono):
@@ -71,12 +55,12 @@ def cell_text(cell: Cell) -> str:
     return ""
 
 
-def _cut(text: str) -> str:
-    if width(text) <= _MAX_CELL:
+def _cut(text: str, limit: int) -> str:
+    if width(text) <= limit:
         return text
     kept = ""
     for char in text:
-        if width(kept) + width(char) > _MAX_CELL - 1:
+        if width(kept) + width(char) > limit - 1:
             break
         kept += char
     return kept.rstrip() + "…"
@@ -122,7 +106,7 @@ def block_text(block: Block) -> str:
     if isinstance(block, Table):
         return _table(block)
     if isinstance(block, Note):
-        return cell_text(block.text) if not isinstance(block.text, str) else printable(block.text)
+        return cell_text(block.text, limit=None)
     if isinstance(block, Code):
         return printable(block.text, keep_lines=True)
     if isinstance(block, Picture):
@@ -136,7 +120,8 @@ def block_text(block: Block) -> str:
 
 
 def _facts(facts: Facts) -> str:
-    rows = [(printable(name), cell_text(cell)) for name, cell in facts.rows]
+    # Never cut: a fact is read, not compared with the row below.
+    rows = [(printable(name), cell_text(cell, limit=None)) for name, cell in facts.rows]
     rows = [row for row in rows if row[1]]
     widest = max((width(name) for name, _ in rows), default=0)
     return "\n".join(f"  {_padded(name, widest)}  {value}" for name, value in rows)
@@ -145,6 +130,7 @@ def _facts(facts: Facts) -> str:
 def _table(table: Table) -> str:
     if not table.rows:
         return ""
+    table = table.filled()
     lines = aligned(
         [column.removeprefix(">") for column in table.columns],
         [[cell_text(cell) for cell in row] for row in table.rows],
@@ -160,16 +146,14 @@ def _table(table: Table) -> str:
 def aligned(
     headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool]
 ) -> list[str]:
-    """Lines of a table with a rule under its headers; columns without any text are left out."""
-    shown = [
-        place
-        for place, header in enumerate(headers)
-        if any(row[place] for row in rows) or (header and not rows)
-    ]
-    widths = {place: max(width(row[place]) for row in (headers, *rows)) for place in shown}
+    """Lines of a table with a rule under its headers."""
+    widths = [max(map(width, column)) for column in zip(headers, *rows, strict=True)]
     lines = [
-        "  ".join(_padded(row[place], widths[place], right=right[place]) for place in shown)
-        for row in (headers, ["─" * widths.get(place, 0) for place in range(len(headers))], *rows)
+        "  ".join(
+            _padded(text, columns, right=is_right)
+            for text, columns, is_right in zip(row, widths, right, strict=True)
+        )
+        for row in (headers, ["─" * columns for columns in widths], *rows)
     ]
     return [f"  {line}".rstrip() for line in lines]
 

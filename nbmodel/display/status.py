@@ -25,28 +25,25 @@ class StatusCard(dict[str, Any], Result):
             [
                 ("nbmodel", _said(self, "version")),
                 ("started", moment(_said(self, "started"))),
-                ("config", Mono(_said(self, "etag")[:14]) if _said(self, "etag") else ""),
+                ("config", Mono(short_digest(_said(self, "config")), _said(self, "config"))),
             ]
         )
         blocks: list[Block] = [facts]
         if services:
             blocks.append(_services(services))
-            blocks += [
-                Note(f"{_said(entry, 'name')}: {_said(entry, 'error')}", "bad")
-                for entry in services
-                if _said(entry, "error")
-            ]
+            blocks += [Note(_problem(entry), "bad") for entry in services if _said(entry, "error")]
         else:
             blocks.append(Note("no services: deploy a version"))
         if packages:
             brief = ", ".join(_said(entry, "name") for entry in packages)
             blocks.append(Fold(count(len(packages), "package"), [_packages(packages)], brief))
-        return Card(
-            _said(self, "runtime") or _said(self, "name") or "runtime",
-            [Chip(count(len(services), "service"))],
-            blocks,
-            kind="runtime",
-        )
+        left = [_said(entry, "name") for entry in _entries(self, "not_served")]
+        if left:
+            blocks.append(Note(f"not model services, left alone: {', '.join(left)}"))
+        chips = [Chip(count(len(services), "service"))]
+        if self.get("settled") is False:
+            chips.append(Chip("changing", "warn"))
+        return Card(_said(self, "runtime") or "runtime", chips, blocks, kind="runtime")
 
     def to_json(self) -> dict[str, Any]:
         """The status as the runtime gave it."""
@@ -73,7 +70,7 @@ def _services(services: list[Mapping[str, Any]]) -> Table:
                 state_chip(_said(entry, "state")),
                 _running(entry),
                 _said(entry, "follows"),
-                _said(entry, "backend"),
+                _said(entry, "backend").rpartition(":")[2],
                 _said(entry, "inferences"),
                 moment(_said(entry, "since")),
             )
@@ -82,13 +79,21 @@ def _services(services: list[Mapping[str, Any]]) -> Table:
     )
 
 
+def _problem(entry: Mapping[str, Any]) -> str:
+    """Why a service is not what it should be, and what still serves."""
+    number = _said(entry, "number")
+    still = f"; version {number} keeps serving" if number else ""
+    hint = f" ({_said(entry, 'hint')})" if _said(entry, "hint") else ""
+    return f"{_said(entry, 'name')}: {_said(entry, 'error')}{still}{hint}"
+
+
 def _running(entry: Mapping[str, Any]) -> Cell:
-    """Which version a service runs: its number, else its id, else the package."""
-    digest = _said(entry, "digest")
-    named = f"version {_said(entry, 'number')}" if entry.get("number") else _said(entry, "version")
+    """What a service runs: the version, or the package that has none yet."""
+    model, number, digest = _said(entry, "model"), _said(entry, "number"), _said(entry, "digest")
+    name = f"{model}:{number}" if model and number else _said(entry, "version")
     if not digest:
-        return named or _said(entry, "package")
-    return named, Mono(short_digest(digest), digest)
+        return name
+    return Mono(name), Mono(short_digest(digest), digest)
 
 
 def _packages(packages: list[Mapping[str, Any]]) -> Table:

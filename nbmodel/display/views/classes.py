@@ -49,7 +49,10 @@ class ClassesView(View):
 
 
 def _best(row: Sequence[Classification]) -> Sequence[Classification]:
-    return row if len(row) <= _ALL else row[:_TOP]
+    """Every class of a few, the top of many; those without any score say nothing then."""
+    if len(row) <= _ALL:
+        return row
+    return [found for found in row[:_TOP] if found.score > 0] or row[:1]
 
 
 def _single(row: Sequence[Classification], images: Sequence[Image]) -> Block:

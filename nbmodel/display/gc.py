@@ -1,0 +1,29 @@
+"""What a garbage collection freed."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from nbmodel.display.base import Result
+from nbmodel.display.card import Card, Chip, Facts
+from nbmodel.display.quantity import count, file_size
+from nbmodel.registry.gc import GcReport
+
+
+class GcCard(GcReport, Result):
+    """A collection report that shows itself."""
+
+    @classmethod
+    def of(cls, report: GcReport) -> GcCard:
+        """The card of a report; it is that report, too."""
+        return cls(**{field.name: getattr(report, field.name) for field in fields(GcReport)})
+
+    def card(self) -> Card:
+        """Bytes, blobs and unfinished uploads."""
+        verb = "would free" if self.dry_run else "freed"
+        what = f"{count(self.blobs, 'blob')}, {count(self.uploads, 'unfinished upload')}"
+        chips = [Chip("dry run", "info")] if self.dry_run else []
+        title = f"{verb} {file_size(self.freed)}"
+        return Card(title, chips, [Facts([("what", what)])], kind="report")
+
+    __repr__ = Result.__str__

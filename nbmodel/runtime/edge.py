@@ -10,13 +10,13 @@ import os
 import platform
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
-from nbmodel import __version__
-from nbmodel.core.machine import MachineConfig, Package, Service
+from nbmodel.core.machine import MachineConfig, Service
 from nbmodel.core.placeholder import replace_placeholders
 from nbmodel.core.signature import Signature
 from nbmodel.core.version import now, parse_time, stamp_of
@@ -281,7 +281,7 @@ class EdgeRuntime:
         config = self._config
         return {
             "runtime": self.name,
-            "version": __version__,
+            "version": version("nbmodel"),
             "started": self._started,
             "settled": self.settled,
             "config": config.etag,

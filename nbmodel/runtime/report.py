@@ -33,13 +33,10 @@ def service_status(
     """
     installed = live.installed if live is not None else None
     version = installed.version if installed is not None else None
-    if live is not None:
-        state = "ready"
-    else:
-        state = "loading" if refusal is None else "failed"
+    waiting = "loading" if refusal is None else "failed"
     return {
         "name": service.name,
-        "state": state,
+        "state": "ready" if live is not None else waiting,
         "backend": service.model,
         "package": package.name if package is not None else None,
         "model": version.repository if version is not None else None,

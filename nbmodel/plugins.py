@@ -7,11 +7,13 @@ for one plug-in loads one. Packages add to a table through the entry-point group
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from nbmodel.errors import PluginError
@@ -33,8 +35,7 @@ class PluginTable:
 
     def names(self) -> tuple[str, ...]:
         """All names, built-in first, whether or not what they need is installed."""
-        foreign = sorted(point.name for point in self._entry_points())
-        return (*self.builtin, *(name for name in foreign if name not in self.builtin))
+        return (*self.builtin, *sorted(self._foreign().keys() - self.builtin.keys()))
 
     def load(self, name: str) -> Any:
         """The plug-in of that name, imported.
@@ -45,7 +46,7 @@ class PluginTable:
         """
         target = self.builtin.get(name)
         if target is None:
-            points = {point.name: point for point in self._entry_points()}
+            points = self._foreign()
             if name not in points:
                 near = get_close_matches(name, self.names(), n=1)
                 raise PluginError(
@@ -64,5 +65,12 @@ class PluginTable:
                 hint=f"pip install 'nbmodel[{self.extras[name]}]'" if name in self.extras else None,
             ) from exc
 
-    def _entry_points(self) -> Any:
-        return entry_points(group=f"nbmodel.{self.kind}s")
+    def _foreign(self) -> Mapping[str, EntryPoint]:
+        return _entry_points(f"nbmodel.{self.kind}s", tuple(sys.path))
+
+
+# Looking through every installed distribution takes longer than a small upload may.
+@lru_cache
+def _entry_points(group: str, _path: tuple[str, ...]) -> Mapping[str, EntryPoint]:
+    """The entry points of a group among what is installed on a search path."""
+    return {point.name: point for point in entry_points(group=group)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -32,6 +32,8 @@ from nbmodel.errors import (
 )
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from nbmodel.display import (
         AliasCard,
         AliasHistory,
@@ -164,9 +166,11 @@ class Client:
             PluginError: No converter knows the object, or its extra is not installed.
             ConversionError: It cannot be converted, or answers too differently then.
         """
+        from nbmodel.backends import open_session
         from nbmodel.convert import check_conversion, convert
         from nbmodel.core.golden import Golden
         from nbmodel.display import Progress
+        from nbmodel.local import signature_of
         from nbmodel.source import read_labels
 
         check_name(name)
@@ -184,8 +188,8 @@ class Client:
             progress.note("converting")
             converted = convert(model, sample)
             progress.note("checking the conversion")
-            conversion = check_conversion(converted, golden)
-            signature = converted.signature
+            conversion = check_conversion(converted, golden, open_session=open_session)
+            signature = signature_of(converted)
             names = read_labels(labels) or converted.labels
             if names:
                 signature = signature.with_labels(names)
@@ -691,18 +695,15 @@ class Client:
         from nbmodel.inputs import draw_rows, inputs_for
         from nbmodel.protocol.coerce import coerce
 
+        model_type = None
+        run: Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]
         if _is_remote(target):
             service, remote = self._service(target)
             signature, where, run = remote.prepare(service)
-            model_type = None
         else:
             version = self._runnable(target)
-            signature, where = version.signature, version.reference
+            signature, where, run = version.signature, version.reference, self.models.of(version)
             model_type = version.model_type
-
-            def run(tensors: Mapping[str, Any]) -> Mapping[str, Any]:
-                return self.models.infer(version, tensors)
-
         request = inputs_for(signature, inputs)
         if image is not None:
             request = draw_rows(request, image)
@@ -737,15 +738,15 @@ class Client:
 
         return VersionCard.of(value) if isinstance(value, Version) else ModelCard.of(value)
 
-    def _bring(self, model: str) -> list[str]:
+    def _bring(self, model: str) -> tuple[str, ...]:
         """Bring the runtimes that follow a model up to date; a line for each that changed."""
         deployments = self.registry.deployments(model=model)
         if not deployments:
-            return []
+            return ()
         from nbmodel.fleet.deploy import bring_all
 
         brought = bring_all(self.registry, self.runtimes.reachable(), model)
-        return [_brought_line(one) for one in brought]
+        return tuple(_brought_line(one) for one in brought)
 
     def _model_type(
         self, name: str, given: str | None, read: str | None, signature: Signature

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from nbmodel.backends import Session, open_session
+from nbmodel.convert import Converted
+from nbmodel.core.signature import Signature
 from nbmodel.core.version import Version
 from nbmodel.errors import FormatError
 from nbmodel.formats import FORMATS
@@ -17,7 +19,7 @@ from nbmodel.golden import GoldenSample
 from nbmodel.inputs import inputs_for
 from nbmodel.protocol.coerce import coerce
 from nbmodel.registry import Registry
-from nbmodel.source import LABELS_PATH, Source
+from nbmodel.source import LABELS_PATH, Source, read_source
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,6 +71,14 @@ def answered(source: Source, inputs: Sequence[object]) -> GoldenSample:
         session.close()
 
 
+def signature_of(converted: Converted) -> Signature:
+    """What the files of a conversion say about their tensors."""
+    with TemporaryDirectory(prefix="nbmodel-") as folder:
+        for name, content in converted.files.items():
+            Path(folder, name).write_bytes(content)
+        return read_source([folder]).signature
+
+
 class LocalModels:
     """Loaded versions, the last few used.
 
@@ -81,14 +91,16 @@ class LocalModels:
         self._lock = threading.Lock()
         self._loaded: OrderedDict[str, tuple[Session, TemporaryDirectory[str]]] = OrderedDict()
 
-    def infer(self, version: Version, inputs: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-        """Run a version on named arrays and give its outputs by name.
+    def of(
+        self, version: Version
+    ) -> Callable[[Mapping[str, NDArray[Any]]], dict[str, NDArray[Any]]]:
+        """The function that runs a version on named arrays.
 
         Raises:
             PluginError: The backend's extra is not installed.
-            InferenceError, SignatureError: The engine refused the model or the inputs.
+            InferenceError: The engine refused the model.
         """
-        return self._session(version).infer(inputs)
+        return self._session(version).infer
 
     def close(self) -> None:
         """Free every loaded model."""

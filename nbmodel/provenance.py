@@ -75,10 +75,13 @@ def _notebook() -> dict[str, Any]:
         main = sys.modules.get("__main__")
         script = getattr(main, "__file__", None)
         return {"notebook": Path(script).name} if script else {}
-    cells: Sequence[str] = shell.user_ns.get("In", ())
+    # As typed: the other list has magics already turned into calls.
+    cells: Sequence[str] = shell.history_manager.input_hist_raw
     return {
         "notebook": _notebook_path(shell.user_ns),
-        "cell": shell.execution_count,
+        # Not shell.execution_count, which some versions of IPython raise before the cell
+        # runs and others after; the list starts with an empty entry for cell 0.
+        "cell": len(cells) - 1 if len(cells) > 1 else None,
         "code": cells[-1][:MAX_CODE] if cells else None,
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from nbmodel import errors
@@ -19,7 +20,8 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def uploaded(linear_onnx: Path, capsys: pytest.CaptureFixture[str]) -> str:
     """A registry with one version, ``lines:1``."""
-    assert main(["upload", str(linear_onnx), "--name", "lines", "--type", "regression"]) == 0
+    for name in ("lines", "taken"):
+        assert main(["upload", str(linear_onnx), "--name", name, "--type", "regression"]) == 0
     capsys.readouterr()
     return "lines:1"
 
@@ -70,7 +72,9 @@ def test_infer_runs_a_reference_right_here(
     rows.write_text("[[1, 1]]")
     answer = _json(capsys, "infer", uploaded, str(rows))
     assert isinstance(answer, dict)
-    assert answer["outputs"]["y"]["data"] == [[15.0, 27.0, 39.0]]
+    (output,) = answer["outputs"]
+    assert (output["name"], output["shape"]) == ("y", [1, 3])
+    assert np.ravel(output["data"]).tolist() == [15.0, 27.0, 39.0]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +86,7 @@ def test_infer_runs_a_reference_right_here(
         pytest.param(["show", "lines:99"], 3, "99", id="an unknown version"),
         pytest.param(["alias", "lines:1", "7"], 2, "reads as a version", id="an alias of digits"),
         pytest.param(["upload", "absent.onnx", "--name", "x"], 2, "absent.onnx", id="no file"),
-        pytest.param(["rename", "lines", "lines"], 4, "lines", id="a name that exists"),
+        pytest.param(["rename", "lines", "taken"], 4, "taken", id="a name that exists"),
         pytest.param(["status", "absent"], 3, "absent", id="an unknown runtime"),
         pytest.param(["log", "x", "y"], 2, "command line has none", id="no kernel to log from"),
         pytest.param(["deprecate", "lines:1"], 2, "takes a message", id="no message"),

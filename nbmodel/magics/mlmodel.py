@@ -8,8 +8,7 @@ from typing import Any
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import (
     Magics,
-    cell_magic,
-    line_magic,
+    line_cell_magic,
     magics_class,
     needs_local_scope,
     no_var_expand,
@@ -51,8 +50,10 @@ class MLModel(Magics):
     @no_var_expand  # the words expand themselves, so that JSON comes through
     @needs_local_scope
     @output_can_be_silenced
-    @line_magic
-    def mlmodel(self, line: str, local_ns: Mapping[str, Any] | None = None) -> Any:
+    @line_cell_magic
+    def mlmodel(
+        self, line: str, cell: str | None = None, local_ns: Mapping[str, Any] | None = None
+    ) -> Any:
         """Run a verb and give its result, which shows itself.
 
         ::
@@ -63,25 +64,12 @@ class MLModel(Magics):
             %mlmodel infer digits@edge X_test[:4]
 
         ``%mlmodel --help`` lists the verbs, ``%mlmodel VERB --help`` tells all about one.
+        ``%%mlmodel VERB …`` runs the cell, then the verb on what the cell made.
         """
-        return self._run(line, {**self.shell.user_ns, **(local_ns or {})})
-
-    @no_var_expand
-    @needs_local_scope
-    @output_can_be_silenced
-    @cell_magic("mlmodel")
-    def mlmodel_cell(self, line: str, cell: str, local_ns: Mapping[str, Any] | None = None) -> Any:
-        """Run the cell, then the verb on what it made.
-
-        ::
-
-            %%mlmodel log digits model
-            model = train(X, y)
-        """
-        done = self.shell.run_cell(cell)
-        if not done.success:
+        shell: InteractiveShell = self.shell  # type: ignore[assignment] # magics have one
+        if cell is not None and not shell.run_cell(cell).success:  # type: ignore[no-untyped-call]
             return None  # the cell's own error is on display
-        return self._run(line, {**self.shell.user_ns, **(local_ns or {})})
+        return self._run(line, {**shell.user_ns, **(local_ns or {})})
 
     def _run(self, line: str, namespace: Mapping[str, Any]) -> Any:
         with short_errors():

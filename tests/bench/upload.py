@@ -69,8 +69,8 @@ def _large(client: Client, folder: Path) -> Iterator[Row]:
         upload = time_ms(partial(client.upload, path, name=f"large{run}", type="other"))
         taken["upload"].append(upload)
         if run < LARGE_RUNS - 1:
-            client.delete(f"large{run}", force=True)
-            client.gc(grace_s=0)
+            client.registry.delete(f"large{run}", force=True)
+            client.registry.gc(grace_s=0)
     upload = Spread(tuple(taken["upload"]))
     for kind, bar, words in (
         ("synced", 1.3, "sha256 + copy with fsync, as the upload does"),

@@ -20,11 +20,12 @@ interactiveshell = pytest.importorskip(
 def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setenv("NBMODEL_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
-    shell = interactiveshell.InteractiveShell()
+    shell = interactiveshell.InteractiveShell.instance()
     shell.run_line_magic("load_ext", "nbmodel")
     yield shell
     shell.run_line_magic("unload_ext", "nbmodel")
     shell.history_manager.end_session()
+    interactiveshell.InteractiveShell.clear_instance()
 
 
 def _run(shell: Any, cell: str) -> Any:
@@ -59,9 +60,8 @@ def test_log_takes_an_object_and_an_expression_by_name(shell: Any) -> None:
     assert version.model_type == "classification"
     assert version.metrics["accuracy"] == round(shell.user_ns["accuracy"], 3)
     assert version.manifest.conversion.max_abs < 1e-4
-    assert "%mlmodel log iris flowers" in version.manifest.lineage.code or (
-        "mlmodel" in version.manifest.lineage.code
-    )
+    assert "%mlmodel log iris flowers" in version.manifest.lineage.code
+    assert version.manifest.lineage.cell == 2
     answer = _run(shell, "r = %mlmodel infer iris X[:3]\nr")
     assert answer["label"].tolist() == shell.user_ns["flowers"].predict(
         shell.user_ns["X"][:3]

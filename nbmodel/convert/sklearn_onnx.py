@@ -15,6 +15,8 @@ What the converted model takes and gives, whatever skl2onnx calls it:
 - A clusterer gives ``label`` and ``scores``, the distances to the centres; a mixture ``label``
   and ``probabilities``.
 - A transformer gives ``output``.
+
+An output whose name is that of a column has ``_out`` behind it.
 """
 
 from __future__ import annotations
@@ -198,7 +200,6 @@ def _call_skl2onnx(model: Any, tensors: Mapping[str, NDArray[Any]]) -> Any:
 
     kinds = {
         np.dtype(np.float32): data_types.FloatTensorType,
-        np.dtype(np.int32): data_types.Int32TensorType,
         np.dtype(np.int64): data_types.Int64TensorType,
         np.dtype(object): data_types.StringTensorType,
     }
@@ -226,6 +227,8 @@ def _golden(onnx_model: Any, rows: Rows, answers: Mapping[str, NDArray[Any]]) ->
     for (name, answer), dtype in pairs:
         if dtype is None:  # a sequence of tensors, one a target: the protocol carries none
             break
+        while name in rows.tensors:  # an ONNX graph has each name once
+            name += "_out"
         outputs[name] = _cast(answer, dtype, name)
     return GoldenSample(inputs=rows.tensors, outputs=outputs)
 
@@ -253,7 +256,8 @@ def _model_type(model: Any, outputs: Mapping[str, NDArray[Any]]) -> str:
     from sklearn.base import is_classifier, is_outlier_detector, is_regressor
 
     if is_classifier(model):
-        return "multi_label_classification" if outputs["label"].ndim > 1 else "classification"
+        label = next(iter(outputs.values()))
+        return "multi_label_classification" if label.ndim > 1 else "classification"
     if is_regressor(model):
         return "regression"
     return "anomaly" if is_outlier_detector(model) else "other"

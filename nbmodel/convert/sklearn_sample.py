@@ -119,12 +119,12 @@ def _frame_rows(sample: Any) -> Rows:
 
 
 def _to_tensor(array: NDArray[Any], what: str) -> NDArray[Any]:
-    """Real numbers as FP32, whole ones as INT64 (INT32 stays), text as an object array."""
+    """Real numbers as FP32, whole ones and truths as INT64, text as an object array."""
     kind = array.dtype.kind
     if kind == "f":
         return array.astype(np.float32)
     if kind in "iub":
-        return array if array.dtype == np.int32 else array.astype(np.int64)
+        return array.astype(np.int64)
     if kind in "UT":
         return array.astype(object)
     if kind == "O":
@@ -143,9 +143,9 @@ def _to_tensor(array: NDArray[Any], what: str) -> NDArray[Any]:
 
 
 def _back(tensor: NDArray[Any], array: NDArray[Any]) -> NDArray[Any]:
-    if tensor.dtype == object:
-        return tensor
-    return tensor.astype(array.dtype if array.dtype.kind in "fiub" else np.float64)
+    """The tensor as the estimator takes it; it would compute in 16 bits if it were given them."""
+    keeps_type = tensor.dtype.kind != "f" or array.dtype == np.float32
+    return tensor if keeps_type else tensor.astype(np.float64)
 
 
 def _first_steps(estimator: Any) -> Iterator[Any]:

@@ -152,9 +152,11 @@ class TestFallback:
         "module",
         [
             # What tflite_runtime 2.14 does under numpy 2: it is imported, and breaks in use.
-            "class Interpreter:\n"
-            "    def __init__(self, model_path, num_threads):\n"
-            "        raise SystemError('returned a result with an exception set')\n",
+            (
+                "class Interpreter:\n"
+                "    def __init__(self, model_path, num_threads):\n"
+                "        raise SystemError('returned a result with an exception set')\n"
+            ),
             "raise ImportError('numpy.core.multiarray failed to import')",
         ],
         ids=["when it is used", "when it is imported"],

@@ -6,8 +6,8 @@ inference protocol is answered by it, everything else goes to the Starlette rout
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -18,7 +18,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from nbmodel import __version__
 from nbmodel.errors import NbModelError
 from nbmodel.runtime.auth import Gate
 from nbmodel.runtime.control import control_routes, error_response
@@ -26,8 +25,6 @@ from nbmodel.runtime.oip import Call, DataPlane
 
 if TYPE_CHECKING:
     from nbmodel.runtime.edge import EdgeRuntime
-
-logger = logging.getLogger(__name__)
 
 MAX_INPUT = 64 * 1024 * 1024  # bytes of an inference request; Triton's default
 
@@ -42,12 +39,13 @@ def make_app(runtime: EdgeRuntime, gate: Gate, *, max_input: int = MAX_INPUT) ->
     """
     from nbmodel.storage.distribution_server import distribution_routes
 
+    ours = version("nbmodel")
     routes: list[BaseRoute] = [
-        *control_routes(runtime),
+        *control_routes(runtime, version=ours),
         *distribution_routes(runtime.storage, runtime.tags, on_change=runtime.tags_changed),
     ]
     rest = guarded_routes(routes)
-    plane = DataPlaneApp(DataPlane(runtime, version=__version__), rest, max_input=max_input)
+    plane = DataPlaneApp(DataPlane(runtime, version=ours), rest, max_input=max_input)
     return GateApp(gate, plane)
 
 
@@ -146,8 +144,8 @@ def _on_http_error(_request: Request, exc: Exception) -> Response:
     return JSONResponse({"error": exc.detail, "hint": None}, exc.status_code, headers=exc.headers)
 
 
-def _on_crash(request: Request, _exc: Exception) -> Response:
-    logger.error("cannot answer %s %s", request.method, request.url.path)
+def _on_crash(_request: Request, _exc: Exception) -> Response:
+    # Starlette raises it again after this answer, and uvicorn logs it.
     return JSONResponse(
         {"error": "internal error", "hint": "the runtime's log has the details"}, 500
     )

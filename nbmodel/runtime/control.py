@@ -36,7 +36,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from nbmodel import __version__
 from nbmodel.errors import ConfigError, InputError, NbModelError
 from nbmodel.runtime.http_status import status_of
 
@@ -48,9 +47,14 @@ MAX_LINES = 10_000  # of the log in one answer
 _ETAG = re.compile(r'"([^"]*)"')
 
 
-def control_routes(runtime: EdgeRuntime) -> list[Route]:
-    """The routes of the control plane over a runtime."""
-    control = _Control(runtime)
+def control_routes(runtime: EdgeRuntime, *, version: str) -> list[Route]:
+    """The routes of the control plane.
+
+    Args:
+        runtime: What they control.
+        version: nbmodel's.
+    """
+    control = _Control(runtime, version)
     return [
         Route("/nbmodel/version", control.version, methods=["GET"]),
         Route("/nbmodel/status", control.status, methods=["GET"]),
@@ -79,15 +83,16 @@ def error_response(error: NbModelError) -> JSONResponse:
 class _Control:
     """The endpoints. Starlette runs the plain ones in a thread, so they may block."""
 
-    def __init__(self, runtime: EdgeRuntime) -> None:
+    def __init__(self, runtime: EdgeRuntime, version: str) -> None:
         self._runtime = runtime
+        self._version = version
 
     def version(self, _request: Request) -> Response:
         return JSONResponse(
             {
                 "name": self._runtime.name,
                 "pid": os.getpid(),
-                "nbmodel": __version__,
+                "nbmodel": self._version,
                 "python": platform.python_version(),
                 "machine": platform.machine(),
             }

@@ -4,6 +4,7 @@ When it takes requests, it prints one line, which programs may read too::
 
     nbmodel runtime ready on http://127.0.0.1:8123
 
+Its services may still be loading then; ``/v2/health/ready`` tells when they are done.
 SIGTERM and SIGINT end it: requests under way are answered first.
 """
 

@@ -143,7 +143,7 @@ def test_many_clients_get_their_own_answers(toys: Known) -> None:
     [
         pytest.param("nope", "", "Request for unknown model: 'nope' is not found", id="model"),
         pytest.param("linear", "3", "unknown model: 'linear' version 3 is not found", id="version"),
-        pytest.param("a/b", "", "Request for unknown model: 'a/b' is not found", id="a slash"),
+        pytest.param("a 50%", "", "Request for unknown model: 'a 50%' is not found", id="escaped"),
     ],
 )
 def test_an_unknown_model_is_named(client: Any, model: str, version: str, says: str) -> None:

@@ -10,16 +10,20 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import httpx
 import pytest
 
 from nbmodel.errors import InputError
 from nbmodel.runtime.server import READY, Address
+
+COUNT = 1_500_000
+REQUEST = {"inputs": [{"name": "x", "datatype": "INT64", "shape": [1], "data": [COUNT]}]}
 
 
 def command(home: Path, *options: str) -> list[str]:
@@ -72,6 +76,42 @@ def test_a_runtime_starts_answers_and_ends(tmp_path: Path, number: signal.Signal
     assert f"ready on {url}" in log
     assert "told to end" in log
     assert "Traceback" not in log
+
+
+class TestWhileAModelIsBusy:
+    """A request that takes about a second and a half, and what happens besides."""
+
+    @pytest.fixture
+    def busy(
+        self,
+        tmp_path: Path,
+        counter_onnx: Path,
+        service: Callable[[str, Path], dict[str, Any]],
+    ) -> Iterator[tuple[subprocess.Popen[str], str, Future[httpx.Response]]]:
+        config = tmp_path / "machine.json"
+        config.write_text(json.dumps({"services": [service("counter", counter_onnx)]}))
+        with started(tmp_path / "home", "--config", str(config)) as (process, lines):
+            url = lines[-1].removeprefix(READY)
+            with httpx.Client(base_url=url, trust_env=False) as http, ThreadPoolExecutor() as pool:
+                while http.get("/v2/health/ready").status_code != 200:
+                    time.sleep(0.02)
+                path = f"{url}/v2/models/counter/infer"
+                answer = pool.submit(httpx.post, path, json=REQUEST, timeout=60, trust_env=False)
+                time.sleep(0.3)  # it is under way
+                yield process, url, answer
+
+    def test_others_are_answered(self, busy: Any) -> None:
+        _, url, answer = busy
+        for path in ("/v2/health/live", "/v2/models/counter", "/nbmodel/status"):
+            assert httpx.get(url + path, trust_env=False).status_code == 200
+        assert not answer.done()
+        assert answer.result().json()["outputs"][0]["data"] == [COUNT]
+
+    def test_the_end_waits_for_it(self, busy: Any) -> None:
+        process, _, answer = busy
+        process.terminate()
+        assert answer.result().json()["outputs"][0]["data"] == [COUNT]
+        assert process.wait(10) == 0
 
 
 def test_it_starts_fast(tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ def to_tensor(value: ArrayLike, *, what: str) -> NDArray[Any]:
         raise DatatypeError(f"{what} is not an array: {exc}") from exc
     if from_numpy(array.dtype, what=what) == "BYTES":
         return _to_bytes(array, what)
+    if array.dtype.isnative and array.flags.c_contiguous:
+        return array
     return np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")
 
 

@@ -237,7 +237,7 @@ class Storage(ABC):
             BlobNotFoundError: There is no such blob.
         """
         check_digest(digest, "a blob")
-        with _found(digest), translated("open a blob"):
+        with translated("open a blob"), _found(digest):
             return self._open(digest)
 
     @final
@@ -248,7 +248,7 @@ class Storage(ABC):
             BlobNotFoundError: There is no such blob.
         """
         check_digest(digest, "a blob")
-        with _found(digest), translated("find a blob"):
+        with translated("find a blob"), _found(digest):
             return self._path(digest)
 
     @final
@@ -326,7 +326,7 @@ class Storage(ABC):
             BlobNotFoundError: There is no such blob.
         """
         check_digest(digest, "a blob")
-        with _found(digest), translated("delete a blob"):
+        with translated("delete a blob"), _found(digest):
             self._delete(digest)
 
     @final

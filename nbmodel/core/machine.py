@@ -23,6 +23,7 @@ MLMODEL_API = "rdk:service:mlmodel"
 ML_MODEL = "ml_model"
 PACKAGE_TYPES = (ML_MODEL, "module", "slam_map", "archive")
 MAX_PACKAGE_NAME = 200  # characters
+MAX_PACKAGE_ID = 206  # characters: "local/" and the longest name of a model
 MAX_SERVICE_NAME = 60  # characters
 _NAME = re.compile(r"[a-zA-Z0-9][-\w]*", re.ASCII)
 _PACKAGE_ID = re.compile(r"[A-Za-z0-9_-]+(?:/[A-Za-z0-9._-]+){0,2}")
@@ -227,6 +228,11 @@ class _Reader:
             self._check_name(where, "package", name, MAX_PACKAGE_NAME)
         if not package:
             self.problems.append(f"{where}: empty package id")
+        elif len(package) > MAX_PACKAGE_ID:
+            self.problems.append(
+                f"{where}: package id of {len(package)} characters, "
+                f"expected at most {MAX_PACKAGE_ID}"
+            )
         elif kind == ML_MODEL and _PACKAGE_ID.fullmatch(package) is None:
             self.problems.append(
                 f"{where}: expected <model id>/<name> as package id, found {package!r}"

@@ -92,6 +92,7 @@ class EdgeRuntime:
             environment=self._environment,
         )
         self._started = now()
+        self._version = version("nbmodel")
         self._config_lock = threading.Lock()
         self._config = self._first_config(config)
         self._wake = threading.Condition()
@@ -281,7 +282,7 @@ class EdgeRuntime:
         config = self._config
         return {
             "runtime": self.name,
-            "version": version("nbmodel"),
+            "version": self._version,
             "started": self._started,
             "settled": self.settled,
             "config": config.etag,

@@ -136,6 +136,11 @@ def _service(**fields: Any) -> dict[str, Any]:
             id="a package id with a way out",
         ),
         pytest.param(
+            _package(package="local/" + "n" * 201),
+            "packages.0: package id of 207 characters, expected at most 206",
+            id="a package id that no folder can be called",
+        ),
+        pytest.param(
             _package(name="-x"),
             'packages.0: not a package name: "-x"; expected at most 200 letters, digits, '
             "'-' and '_', the first a letter or digit",

@@ -39,7 +39,12 @@ class Attachments:
         if at < 0 or at + _END_SIZE > len(tail):
             return
         directory = int.from_bytes(tail[at + 12 : at + 16], "little")
-        if directory > _MAX_DIRECTORY or tail[max(at - 20, 0) : at].startswith(_ZIP64):
+        if tail[max(at - 20, 0) : at].startswith(_ZIP64):
+            raise FormatError(
+                f"the ZIP archive behind the model is ZIP64 at offset {start + at - 20:,}, "
+                "expected a plain one"
+            )
+        if directory > _MAX_DIRECTORY:
             raise FormatError(
                 f"the ZIP archive behind the model has a directory of {directory:,} bytes at "
                 f"offset {start + at:,}, expected at most {_MAX_DIRECTORY:,}"

@@ -35,13 +35,15 @@ class Version:
     stamp: str
     digest: str
     manifest: Manifest
-    description: str = ""
+    # Factories throughout, also for what cannot change: a plain default would be an
+    # attribute of the class, and hide a field that a subclass works out when asked.
+    description: str = field(default_factory=str)
     tags: Mapping[str, str] = field(default_factory=dict)
-    aliases: tuple[str, ...] = ()
-    pinned: bool = False
-    published: bool = False
-    archived: bool = False
-    deprecated: str | None = None
+    aliases: tuple[str, ...] = field(default_factory=tuple)
+    pinned: bool = field(default_factory=bool)
+    published: bool = field(default_factory=bool)
+    archived: bool = field(default_factory=bool)
+    deprecated: str | None = field(default_factory=lambda: None)
 
     @property
     def reference(self) -> str:

@@ -1,0 +1,367 @@
+"""The SQLite file beside the blobs: connection, transactions, schema.
+
+Write-ahead log, one short ``BEGIN IMMEDIATE`` for every write: readers never wait, writers
+queue. On a network file system, where the log's shared memory does not work, the
+journal is ``TRUNCATE`` instead.
+
+Source: SQLite documentation, "Write-Ahead Logging" and "Transaction".
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from threading import RLock
+
+from nbmodel.errors import StorageError, StorageUnavailableError
+
+_log = logging.getLogger(__name__)
+
+TIMEOUT_S = 20.0  # how long a write waits for the others
+SCHEMA_VERSION = 1
+SCHEMA = """
+CREATE TABLE models (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    created TEXT NOT NULL,
+    description TEXT NOT NULL DEFAULT '',
+    last_number INTEGER NOT NULL,
+    archived INTEGER NOT NULL DEFAULT 0,
+    deprecated TEXT
+);
+-- Numbers given out under a name that no model has any more: they are never given again.
+CREATE TABLE retired (name TEXT PRIMARY KEY, last_number INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE versions (
+    id INTEGER PRIMARY KEY,
+    model INTEGER NOT NULL REFERENCES models ON DELETE CASCADE,
+    number INTEGER NOT NULL,
+    stamp TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    manifest_size INTEGER NOT NULL,
+    created TEXT NOT NULL,
+    framework TEXT NOT NULL,
+    model_type TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    metrics TEXT NOT NULL,
+    metadata TEXT NOT NULL,
+    description TEXT NOT NULL DEFAULT '',
+    tags TEXT NOT NULL DEFAULT '{}',
+    published INTEGER NOT NULL DEFAULT 0,
+    archived INTEGER NOT NULL DEFAULT 0,
+    deprecated TEXT,
+    UNIQUE (model, number),
+    UNIQUE (model, stamp)
+);
+CREATE INDEX versions_by_digest ON versions (digest);
+CREATE INDEX versions_in_use ON versions (model, archived, number);
+CREATE TABLE blobs (
+    version INTEGER NOT NULL REFERENCES versions ON DELETE CASCADE,
+    digest TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    PRIMARY KEY (version, digest)
+) WITHOUT ROWID;
+CREATE INDEX blobs_by_digest ON blobs (digest);
+CREATE TABLE parents (
+    child INTEGER NOT NULL REFERENCES versions ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    PRIMARY KEY (child, position)
+) WITHOUT ROWID;
+CREATE INDEX parents_by_digest ON parents (digest);
+CREATE TABLE aliases (
+    model INTEGER NOT NULL REFERENCES models ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    version INTEGER NOT NULL REFERENCES versions ON DELETE CASCADE,
+    PRIMARY KEY (model, name)
+) WITHOUT ROWID;
+CREATE INDEX aliases_by_version ON aliases (version);
+CREATE TABLE alias_moves (
+    id INTEGER PRIMARY KEY,
+    model INTEGER NOT NULL REFERENCES models ON DELETE CASCADE,
+    alias TEXT NOT NULL,
+    at TEXT NOT NULL,
+    who TEXT NOT NULL,
+    old INTEGER,
+    new INTEGER,
+    why TEXT NOT NULL
+);
+CREATE INDEX alias_moves_by_model ON alias_moves (model);
+CREATE TABLE pins (
+    model INTEGER NOT NULL REFERENCES models ON DELETE CASCADE,
+    runtime TEXT NOT NULL,  -- '' is the whole registry
+    version INTEGER NOT NULL REFERENCES versions ON DELETE CASCADE,
+    at TEXT NOT NULL,
+    who TEXT NOT NULL,
+    why TEXT NOT NULL,
+    PRIMARY KEY (model, runtime)
+) WITHOUT ROWID;
+CREATE INDEX pins_by_version ON pins (version);
+CREATE TABLE deployments (
+    runtime TEXT NOT NULL,
+    service TEXT NOT NULL,
+    model INTEGER NOT NULL REFERENCES models ON DELETE CASCADE,
+    selector TEXT NOT NULL,
+    package TEXT NOT NULL,
+    at TEXT NOT NULL,
+    PRIMARY KEY (runtime, service)
+) WITHOUT ROWID;
+CREATE INDEX deployments_by_model ON deployments (model);
+-- Files seen before: unchanged ones are not read again.
+CREATE TABLE seen (
+    device INTEGER NOT NULL,
+    inode INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    ctime_ns INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    PRIMARY KEY (device, inode)
+) WITHOUT ROWID;
+-- How often the set of versions changed, and up to which change index.json tells.
+CREATE TABLE revision (changes INTEGER NOT NULL, indexed INTEGER NOT NULL);
+INSERT INTO revision VALUES (0, 0);
+"""
+_NETWORK = frozenset({"9p", "afs", "beegfs", "ceph", "cifs", "gpfs", "lustre", "nfs", "nfs4"})
+_NETWORK |= {"smb3", "smbfs", "fuse.sshfs", "fuse.glusterfs", "fuse.s3fs", "fuse.rclone"}
+
+
+# A connection must be neither used nor closed by a forked child, so the child keeps it.
+_INHERITED: list[sqlite3.Connection | None] = []
+
+
+class Database:
+    """The index of one registry; opened when first needed, made by the first write.
+
+    Methods may be called from several threads (they take turns) and after a fork.
+
+    Args:
+        path: The file.
+        network: Whether it is on a network file system; found out when None.
+    """
+
+    def __init__(self, path: Path, *, network: bool | None = None) -> None:
+        self.path = path
+        self._network = network
+        self._turn = RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._inode = 0
+        self._empty: sqlite3.Connection | None = None
+        self._process = os.getpid()
+
+    @property
+    def journal(self) -> str:
+        """``wal``, or ``truncate`` where the folder is on a network file system."""
+        if self._network is None:
+            self._network = on_network(self.path)
+            if self._network:
+                _log.warning(
+                    "%s is on a network file system: the registry works, with slower writes",
+                    self.path.parent,
+                )
+        return "truncate" if self._network else "wal"
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """One consistent view; of an empty index while there is no file.
+
+        Raises:
+            StorageUnavailableError: The file cannot be read.
+        """
+        with self._turn, _translated(self.path), self._readable() as connection:
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                connection.rollback()
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that nobody else writes beside; all of it happens, or nothing.
+
+        Raises:
+            StorageUnavailableError: The file cannot be written, or others kept it longer
+                than ``TIMEOUT_S``.
+        """
+        with self._turn, _translated(self.path):
+            connection = self._writable()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.rollback()
+                raise
+
+    def close(self) -> None:
+        """Close the file; the next use opens it again."""
+        with self._turn:
+            self._forget_parent()
+            for connection in (self._connection, self._empty):
+                if connection is not None:
+                    connection.close()
+            self._connection = self._empty = None
+
+    def __del__(self) -> None:
+        self.close()
+
+    @contextmanager
+    def _readable(self) -> Iterator[sqlite3.Connection]:
+        self._forget_parent()
+        if not self.path.exists():
+            if self._empty is None:
+                self._empty = _connect(":memory:")
+                self._empty.executescript(SCHEMA)
+            yield self._empty
+        elif os.access(self.path.parent, os.W_OK):
+            yield self._writable()
+        else:
+            # Opened anew each time: such a connection does not see what its owner writes.
+            with closing(_connect_read_only(self.path)) as connection:
+                yield connection
+
+    def _writable(self) -> sqlite3.Connection:
+        self._forget_parent()
+        if self._connection is not None:
+            if _inode(self.path) == self._inode:
+                return self._connection
+            self._connection.close()  # the folder was removed, and perhaps made again
+            self._connection = None
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        connection = _connect(str(self.path))
+        try:
+            _use_journal(connection, self.journal)
+            _make_schema(connection, self.path)
+        except BaseException:
+            connection.close()
+            raise
+        self._inode = _inode(self.path)
+        self._connection = connection
+        return connection
+
+    def _forget_parent(self) -> None:
+        if self._process != os.getpid():
+            _INHERITED.extend((self._connection, self._empty))
+            self._connection = self._empty = None
+            self._process = os.getpid()
+
+
+def _inode(path: Path) -> int:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return -1
+
+
+def on_network(path: Path, mounts: str | None = None) -> bool:
+    """Whether a path is on a network file system, as far as Linux tells.
+
+    Args:
+        path: Need not exist yet.
+        mounts: Text in the form of ``/proc/self/mounts``; the system's own when None.
+    """
+    if mounts is None:
+        try:
+            mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return False
+    place = path.resolve()
+    best, kind = -1, ""
+    for line in mounts.splitlines():
+        fields = line.split(" ")
+        if len(fields) < 3:
+            continue
+        mount = Path(fields[1].replace("\\040", " ").replace("\\134", "\\"))
+        # Of two mounts on one folder the later hides the earlier.
+        if len(mount.parts) >= best and (mount == place or mount in place.parents):
+            best, kind = len(mount.parts), fields[2]
+    return kind in _NETWORK
+
+
+def _connect(target: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        target,
+        timeout=TIMEOUT_S,
+        isolation_level=None,  # transactions are begun by hand
+        check_same_thread=False,  # ``Database`` lets one thread in at a time
+        uri=target.startswith("file:"),
+    )
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    return connection
+
+
+def _connect_read_only(path: Path) -> sqlite3.Connection:
+    # Reading beside a writer needs its log and a file that can be written; without a log
+    # nobody has the index open, and it can be read as it lies there.
+    log = path.with_name(path.name + "-wal")
+    mode = "mode=ro" if log.exists() else "immutable=1"
+    return _connect(f"{path.absolute().as_uri()}?{mode}")
+
+
+def _use_journal(connection: sqlite3.Connection, journal: str) -> None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+            if mode != journal:
+                connection.execute(f"PRAGMA journal_mode = {journal}")
+        except sqlite3.OperationalError as exc:
+            # Changing the mode does not wait for others, whatever the timeout.
+            if "locked" not in str(exc) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _make_schema(connection: sqlite3.Connection, path: Path) -> None:
+    if _schema_version(connection) == 0:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if _schema_version(connection) == 0:
+                for statement in SCHEMA.split(";\n"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.rollback()
+            raise
+    found = _schema_version(connection)
+    if found != SCHEMA_VERSION:
+        raise StorageError(
+            f"registry index {path} has schema {found}, expected {SCHEMA_VERSION}",
+            hint="it was made by another version of nbmodel: use that one",
+        )
+
+
+def _schema_version(connection: sqlite3.Connection) -> int:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """Turn errors of SQLite and of the folder into ours."""
+    try:
+        yield
+    except sqlite3.OperationalError as exc:
+        busy = "locked" in str(exc)
+        raise StorageUnavailableError(
+            f"cannot use registry index {path}: {exc}",
+            hint="another process is writing to it; try again"
+            if busy
+            else "check free space and permissions of the folder",
+        ) from exc
+    except sqlite3.DatabaseError as exc:
+        raise StorageError(
+            f"registry index {path} is damaged: {exc}", hint="restore it from a backup"
+        ) from exc
+    except OSError as exc:
+        raise StorageUnavailableError(
+            f"cannot use registry index {path}: {exc.strerror or exc}",
+            hint="check free space and permissions of the folder",
+        ) from exc

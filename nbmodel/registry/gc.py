@@ -1,0 +1,113 @@
+"""Collecting what no version needs.
+
+A blob that an upload in flight reuses is kept by three things: reusing it renews its
+time, a collector spares what is younger than the grace period, and the upload's commit
+looks, under the lock that the collector deletes under, whether all blobs are there, and
+stores them again where they are not.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from nbmodel.errors import BlobNotFoundError, InputError, StorageError
+from nbmodel.registry.catalog import Catalog
+
+
+@dataclass(frozen=True, slots=True)
+class GcReport:
+    """What a collection freed, or would free.
+
+    Attributes:
+        blobs: How many blobs.
+        uploads: How many unfinished uploads.
+        freed: Bytes of both.
+        dry_run: Whether it was only looked at.
+    """
+
+    blobs: int
+    uploads: int
+    freed: int
+    dry_run: bool = False
+
+    @property
+    def count(self) -> int:
+        """Blobs and unfinished uploads together."""
+        return self.blobs + self.uploads
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as a JSON object."""
+        return {
+            "blobs": self.blobs,
+            "uploads": self.uploads,
+            "freed": self.freed,
+            "dry_run": self.dry_run,
+        }
+
+
+def collect(catalog: Catalog, *, grace_s: float, dry_run: bool) -> GcReport:
+    """Free blobs that no version needs and uploads that nobody is writing to.
+
+    Args:
+        catalog: The registry.
+        grace_s: What was written or reused in the last ``grace_s`` seconds stays; ≥ 0.
+        dry_run: Only count.
+
+    Raises:
+        InputError: ``grace_s`` is negative.
+        StorageError: The index is gone while the layout lists versions.
+    """
+    if not grace_s >= 0:
+        raise InputError(f"grace period of {grace_s} s, expected 0 or more")
+    if not catalog.root.exists():
+        return GcReport(0, 0, 0, dry_run)
+    _refuse_lost_index(catalog)
+    before = time.time() - grace_s
+    if dry_run:
+        with catalog.db.read() as db:
+            return _sweep(catalog, _needed(db), before, dry_run=True)
+    with catalog.db.write() as db:
+        report = _sweep(catalog, _needed(db), before, dry_run=False)
+        db.execute("DELETE FROM seen WHERE digest NOT IN (SELECT digest FROM blobs)")
+    return report
+
+
+def _needed(db: Any) -> set[str]:
+    found = db.execute("SELECT digest FROM blobs UNION SELECT digest FROM versions")
+    return {digest for (digest,) in found}
+
+
+def _sweep(catalog: Catalog, needed: set[str], before: float, *, dry_run: bool) -> GcReport:
+    storage = catalog.storage
+    blobs = uploads = freed = 0
+    for digest, size, at in list(storage.digests()):
+        if digest in needed or at > before:
+            continue
+        if not dry_run:
+            try:
+                storage.delete(digest)
+            except BlobNotFoundError:
+                continue  # another collector of another process, without our index
+        blobs, freed = blobs + 1, freed + size
+    for name, size in list(storage.abandoned(before)):
+        if dry_run or storage.discard(name):
+            uploads, freed = uploads + 1, freed + size
+    return GcReport(blobs, uploads, freed, dry_run)
+
+
+def _refuse_lost_index(catalog: Catalog) -> None:
+    """Without its index every blob looks unneeded."""
+    if catalog.db.path.exists():
+        return
+    try:
+        listed = json.loads((catalog.root / "index.json").read_bytes())["manifests"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # no layout yet: nothing but the leftovers of a first upload
+    if listed:
+        raise StorageError(
+            f"index {catalog.db.path} is gone, but index.json lists {len(listed)} versions",
+            hint="restore the index from a backup before collecting",
+        )

@@ -1,0 +1,356 @@
+"""The local registry: models, versions, aliases and pins over a folder of blobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nbmodel.core.deployment import Deployment
+from nbmodel.core.diff import Diff, diff_versions
+from nbmodel.core.golden import Golden
+from nbmodel.core.graph import LineageGraph
+from nbmodel.core.lineage import Conversion, Lineage
+from nbmodel.core.pin import Pin
+from nbmodel.core.reference import Reference
+from nbmodel.core.signature import Signature
+from nbmodel.core.version import AliasMove, Model, Version
+from nbmodel.registry import (
+    aliases,
+    deployments,
+    extract,
+    gc,
+    lineage,
+    notes,
+    pins,
+    removal,
+    search,
+    verify,
+    versions,
+)
+from nbmodel.registry.aliases import UNSET, Unset
+from nbmodel.registry.catalog import Catalog, find_model, model_of
+from nbmodel.registry.contents import Contents
+from nbmodel.registry.gc import GcReport
+from nbmodel.registry.removal import Deleted
+from nbmodel.registry.verify import VerifyReport
+from nbmodel.storage.copying import Progress
+from nbmodel.storage.layout import OciLayout
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_NO_TAGS: Mapping[str, str] = {}
+_NO_VALUES: Mapping[str, Any] = {}
+_NO_METRICS: Mapping[str, float] = {}
+
+
+class Registry:
+    """One registry, in a folder of this machine; nothing is made before the first write.
+
+    Several processes and threads may use one folder at once. Where a method takes a
+    reference, text is parsed; a bare name stands for the version the registry is pinned
+    to, else the newest that is not archived. All methods raise ModelNotFoundError or
+    VersionNotFoundError for what is not there, RefError for a malformed reference, and
+    StorageUnavailableError when the folder cannot be used; the docstrings name the rest.
+
+    Args:
+        root: Folder of blobs and index.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._catalog = Catalog(root)
+
+    @property
+    def root(self) -> Path:
+        """The folder."""
+        return self._catalog.root
+
+    @property
+    def storage(self) -> OciLayout:
+        """The blobs."""
+        return self._catalog.storage
+
+    def close(self) -> None:
+        """Close the index; the next use opens it again."""
+        self._catalog.db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ── versions ──────────────────────────────────────────────────────────────────
+
+    def add(
+        self,
+        name: str,
+        files: Mapping[str, Path | bytes],
+        *,
+        framework: str,
+        model_type: str,
+        signature: Signature,
+        metadata: Mapping[str, Any] = _NO_VALUES,
+        metrics: Mapping[str, float] = _NO_METRICS,
+        lineage: Lineage = Lineage(),
+        golden: Golden | None = None,
+        conversion: Conversion | None = None,
+        description: str = "",
+        tags: Mapping[str, str] = _NO_TAGS,
+        media_types: Mapping[str, str] = _NO_TAGS,
+        progress: Progress | None = None,
+    ) -> Version:
+        """Make a version; the model is made with its first one.
+
+        Args:
+            name: The model.
+            files: Path in the version → a local file or the bytes themselves.
+            framework: File format: ``onnx``, ``tflite`` …
+            model_type: A name of ``core.model_type.MODEL_TYPES``.
+            signature: Inputs and outputs.
+            metadata: JSON values by key.
+            metrics: Finite numbers by name.
+            lineage: Where it comes from.
+            golden: The acceptance test; its arrays are one of ``files``.
+            conversion: How the file was made.
+            description: Free text.
+            tags: Key → value words.
+            media_types: Path → media type of the files that are not weights.
+            progress: Told of the bytes of the files, those recognised included.
+
+        Raises:
+            InputError: Something given cannot be used, or a file changed meanwhile.
+            RegistryError: The model is archived.
+        """
+        contents = Contents(
+            name=name,
+            files=files,
+            framework=framework,
+            model_type=model_type,
+            signature=signature,
+            metadata=metadata,
+            metrics=metrics,
+            lineage=lineage,
+            golden=golden,
+            conversion=conversion,
+            description=description,
+            tags=tags,
+            media_types=media_types,
+        )
+        return versions.add(self._catalog, contents, progress)
+
+    def adopt(self, manifest: bytes, name: str) -> Version:
+        """Make a version of a manifest whose blobs are in the storage already.
+
+        Bringing the same manifest again gives the version that it made.
+
+        Raises:
+            ManifestError: It is not a manifest of a model.
+            BlobNotFoundError: A blob is missing or of another size.
+            RegistryError: The model is archived.
+        """
+        return versions.adopt(self._catalog, manifest, name)
+
+    def resolve(self, ref: Reference | str) -> Version:
+        """The version that a reference means, its manifest read and checked."""
+        return versions.resolve(self._catalog, ref)
+
+    def wanted(self, name: str, runtime: str, selector: str) -> Version:
+        """The version a runtime is to run: its own pin, the registry's, then the selector.
+
+        Args:
+            name: The model.
+            runtime: Name of the runtime.
+            selector: ``latest``, an alias, a number or a stamp.
+        """
+        return pins.wanted(self._catalog, name, runtime, selector)
+
+    def model(self, name: str) -> Model:
+        """The model of that name."""
+        with self._catalog.db.read() as db:
+            return model_of(db, find_model(db, name).id)
+
+    def models(self, query: str = "", *, archived: bool = False) -> list[Model]:
+        """Models by name: all, or those that a query holds for in any version.
+
+        Raises:
+            InputError: The query cannot be read; see ``core.query`` for the language.
+        """
+        return search.list_models(self._catalog, query, archived=archived)
+
+    def versions(
+        self, name: str | None = None, query: str = "", *, archived: bool = False
+    ) -> list[Version]:
+        """Versions of one model or of all, newest first; manifests are read when asked for.
+
+        Raises:
+            InputError: The query cannot be read; see ``core.query`` for the language.
+        """
+        return search.list_versions(self._catalog, name, query, archived=archived)
+
+    def extract(self, ref: Reference | str, folder: Path) -> tuple[Path, ...]:
+        """Copy the files of a version into a folder, digests checked, and give their paths.
+
+        Raises:
+            InputError: A file of the same name and other bytes is there; nothing changed.
+            BlobNotFoundError, DigestMismatchError: The storage is damaged.
+        """
+        return extract.extract(self.storage, self.resolve(ref), folder)
+
+    # ── names that move, and names that stay ──────────────────────────────────────
+
+    def set_alias(
+        self,
+        ref: Reference | str,
+        alias: str,
+        *,
+        expect: int | Unset | None = UNSET,
+        why: str = "",
+    ) -> AliasMove:
+        """Put an alias on a version.
+
+        Args:
+            ref: The version.
+            alias: The name; not one that reads as a version.
+            expect: The number it must be on now, None for no version; unset: anywhere.
+            why: Kept in the history.
+
+        Raises:
+            AliasConflictError: It is not where ``expect`` says.
+            RegistryError: The version is archived.
+        """
+        return aliases.set_alias(self._catalog, ref, alias, expect=expect, why=why)
+
+    def remove_alias(self, name: str, alias: str, why: str = "") -> AliasMove:
+        """Take an alias away from a model; its history stays."""
+        return aliases.remove_alias(self._catalog, name, alias, why=why)
+
+    def alias_history(self, name: str, alias: str | None = None) -> list[AliasMove]:
+        """Every move of a model's aliases, or of one of them, newest first."""
+        return aliases.alias_history(self._catalog, name, alias)
+
+    def pin(self, ref: Reference | str, *, runtime: str | None = None, why: str = "") -> Pin:
+        """Hold a model at a version, for a runtime or (None) the whole registry.
+
+        Raises:
+            RegistryError: The version is archived.
+        """
+        return pins.pin(self._catalog, ref, runtime=runtime, why=why)
+
+    def unpin(self, name: str, *, runtime: str | None = None) -> Pin:
+        """Let go of a pin, and give what it was.
+
+        Raises:
+            PinConflictError: There is no such pin.
+        """
+        return pins.unpin(self._catalog, name, runtime=runtime)
+
+    def pins(self, name: str | None = None) -> list[Pin]:
+        """Pins of one model or of all, the registry's before the runtimes'."""
+        return pins.list_pins(self._catalog, name)
+
+    # ── what people say about them ────────────────────────────────────────────────
+
+    def tag(
+        self,
+        ref: Reference | str,
+        set: Mapping[str, str],  # noqa: A002 - the verb
+        remove: Sequence[str] = (),
+    ) -> Version:
+        """Set tags of a version and remove others.
+
+        Raises:
+            PublishedError: The version is published.
+            InputError: A tag is malformed.
+        """
+        return notes.tag(self._catalog, ref, set, remove)
+
+    def describe(self, ref: Reference | str, text: str) -> Version | Model:
+        """Give a version, or with a bare name the model, its description.
+
+        Raises:
+            PublishedError: The version is published.
+        """
+        return notes.describe(self._catalog, ref, text)
+
+    def rename(self, old: str, new: str) -> Model:
+        """Give a model another name; everything else stays.
+
+        Raises:
+            ModelExistsError: The name is taken.
+        """
+        return notes.rename(self._catalog, old, new)
+
+    def publish(self, ref: Reference | str) -> Version:
+        """Make a version read-only."""
+        return notes.publish(self._catalog, ref)
+
+    def deprecate(self, ref: Reference | str, message: str | None) -> Version | Model:
+        """Say why nobody should use a version, or with a bare name the model.
+
+        Args:
+            ref: The version or model.
+            message: Why; None takes it back.
+        """
+        return notes.deprecate(self._catalog, ref, message)
+
+    def archive(self, ref: Reference | str) -> Version | Model:
+        """Leave a version, or with a bare name the model, out of lists and ``latest``.
+
+        Raises:
+            InUseError: An alias or deployment names it.
+            PinConflictError: A pin holds it.
+        """
+        return notes.archive(self._catalog, ref)
+
+    def restore(self, ref: Reference | str) -> Version | Model:
+        """Take a version, or with a bare name the model, out of the archive."""
+        return notes.restore(self._catalog, ref)
+
+    def delete(self, ref: Reference | str, *, force: bool = False) -> Deleted:
+        """Delete a version, or with a bare name the model; ``gc`` frees the bytes.
+
+        Raises:
+            InUseError: Something uses it, or it is published, and there is no force.
+        """
+        return removal.delete(self._catalog, ref, force=force)
+
+    # ── comparing, and where things come from ─────────────────────────────────────
+
+    def diff(self, old: Reference | str, new: Reference | str) -> Diff:
+        """What changes from one version to another."""
+        return diff_versions(self.resolve(old), self.resolve(new))
+
+    def lineage(self, ref: Reference | str) -> LineageGraph:
+        """The versions that one descends from and that descend from it."""
+        return lineage.lineage(self._catalog, ref)
+
+    def record_deployment(self, deployment: Deployment) -> None:
+        """Remember that a service follows a model; one of the same name is replaced."""
+        deployments.record_deployment(self._catalog, deployment)
+
+    def remove_deployment(self, runtime: str, service: str) -> None:
+        """Forget a deployment; nothing to do when there is none."""
+        deployments.remove_deployment(self._catalog, runtime, service)
+
+    def deployments(self, model: str | None = None, runtime: str | None = None) -> list[Deployment]:
+        """Deployments by runtime and service, of one model or runtime when it is given."""
+        return deployments.list_deployments(self._catalog, model, runtime)
+
+    # ── keeping it sound ──────────────────────────────────────────────────────────
+
+    def verify(
+        self, ref: Reference | str | None = None, *, progress: Progress | None = None
+    ) -> VerifyReport:
+        """Read every byte of a version, a model or the registry, and check its digest."""
+        return verify.verify(self._catalog, ref, progress)
+
+    def gc(self, *, grace_s: float = 3600.0, dry_run: bool = False) -> GcReport:
+        """Free what no version needs and nobody wrote or reused for ``grace_s`` seconds.
+
+        Raises:
+            InputError: ``grace_s`` is negative.
+            StorageError: The index is gone while the layout lists versions.
+        """
+        return gc.collect(self._catalog, grace_s=grace_s, dry_run=dry_run)

@@ -1,0 +1,199 @@
+"""Verifying: read every byte that versions are made of, and say what is wrong with which."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from nbmodel.core.manifest import MAX_MANIFEST
+from nbmodel.core.reference import Reference
+from nbmodel.errors import (
+    BlobNotFoundError,
+    DigestMismatchError,
+    NbModelError,
+    StorageUnavailableError,
+)
+from nbmodel.registry.catalog import Catalog, find_model, find_version, local
+from nbmodel.registry.index import descriptors, is_behind
+from nbmodel.registry.rows import VersionRow, version_rows
+from nbmodel.storage.copying import Progress
+from nbmodel.storage.manifests import blobs_of
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong.
+
+    Attributes:
+        what: One sentence.
+        digest: The blob it is about, or None.
+        versions: References of the versions that suffer from it.
+        paths: Files of theirs that suffer from it.
+    """
+
+    what: str
+    digest: str | None = None
+    versions: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        names = ", ".join(self.versions)
+        files = f" ({', '.join(self.paths)})" if self.paths else ""
+        return f"{names}{files}: {self.what}" if names else self.what
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as a JSON object."""
+        return {
+            "what": self.what,
+            "digest": self.digest,
+            "versions": list(self.versions),
+            "paths": list(self.paths),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What a verification read and found.
+
+    Attributes:
+        versions: How many versions were looked at.
+        blobs: How many blobs were read, each once.
+        bytes: How many bytes that were.
+        problems: Everything that is wrong; empty is clean.
+    """
+
+    versions: int
+    blobs: int
+    bytes: int
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as a JSON object."""
+        return {
+            "versions": self.versions,
+            "blobs": self.blobs,
+            "bytes": self.bytes,
+            "problems": [problem.to_json() for problem in self.problems],
+        }
+
+
+def verify(
+    catalog: Catalog, ref: Reference | str | None, progress: Progress | None
+) -> VerifyReport:
+    """Check a version, a model or (None) everything.
+
+    Raises:
+        ModelNotFoundError, VersionNotFoundError: There is no such thing to check.
+    """
+    with catalog.db.read() as db:
+        rows = _selected(db, ref)
+        problems = [] if ref is not None else [*_index_problems(catalog, db)]
+        needed = _Needed(db, rows)
+    count = total = 0
+    for digest, size in needed.sizes.items():
+        what = _blob_problem(catalog, digest, size, progress)
+        count, total = count + 1, total + size
+        if what is not None:
+            problems.append(needed.problem(catalog, digest, what))
+    broken = {name for problem in problems for name in problem.versions}
+    for row in rows:
+        if row.reference not in broken:
+            problems += _manifest_problems(catalog, row, needed.blobs[row.id])
+    return VerifyReport(len(rows), count, total, tuple(problems))
+
+
+class _Needed:
+    """The blobs of versions: how large they are to be, and who needs them."""
+
+    def __init__(self, db: sqlite3.Connection, rows: Iterable[VersionRow]) -> None:
+        self.sizes: dict[str, int] = {}
+        self.blobs: dict[int, dict[str, int]] = {}
+        self._users: defaultdict[str, list[VersionRow]] = defaultdict(list)
+        for row in rows:
+            own = dict(db.execute("SELECT digest, size FROM blobs WHERE version = ?", (row.id,)))
+            self.blobs[row.id] = own
+            (size,) = db.execute(
+                "SELECT manifest_size FROM versions WHERE id = ?", (row.id,)
+            ).fetchone()
+            for digest, length in {row.digest: size, **own}.items():
+                self.sizes.setdefault(digest, length)
+                self._users[digest].append(row)
+
+    def problem(self, catalog: Catalog, digest: str, what: str) -> Problem:
+        users = self._users[digest]
+        paths = dict.fromkeys(path for row in users for path in _paths(catalog, row, digest))
+        return Problem(what, digest, tuple(row.reference for row in users), tuple(paths))
+
+
+def _selected(db: sqlite3.Connection, ref: Reference | str | None) -> list[VersionRow]:
+    if ref is None:
+        return version_rows(db, "ORDER BY m.name, v.number")
+    parsed = local(ref)
+    if parsed.is_model:
+        model = find_model(db, parsed.name)
+        return version_rows(db, "WHERE v.model = ? ORDER BY v.number", (model.id,))
+    return [find_version(db, parsed)]
+
+
+def _blob_problem(
+    catalog: Catalog, digest: str, size: int, progress: Progress | None
+) -> str | None:
+    try:
+        found = catalog.storage.size(digest)
+        if found != size:
+            return f"blob {digest} has {found} bytes, expected {size}"
+        catalog.storage.check(digest, progress=progress)
+    except BlobNotFoundError:
+        return f"blob {digest} is missing"
+    except DigestMismatchError as exc:
+        return f"blob {digest} is damaged: its bytes have digest {exc.actual}"
+    except StorageUnavailableError as exc:
+        return f"blob {digest} cannot be read: {exc}"
+    return None
+
+
+def _manifest_problems(
+    catalog: Catalog, row: VersionRow, blobs: dict[str, int]
+) -> Iterator[Problem]:
+    """What is wrong with a manifest whose blobs are all as they should be."""
+    try:
+        needed = blobs_of(catalog.storage.read(row.digest, limit=MAX_MANIFEST))
+        catalog.manifest(row.digest)
+    except NbModelError as exc:
+        yield Problem(f"manifest cannot be used: {exc}", row.digest, (row.reference,))
+        return
+    if needed != blobs:
+        yield Problem("the index lists other blobs than the manifest", row.digest, (row.reference,))
+
+
+def _paths(catalog: Catalog, row: VersionRow, digest: str) -> list[str]:
+    try:
+        files = catalog.manifest(row.digest).files
+    except NbModelError:
+        return []  # the manifest is damaged itself, which is another problem
+    return [entry.path for entry in files if entry.digest == digest]
+
+
+def _index_problems(catalog: Catalog, db: sqlite3.Connection) -> Iterator[Problem]:
+    (state,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    if state != "ok":
+        yield Problem(f"the index is damaged: {state}")
+    (count,) = db.execute("SELECT count(*) FROM versions").fetchone()
+    if count == 0 or is_behind(db):
+        return  # a killed process left it behind; the next change writes it
+    try:
+        listed = json.loads((catalog.root / "index.json").read_bytes())["manifests"]
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        yield Problem(f"index.json cannot be read: {exc}")
+        return
+    if listed != json.loads(descriptors(db)):
+        yield Problem("index.json does not list the versions of the registry")

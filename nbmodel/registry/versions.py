@@ -1,0 +1,333 @@
+"""Making versions: store the files, then one transaction is the moment it exists."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from nbmodel.core.digest import digest_of
+from nbmodel.core.manifest import FileEntry, Manifest
+from nbmodel.core.reference import Reference, check_name
+from nbmodel.core.version import Version, now, parse_time, stamp_of
+from nbmodel.errors import BlobNotFoundError, RegistryError, StorageUnavailableError
+from nbmodel.registry.catalog import Catalog, find_version, local
+from nbmodel.registry.contents import Contents
+from nbmodel.registry.index import touch_index, write_index
+from nbmodel.registry.rows import ModelRow, model_rows, version_rows
+from nbmodel.storage.copying import Progress
+from nbmodel.storage.manifests import blobs_of, parse_manifest
+
+_ATTEMPTS = 20
+_SETTLED_NS = 50_000_000  # younger files may change again within one tick of their clock
+_INT64 = 2**63 - 1  # SQLite's integers; device and inode may be larger
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A file that was hashed, as ``stat`` told it; equal means unchanged."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> _Seen | None:
+        """None when the file is not there."""
+        try:
+            status = path.stat()
+        except OSError:
+            return None
+        return cls(
+            status.st_dev & _INT64,
+            status.st_ino & _INT64,
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """The files of a version, in the storage.
+
+    Attributes:
+        entries: One a file.
+        seen: Files that may be recognised next time, with their digests.
+    """
+
+    entries: tuple[FileEntry, ...]
+    seen: tuple[tuple[_Seen, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A version whose blobs are stored, about to be committed.
+
+    Attributes:
+        name: The model.
+        raw: Bytes of the manifest.
+        manifest: The same, read.
+        adopted: Whether it came from elsewhere, where the same manifest means the same
+            version.
+        description: Free text.
+        tags: Key → value words.
+        seen: Files to recognise next time, with their digests.
+    """
+
+    name: str
+    raw: bytes
+    manifest: Manifest
+    adopted: bool
+    description: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    seen: tuple[tuple[_Seen, str], ...] = ()
+
+
+def add(catalog: Catalog, contents: Contents, progress: Progress | None = None) -> Version:
+    """Make a version of files.
+
+    Raises:
+        InputError: A file cannot be read, or changed while it was.
+        RegistryError: The model is archived.
+        StorageUnavailableError: The folder takes nothing; nothing changed.
+    """
+    with catalog.db.read() as db:
+        _check_model(db, contents.name)
+    for _ in range(_ATTEMPTS):
+        stored = _store(catalog, contents, progress)
+        progress = None  # what a collector makes us do again was told already
+        manifest = contents.manifest(stored.entries)
+        catalog.storage.add_bytes(manifest.config_bytes())
+        raw = manifest.manifest_bytes()
+        catalog.storage.add_bytes(raw)
+        candidate = _Candidate(
+            contents.name,
+            raw,
+            manifest,
+            adopted=False,
+            description=contents.description,
+            tags=contents.tags,
+            seen=stored.seen,
+        )
+        version = _commit(catalog, candidate)
+        if version is not None:
+            write_index(catalog)
+            return version
+    raise _collected(contents.name)
+
+
+def adopt(catalog: Catalog, manifest: bytes, name: str) -> Version:
+    """Make a version of a manifest whose blobs are in the storage, as a pull brings them.
+
+    Bringing the same manifest again gives the version that it made.
+
+    Raises:
+        ManifestError: It is not a manifest of a model.
+        BlobNotFoundError: A blob is missing, or of another size than the manifest says.
+        RegistryError: The model is archived.
+    """
+    check_name(name)
+    parsed = parse_manifest(catalog.storage, manifest)
+    candidate = _Candidate(name, manifest, parsed, adopted=True)
+    for _ in range(_ATTEMPTS):
+        for digest, size in blobs_of(manifest).items():
+            catalog.storage.keep(digest)
+            if catalog.storage.size(digest) != size:
+                raise BlobNotFoundError(
+                    f"blob {digest} has {catalog.storage.size(digest)} bytes, expected {size}"
+                )
+        catalog.storage.add_bytes(manifest)
+        version = _commit(catalog, candidate)
+        if version is not None:
+            write_index(catalog)
+            return version
+    raise _collected(name)
+
+
+def resolve(catalog: Catalog, ref: Reference | str) -> Version:
+    """The version that a reference means, its manifest read and checked.
+
+    Raises:
+        ModelNotFoundError, VersionNotFoundError: There is none.
+        BlobNotFoundError, DigestMismatchError: Its manifest is damaged.
+    """
+    parsed = local(ref)
+    with catalog.db.read() as db:
+        version = catalog.version(db, find_version(db, parsed))
+    assert version.manifest.files is not None  # reads it now rather than at first use
+    return version
+
+
+def _store(catalog: Catalog, contents: Contents, progress: Progress | None) -> _Stored:
+    entries, seen = [], []
+    for path, source in contents.files.items():
+        if isinstance(source, bytes):
+            digest, size = catalog.storage.add_bytes(source), len(source)
+            _tell(progress, size)
+        else:
+            digest, size, state = _store_file(catalog, source, progress)
+            if state is not None:
+                seen.append((state, digest))
+        entries.append(FileEntry(path, size, digest, contents.media_type(path)))
+    return _Stored(tuple(entries), tuple(seen))
+
+
+def _store_file(
+    catalog: Catalog, path: Path, progress: Progress | None
+) -> tuple[str, int, _Seen | None]:
+    """Digest, size, and what to remember the file by (None when it may still change)."""
+    began_ns = time.time_ns()
+    before = _Seen.of(path)
+    known = None if before is None else _known_digest(catalog, before)
+    if before is not None and known is not None and os.access(path, os.R_OK):
+        _tell(progress, before.size)
+        return known, before.size, None
+    digest, size = catalog.storage.add_file(path, progress=progress)
+    settled = before is not None and began_ns - max(before.mtime_ns, before.ctime_ns)
+    if before is None or before != _Seen.of(path) or settled < _SETTLED_NS:
+        return digest, size, None
+    return digest, size, before
+
+
+def _known_digest(catalog: Catalog, seen: _Seen) -> str | None:
+    with catalog.db.read() as db:
+        row = db.execute(
+            "SELECT digest FROM seen WHERE device = ? AND inode = ? AND size = ?"
+            " AND mtime_ns = ? AND ctime_ns = ?",
+            (seen.device, seen.inode, seen.size, seen.mtime_ns, seen.ctime_ns),
+        ).fetchone()
+    if row is None or not catalog.storage.keep(row[0]):
+        return None
+    return str(row[0])
+
+
+def _commit(catalog: Catalog, candidate: _Candidate) -> Version | None:
+    """Insert the version; None when it has to be stored again."""
+    digest = digest_of(candidate.raw)
+    blobs = blobs_of(candidate.raw)
+    with catalog.db.write() as db:
+        model = _check_model(db, candidate.name)
+        if model is not None:
+            twin = version_rows(db, "WHERE v.model = ? AND v.digest = ?", (model.id, digest))
+            if twin:
+                # Two uploads of one content in one microsecond: the next attempt is later.
+                return catalog.version(db, twin[0]) if candidate.adopted else None
+        # A collector deletes under this lock, so what is there now stays.
+        if not all(map(catalog.storage.has, (digest, *blobs))):
+            return None
+        model_id, last = (
+            _make_model(db, candidate.name) if model is None else (model.id, model.last_number)
+        )
+        version_id = _insert(db, model_id, last + 1, candidate)
+        db.executemany(
+            "INSERT INTO blobs VALUES (?, ?, ?)",
+            [(version_id, blob, size) for blob, size in blobs.items()],
+        )
+        db.executemany(
+            "INSERT INTO parents VALUES (?, ?, ?)",
+            [
+                (version_id, at, parent)
+                for at, parent in enumerate(candidate.manifest.lineage.parents)
+            ],
+        )
+        db.executemany(
+            "INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, ?, ?)",
+            [(*astuple(state), digest) for state, digest in candidate.seen],
+        )
+        touch_index(db)
+        (row,) = version_rows(db, "WHERE v.id = ?", (version_id,))
+        return catalog.version(db, row)
+
+
+def _check_model(db: sqlite3.Connection, name: str) -> ModelRow | None:
+    """The model that takes another version, None when it has to be made.
+
+    Raises:
+        RegistryError: It is archived.
+    """
+    rows = model_rows(db, "WHERE name = ?", (name,))
+    if rows and rows[0].archived:
+        raise RegistryError(
+            f"model {name!r} is archived, expected one that takes versions",
+            hint=f"restore {name}, or choose another name",
+        )
+    return rows[0] if rows else None
+
+
+def _make_model(db: sqlite3.Connection, name: str) -> tuple[int, int]:
+    retired = db.execute("SELECT last_number FROM retired WHERE name = ?", (name,)).fetchone()
+    last = 0 if retired is None else int(retired[0])
+    made = db.execute(
+        "INSERT INTO models (name, created, last_number) VALUES (?, ?, ?)", (name, now(), last)
+    )
+    assert made.lastrowid is not None
+    return made.lastrowid, last
+
+
+def _insert(db: sqlite3.Connection, model_id: int, number: int, candidate: _Candidate) -> int:
+    manifest = candidate.manifest
+    db.execute("UPDATE models SET last_number = ? WHERE id = ?", (number, model_id))
+    row = {
+        "model": model_id,
+        "number": number,
+        "stamp": _free_stamp(db, model_id, manifest.created or now()),
+        "digest": digest_of(candidate.raw),
+        "manifest_size": len(candidate.raw),
+        "created": manifest.created,
+        "framework": manifest.framework,
+        "model_type": manifest.model_type,
+        "size": manifest.size,
+        "metrics": _text(manifest.metrics),
+        "metadata": _text(manifest.metadata),
+        "description": candidate.description,
+        "tags": _text(candidate.tags),
+    }
+    made = db.execute(
+        "INSERT INTO versions (model, number, stamp, digest, manifest_size, created, framework,"
+        " model_type, size, metrics, metadata, description, tags) VALUES (:model, :number,"
+        " :stamp, :digest, :manifest_size, :created, :framework, :model_type, :size, :metrics,"
+        " :metadata, :description, :tags)",
+        row,
+    )
+    assert made.lastrowid is not None
+    return made.lastrowid
+
+
+def _free_stamp(db: sqlite3.Connection, model_id: int, created: str) -> str:
+    """The timestamp id of ``created``, or the next second that is free in the model."""
+    time_of = parse_time(created)
+    stamp = stamp_of(time_of)
+    taken = db.execute(
+        "SELECT stamp FROM versions WHERE model = ? AND stamp >= ? ORDER BY stamp",
+        (model_id, stamp),
+    )
+    for (other,) in taken:
+        if other != stamp:
+            break
+        time_of += timedelta(seconds=1)
+        stamp = stamp_of(time_of)
+    return stamp
+
+
+def _text(value: Mapping[str, object]) -> str:
+    return json.dumps(dict(value), ensure_ascii=False, separators=(",", ":"))
+
+
+def _tell(progress: Progress | None, count: int) -> None:
+    if progress is not None:
+        progress(count)
+
+
+def _collected(name: str) -> StorageUnavailableError:
+    return StorageUnavailableError(
+        f"files of {name!r} were removed {_ATTEMPTS} times while they were stored",
+        hint="something empties the registry's folder: run gc with a grace period",
+    )

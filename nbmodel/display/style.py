@@ -44,7 +44,7 @@ STYLE = (
     "padding:3px 16px 3px 0;text-align:left;vertical-align:baseline;color:inherit;max-width:520px;"
     "white-space:normal;overflow-wrap:break-word;line-height:1.5;background:none}"
     ".nbm table.nbm-t td.nbm-1,.nbm table.nbm-t code.nbm-mono{white-space:nowrap}"
-    ".nbm table.nbm-facts td{overflow-wrap:anywhere}"
+    ".nbm table.nbm-facts td{overflow-wrap:anywhere;max-width:720px}"
     ".nbm table.nbm-facts code.nbm-mono{white-space:normal}"
     ".nbm table.nbm-t th[align=right],.nbm table.nbm-t td[align=right]{text-align:right;"
     "font-variant-numeric:tabular-nums;white-space:nowrap}"

@@ -91,7 +91,7 @@ def _list(rows: Sequence[Sequence[Classification]]) -> Table:
                 row[0].label,
                 Bar(row[0].score),
                 percent(row[0].score),
-                f"{row[1].label} {percent(row[1].score)}" if len(row) > 1 else "",
+                f"{row[1].label} · {percent(row[1].score)}" if len(row) > 1 else "",
             )
             for place, row in enumerate(rows[:_MAX_ROWS])
             if row

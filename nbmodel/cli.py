@@ -47,9 +47,9 @@ def main(args: Sequence[str] | None = None) -> int:
     if as_json:
         words.remove("--json")
     if words in (["--version"], ["-V"]):
-        from nbmodel import __version__
+        from importlib.metadata import version
 
-        click.echo(f"nbmodel {__version__}")
+        click.echo(f"nbmodel {version('nbmodel')}")
         return 0
     group = verbs("nbmodel")
     try:

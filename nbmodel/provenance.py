@@ -72,9 +72,9 @@ def _notebook() -> dict[str, Any]:
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     if shell is None:
-        main = sys.modules.get("__main__")
-        script = getattr(main, "__file__", None)
-        return {"notebook": Path(script).name} if script else {}
+        script = Path(getattr(sys.modules.get("__main__"), "__file__", None) or "")
+        is_command = script.stem in ("", "nbmodel") or script.parent.name == "nbmodel"
+        return {} if is_command else {"notebook": script.name}
     # As typed: the other list has magics already turned into calls.
     cells: Sequence[str] = shell.history_manager.input_hist_raw
     return {

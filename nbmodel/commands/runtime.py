@@ -20,7 +20,7 @@ def command() -> None:
 @click.option("--config", metavar="FILE", help="machine config (JSON) to start with")
 @click.option("--http", default="127.0.0.1:0", show_default=True, metavar="HOST:PORT")
 @click.option("--home", metavar="FOLDER", help="where the runtime keeps models and state")
-@click.option("--token", metavar="TOKEN", help="clients must bring it; made when off loopback")
+@click.option("--require-token", is_flag=True, help="also on loopback; off it, it is always wanted")
 @pass_context
 def start(
     context: Context,
@@ -29,7 +29,7 @@ def start(
     config: str | None,
     http: str,
     home: str | None,
-    token: str | None,
+    require_token: bool,
 ) -> Any:
     r"""Start a runtime on this machine.
 
@@ -41,7 +41,9 @@ def start(
     nbmodel runtime start --config machine.json --http 0.0.0.0:8080 --home /var/lib/nbmodel
     """
     if name is not None:
-        return context.client.runtimes.start(name, config=config, http=http, home=home, token=token)
+        return context.client.runtimes.start(
+            name, config=config, http=http, home=home, require_token=require_token
+        )
     if context.in_notebook:
         raise InputError(
             "a runtime in the foreground would hold up the kernel",
@@ -49,7 +51,8 @@ def start(
         )
     from nbmodel.runtime.server import serve
 
-    return serve(config=config, http=http, home=home, token=token)
+    serve(config=config, http=http, home=home, require_token=require_token)
+    return None
 
 
 @command.command("stop")

@@ -7,19 +7,19 @@ leaves the runtime as it was.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nbmodel.fleet.remote import RemoteRuntime
-
 from nbmodel.backends import backends_for
 from nbmodel.core.deployment import Deployment
-from nbmodel.core.manifest import MANIFEST_TYPE
+from nbmodel.core.manifest import MANIFEST_TYPE, MAX_MANIFEST
 from nbmodel.core.version import Version
 from nbmodel.errors import DeployError, NbModelError, NoCompatibleBackendError
 from nbmodel.fleet import plan
+from nbmodel.fleet.remote import RemoteRuntime
 from nbmodel.registry import Registry
 from nbmodel.storage import Progress
 
@@ -100,18 +100,18 @@ def push_version(
     """
     distribution = remote.distribution
     storage = registry.storage
+    # The bytes as stored, not written anew: the digest is the version's identity.
+    data = storage.read(version.digest, limit=MAX_MANIFEST)
+    config = json.loads(data)["config"]
+    blobs = {entry.digest: entry.size for entry in version.files}
+    blobs[config["digest"]] = config["size"]
     sent = present = 0
-    manifest = version.manifest
-    config = manifest.config_bytes()
-    blobs = {entry.digest: entry.size for entry in manifest.files}
-    blobs[storage.add_bytes(config)] = len(config)
     for digest, size in blobs.items():
         if distribution.has_blob(version.model, digest):
             present += size
         else:
             distribution.push_blob(version.model, storage, digest, progress=progress)
             sent += size
-    data = manifest.manifest_bytes()
     for tag in tags:
         distribution.push_manifest(version.model, tag, data, media_type=MANIFEST_TYPE)
     return Pushed(sent, present)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,8 +16,10 @@ from nbmodel.errors import ConfigError, InputError, NbModelError, RuntimeNotFoun
 from nbmodel.fleet.known import Known, KnownRuntimes
 from nbmodel.fleet.local import start_local, stop_local
 from nbmodel.fleet.remote import RemoteRuntime
-from nbmodel.runtime.server import DEFAULT_HTTP
+from nbmodel.runtime.auth import is_loopback
+from nbmodel.runtime.server import DEFAULT_HTTP, Address
 
+TOKEN_BYTES = 32  # of randomness
 ASKED_AT_ONCE = 16  # runtimes whose status is asked for side by side
 LIST_TIMEOUT_S = 3.0  # one that is slower than this is shown as unreachable in a list
 
@@ -53,7 +56,7 @@ class Runtimes:
         config: str | os.PathLike[str] | None = None,
         http: str = DEFAULT_HTTP,
         home: str | os.PathLike[str] | None = None,
-        token: str | None = None,
+        require_token: bool = False,
     ) -> RuntimeTable:
         """Start a runtime on this machine, in a process that outlives this one.
 
@@ -64,7 +67,7 @@ class Runtimes:
             config: File with the machine config to start with.
             http: ``HOST:PORT``; port 0 is a free one.
             home: Where it keeps models and state; a folder of its own when not given.
-            token: What clients must bring.
+            require_token: Want a token on loopback too; off it, one is always wanted.
 
         Raises:
             InputError: A runtime of that name is running, or is somewhere else.
@@ -77,6 +80,8 @@ class Runtimes:
         file = None if config is None else Path(config).expanduser()
         if file is not None and not file.is_file():
             raise InputError(f"no such machine config: {file}")
+        needs_token = require_token or not is_loopback(Address.parse(http).host)
+        token = secrets.token_urlsafe(TOKEN_BYTES) if needs_token else None
         started = start_local(name, folder.absolute(), config=file, http=http, token=token)
         self._known.add(started)
         return RuntimeTable([_row(started, self.get(name))])

@@ -500,7 +500,11 @@ class TestRefusals:
             convert(model)
         assert caught.value.hint == "these rows were made up; give some of its input: sample=X[:16]"
 
-    @pytest.mark.parametrize("thing", [object(), forest, 3, "model.onnx"], ids=repr)
+    @pytest.mark.parametrize(
+        "thing",
+        [object(), forest, 3, "model.onnx"],
+        ids=["an object", "a function", "a number", "a path"],
+    )
     def test_what_no_converter_takes_is_named(self, thing: Any):
         with pytest.raises(PluginError, match="no converter takes a "):
             convert(thing)

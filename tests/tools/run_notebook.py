@@ -60,8 +60,11 @@ def step_of(cell: Any) -> str:
     return (cell.source.strip().splitlines() or ["(empty)"])[0][:44]
 
 
-def execute(notebook: Any, folder: Path) -> tuple[Clock, str | None]:
-    """Run every cell in place; the times, and what went wrong or None."""
+def execute(notebook: Any, folder: Path, log: Path) -> tuple[Clock, str | None]:
+    """Run every cell in place; the times, and what went wrong or None.
+
+    What the kernel itself says, and not the notebook, goes to ``log``.
+    """
     code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
     clock = Clock(total=len(code))
     client = NotebookClient(
@@ -72,7 +75,8 @@ def execute(notebook: Any, folder: Path) -> tuple[Clock, str | None]:
         on_cell_executed=clock.end,
     )
     try:
-        client.execute()
+        with log.open("w", encoding="utf-8") as file:
+            client.execute(stdout=file, stderr=file)
     except CellExecutionError as error:
         return clock, f"{error.ename}: {error.evalue}"
     except (CellTimeoutError, DeadKernelError) as error:
@@ -114,29 +118,38 @@ def write_page(notebook: Any, page: Path) -> None:
 
 
 def account(home: Path, notebook: Any, clock: Clock) -> Iterator[str]:
-    """What is in the registry now, what was inferred, and how long each step took."""
+    """What is in the registry now, what was deployed and inferred, and the time it took."""
+    sections = {
+        "Versions made": list(versions_in(home)),
+        "Deployed": list(results_of(notebook, "deploy")),
+        "Inferred": list(results_of(notebook, "infer")),
+    }
+    for title, lines in sections.items():
+        if lines:
+            yield title
+            yield from (f"  {line}" for line in lines)
+    seconds = sum(seconds for _, seconds in clock.steps)
+    yield f"{len(clock.steps)} steps in {seconds:.1f} s"
+
+
+def versions_in(home: Path) -> Iterator[str]:
+    """A line for every version of a registry, oldest first."""
     from nbmodel.client import Client
 
     client = Client(home)
-    yield "Versions made"
     for version in reversed(client.registry.versions()):
         metrics = ", ".join(f"{name} {value:.4g}" for name, value in version.metrics.items())
-        aliases = ", ".join(version.aliases)
-        yield (
-            f"  {version.reference:<14} {version.framework:<7} {version.size:>9,} bytes"
-            + (f"   {metrics}" if metrics else "")
-            + (f"   ({aliases})" if aliases else "")
-        )
+        names = f"({', '.join(version.aliases)})" if version.aliases else ""
+        line = f"{version.reference:<12} {version.framework:<6} {version.size:>10,} bytes"
+        yield f"{line}   {metrics}   {names}".rstrip()
     client.close()
-    for title, word in (("Deployed", "deploy"), ("Inferred", "infer")):
-        yield title
-        for cell in notebook.cells:
-            if cell.cell_type == "code" and word in step_of(cell):
-                yield from (f"  {line}" for line in shown(cell))
-    yield "Seconds"
-    for step, seconds in clock.steps:
-        yield f"  {seconds:7.2f}  {step}"
-    yield f"  {sum(seconds for _, seconds in clock.steps):7.2f}  in all"
+
+
+def results_of(notebook: Any, word: str) -> Iterator[str]:
+    """What the steps with a word in their name show, as text."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and word in step_of(cell):
+            yield from shown(cell)
 
 
 def shown(cell: Any) -> list[str]:
@@ -159,7 +172,7 @@ def main(arguments: Sequence[str]) -> int:
     notebook = nbformat.read(source, as_version=4)
     print(f"Running {arguments[0]}", flush=True)
     with registry_beside(page) as home:
-        clock, problem = execute(notebook, source.parent)
+        clock, problem = execute(notebook, source.parent, page.with_suffix(".log"))
     write_page(notebook, page)
     print()
     for line in account(home, notebook, clock):

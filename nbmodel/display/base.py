@@ -100,7 +100,8 @@ class Result:
             file.write_text(self.text() + "\n", encoding="utf-8")
         elif suffix == ".json":
             text = json.dumps(self.to_json(), indent=2, ensure_ascii=False)
-            file.write_text(text + "\n", encoding="utf-8")
+            # A lone surrogate becomes its JSON escape.
+            file.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
         else:
             raise InputError(
                 f"cannot save a result as {file.name!r}",

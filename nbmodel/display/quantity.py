@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime
+from datetime import datetime, timezone
 
 from nbmodel.core.version import parse_time
 
@@ -51,7 +51,7 @@ def moment(time: datetime | str) -> str:
         if not time:
             return ""
         time = parse_time(time)
-    return time.strftime("%Y-%m-%d %H:%M:%S") if time.timestamp() else ""
+    return time.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M:%S") if time.timestamp() else ""
 
 
 def duration(seconds: float) -> str:

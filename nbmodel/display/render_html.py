@@ -48,7 +48,7 @@ def render_html(card: Card) -> str:
     title = f'<strong class="nbm-title">{_text(card.title)}</strong>' if card.title else ""
     head = f'<div class="nbm-head">{title} {chips}</div>' if title or chips else ""
     blocks = "".join(map(block_html, card.blocks))
-    label = _text(f"{card.kind} {card.title}".strip())
+    label = _source(f"{card.kind} {card.title}".strip())
     return (
         f'<div class="nbm" role="group" aria-label="{label}"><style>{STYLE}</style>'
         f"{head}{blocks}</div>"
@@ -85,10 +85,11 @@ def block_html(block: Block) -> str:
 
 
 def _text(text: str) -> str:
-    return html.escape(printable(text, keep_lines=True), quote=True).replace("\n", "<br>")
+    return _source(text).replace("\n", "<br>")
 
 
 def _source(text: str) -> str:
+    """Text with its line breaks, for attributes and ``<pre>``; the only way into the page."""
     return html.escape(printable(text, keep_lines=True), quote=True)
 
 
@@ -98,7 +99,7 @@ def _inline(part: Inline) -> str:
     if isinstance(part, Chip):
         return _chip(part)
     if isinstance(part, Mono):
-        title = f' title="{html.escape(part.full, quote=True)}"' if part.full else ""
+        title = f' title="{_source(part.full)}"' if part.full else ""
         return f'<code class="nbm-mono"{title}>{_text(part.text)}</code>' if part.text else ""
     if isinstance(part, Bar):
         return _bar(part.share)
@@ -175,8 +176,7 @@ def _left_out(rows: int) -> str:
 def _picture(picture: Picture) -> str:
     # No height: where the width is cut to the page's, the proportions must stay.
     image = (
-        f'<img src="{_data(picture.data)}" width="{picture.width}"'
-        f' alt="{html.escape(picture.alt, quote=True)}">'
+        f'<img src="{_data(picture.data)}" width="{picture.width}" alt="{_source(picture.alt)}">'
     )
     caption = cell_html(picture.caption)
     return f'<div class="nbm-pic">{image}{f"<br>{caption}" if caption else ""}</div>'

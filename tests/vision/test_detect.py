@@ -107,9 +107,7 @@ def test_a_nan_leaves_out_its_own_detection_alone(place: int) -> None:
     ],
 )
 def test_label_offset(labels: tuple[str, ...], offset: int | None, expected: list[str]) -> None:
-    found = boxes(
-        outputs(*TFLITE), signature(*TFLITE, labels=labels), SIZE, label_offset=offset
-    )
+    found = boxes(outputs(*TFLITE), signature(*TFLITE, labels=labels), SIZE, label_offset=offset)
     assert [entry.label for entry in found] == expected
 
 
@@ -188,9 +186,7 @@ def test_no_detections_are_an_empty_list() -> None:
         ),
     ],
 )
-def test_outputs_of_no_detector_are_named(
-    given_outputs: dict[str, np.ndarray], words: str
-) -> None:
+def test_outputs_of_no_detector_are_named(given_outputs: dict[str, np.ndarray], words: str) -> None:
     with pytest.raises(SignatureError, match=words):
         boxes(given_outputs, Signature((INPUT,)), SIZE)
 

@@ -54,7 +54,9 @@ class TestLoad:
             ),
             pytest.param(PIXELS / 255, PIXELS, id="floats are in 0..1"),
             pytest.param(PIXELS.astype(np.int64), PIXELS, id="wide integers are in 0..255"),
-            pytest.param(LUMA > 100, np.where(LUMA > 100, 255, 0), id="booleans are black or white"),
+            pytest.param(
+                LUMA > 100, np.where(LUMA > 100, 255, 0), id="booleans are black or white"
+            ),
         ],
     )
     def test_arrays(self, array: np.ndarray, expected: np.ndarray) -> None:

@@ -1,0 +1,245 @@
+"""One of every result, with hostile text wherever a person or a file may put text."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nbmodel import display
+from nbmodel.core.deployment import Deployment
+from nbmodel.core.diff import diff_versions
+from nbmodel.core.golden import Golden
+from nbmodel.core.graph import LineageGraph, Node
+from nbmodel.core.lineage import Conversion, Lineage
+from nbmodel.core.manifest import FileEntry, Manifest
+from nbmodel.core.pin import Pin
+from nbmodel.core.signature import Normalization, Quantization, Signature, Tensor
+from nbmodel.core.version import AliasMove, Model, Version
+from nbmodel.registry import Deleted, GcReport, Problem, VerifyReport
+
+# Markup, quotes, an escape sequence, a line break, a direction override, a lone surrogate.
+HOSTILE = "<script>alert('1')</script>\"&\x1b[31m\n\u202e\ud800"
+AT = "2026-02-28T13:36:51.250000Z"
+
+
+def digest(char: str) -> str:
+    return "sha256:" + char * 64
+
+
+@pytest.fixture
+def hostile() -> str:
+    return HOSTILE
+
+
+@pytest.fixture
+def signature() -> Signature:
+    return Signature(
+        (
+            Tensor(
+                "x",
+                "FP32",
+                (-1, 64),
+                description=HOSTILE,
+                profile="image",
+                normalization=Normalization((127.5,), (127.5,)),
+                quantization=Quantization((0.5,), (0,)),
+                score_threshold=0.25,
+            ),
+        ),
+        (
+            Tensor("label", "INT64", (-1,)),
+            Tensor("probabilities", "FP32", (-1, 3), labels=("nought", HOSTILE, "two")),
+        ),
+    )
+
+
+@pytest.fixture
+def version(signature: Signature) -> Version:
+    manifest = Manifest(
+        "digits",
+        AT,
+        (
+            FileEntry("model.onnx", 14_234_567, digest("a")),
+            FileEntry("golden.npz", 512, digest("b")),
+        ),
+        "onnx",
+        "classification",
+        signature,
+        metadata={"note": HOSTILE, "layers": [64, 32]},
+        metrics={"accuracy": 0.9871, "loss": 1.5e-5},
+        lineage=Lineage(
+            parents=(digest("d"),),
+            notebook=HOSTILE,
+            cell=4,
+            code=f"model.fit(x)\n# {HOSTILE}",
+            git_commit="0123456789abcdef0123456789abcdef01234567",
+            git_dirty=True,
+            user=HOSTILE,
+            packages={"scikit-learn": "1.9.1"},
+        ),
+        golden=Golden(),
+        conversion=Conversion("sklearn.svm.SVC", "skl2onnx 1.20.0", 3.2e-7, 1e-5, 16),
+    )
+    return Version(
+        "digits",
+        3,
+        "2026-02-28T13-36-51",
+        digest("e"),
+        manifest,
+        description=HOSTILE,
+        tags={"fruit": HOSTILE, "seasonal": ""},
+        aliases=("champion", "latest"),
+        pinned=True,
+        published=True,
+        archived=True,
+        deprecated=HOSTILE,
+    )
+
+
+@pytest.fixture
+def model() -> Model:
+    return Model("digits", HOSTILE, AT, 3, 3, {"latest": 3, "champion": 1}, 1, deprecated=HOSTILE)
+
+
+@pytest.fixture
+def status() -> dict[str, Any]:
+    """As a runtime gives it."""
+    return {
+        "runtime": "pi",
+        "version": "0.1.0",
+        "started": AT,
+        "settled": False,
+        "config": digest("f"),
+        "services": [
+            {
+                "name": "digits",
+                "state": "ready",
+                "backend": "nbmodel:mlmodel:onnx_cpu",
+                "package": "digits",
+                "model": "digits",
+                "version": "2026-02-28T13-36-51",
+                "number": 3,
+                "digest": digest("e"),
+                "follows": "latest",
+                "error": HOSTILE,
+                "hint": "ask again",
+                "since": AT,
+                "inferences": 12,
+            },
+            {"name": "cat", "state": "failed", "error": None, "number": None},
+        ],
+        "packages": [
+            {
+                "name": "digits",
+                "package": "local/digits",
+                "wanted": "latest",
+                "version": "2026-02-28T13-36-51",
+                "bytes": 14_235_079,
+                "state": "ready",
+                "error": HOSTILE,
+            }
+        ],
+        "not_served": [{"name": "camera", "api": "rdk:component:camera"}],
+    }
+
+
+@pytest.fixture
+def graph() -> LineageGraph:
+    deployment = Deployment("pi", "digits", "digits", "latest", "digits", AT)
+    nodes = (
+        Node(digest("a"), "digits:3", ("latest",), AT, (deployment,)),
+        Node(digest("b"), "digits:2", ("champion",), AT),
+        Node(digest("c"), None),
+        Node(digest("d"), "digits:4", (), AT),
+    )
+    edges = (
+        (digest("b"), digest("a")),
+        (digest("c"), digest("b")),
+        (digest("c"), digest("a")),
+        (digest("a"), digest("d")),
+    )
+    return LineageGraph(digest("a"), nodes, edges)
+
+
+@pytest.fixture
+def results(
+    version: Version,
+    model: Model,
+    status: dict[str, Any],
+    graph: LineageGraph,
+    signature: Signature,
+    tmp_path: Path,
+) -> list[display.Result]:
+    """One of every class that ``nbmodel.display`` has, and the variants that differ."""
+    changed = replace(version.manifest, metrics={"accuracy": 0.99}, metadata={"note": 1})
+    other = replace(version, number=4, manifest=changed)
+    placement = SimpleNamespace(
+        service="digits",
+        package="local/digits",
+        version="latest",
+        backend="onnx_cpu",
+        attributes={"num_threads": HOSTILE},
+    )
+    pin = Pin("digits", 3, None, AT, HOSTILE, HOSTILE)
+    problem = Problem(HOSTILE, digest("a"), ("digits:3",), (HOSTILE,))
+    outputs = {"label": np.array([1]), "probabilities": np.array([[0.1, 0.7, 0.2]], np.float32)}
+    picture = Image.new("RGB", (40, 30), (200, 30, 30))
+    boxes = {
+        "location": np.array([[[0.1, 0.1, 0.9, 0.9]]]),
+        "category": np.array([[1.0]]),
+        "score": np.array([[0.9]]),
+    }
+    texts = {"text": np.array([HOSTILE.encode(errors="replace"), HOSTILE], object)}
+    inference = display.InferenceResult
+    return [
+        display.VersionCard.of(version).with_notes([HOSTILE]),
+        display.VersionTable([version, other]),
+        display.VersionTable(),
+        display.ModelCard.of(model).with_versions([version]),
+        display.ModelTable([model]),
+        display.ModelTable(),
+        display.DiffCard.of(diff_versions(version, other)),
+        display.DiffCard.of(diff_versions(version, version)),
+        display.LineageCard.of(graph),
+        display.AliasCard.of("digits", AliasMove("champion", AT, HOSTILE, 1, 3, HOSTILE)),
+        display.AliasHistory("digits", [AliasMove("champion", AT, HOSTILE, 1, None, HOSTILE)]),
+        display.PinCard.of(pin),
+        display.PinCard.of(pin, removed=True),
+        display.VerifyCard.of(VerifyReport(3, 7, 43_000_000, (problem,))),
+        display.VerifyCard.of(VerifyReport(3, 7, 43_000_000)),
+        display.GcCard.of(GcReport(3, 1, 43_000_000, dry_run=True)),
+        display.DeletedCard.of(Deleted("digits", (3,), False, ("champion",), (HOSTILE,), 512)),
+        display.PullCard("digits:3", [tmp_path / "model.onnx"]),
+        display.PackageCard.of({"name": "digits", "package": HOSTILE}),
+        display.ConfigCard({"services": [{"name": HOSTILE}]}),
+        display.StatusCard(status).with_notes([HOSTILE]),
+        display.StatusCard({"runtime": "new", "services": [], "packages": None}),
+        display.RuntimeTable(
+            [
+                {"name": "pi", "url": "http://127.0.0.1:1", "state": "ready", "services": ["a"]},
+                {"name": "jetson", "state": "unreachable", "error": HOSTILE, "token": "s3cret"},
+            ]
+        ),
+        display.RuntimeTable(),
+        display.DeployCard("pi", "http://127.0.0.1:1", version, placement, seconds=0.42),
+        display.DeployCard("pi", "http://127.0.0.1:1", version, placement, steps=[HOSTILE]),
+        display.LogLines([HOSTILE, "ready"]),
+        display.LogLines(),
+        inference(outputs, signature, HOSTILE, latency_ms=3.2),
+        inference(outputs, signature, "digits@pi", images=[picture]),
+        inference(
+            {name: np.repeat(array, 3, axis=0) for name, array in outputs.items()},
+            signature,
+            images=[picture] * 3,
+        ),
+        inference({name: np.repeat(a, 3, axis=0) for name, a in outputs.items()}, signature),
+        inference(boxes, signature, model_type="detection", images=[picture]),
+        inference(outputs, signature, model_type="detection"),
+        inference(texts, signature, model_type="text"),
+    ]

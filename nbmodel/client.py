@@ -114,7 +114,7 @@ class Client:
 
     def close(self) -> None:
         """Free the registry and every model loaded for inference here."""
-        for name in ("models", "registry"):
+        for name in ("models", "runtimes", "registry"):
             if name in self.__dict__:
                 self.__dict__.pop(name).close()
 
@@ -564,7 +564,6 @@ class Client:
         """
         from nbmodel.display import DeployCard, Progress
         from nbmodel.fleet import deploy, plan
-        from nbmodel.local import label_path, model_path
 
         ref = _local(reference)
         version = self.registry.resolve(ref)
@@ -575,8 +574,6 @@ class Client:
             service=name,
             backend=deploy.choose_backend(version, backend),
             follows=_selector(ref, version),
-            model_path=model_path(version),
-            label_path=label_path(version),
             threads=threads,
         )
         began = time.perf_counter()

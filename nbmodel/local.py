@@ -14,38 +14,17 @@ from nbmodel.convert import Converted
 from nbmodel.core.signature import Signature
 from nbmodel.core.version import Version
 from nbmodel.errors import FormatError
-from nbmodel.formats import FORMATS
+from nbmodel.formats import model_file
 from nbmodel.golden import GoldenSample
 from nbmodel.inputs import inputs_for
 from nbmodel.protocol.coerce import coerce
 from nbmodel.registry import Registry
-from nbmodel.source import LABELS_PATH, Source, read_source
+from nbmodel.source import Source, read_source
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SESSIONS_KEPT = 4  # loaded models; the one used longest ago goes first
-
-
-def model_path(version: Version) -> str:
-    """The path, in the version, of the file that is the model.
-
-    Raises:
-        FormatError: No file of the version has a suffix of its framework.
-    """
-    suffixes = FORMATS.load(version.framework).suffixes
-    fitting = [entry.path for entry in version.files if entry.path.endswith(tuple(suffixes))]
-    if not fitting:
-        raise FormatError(
-            f"{version.reference} has no {' or '.join(suffixes)} file, "
-            f"though it is a {version.framework} model"
-        )
-    return min(fitting, key=lambda path: (path.count("/"), path))
-
-
-def label_path(version: Version) -> str | None:
-    """The path of the version's labels file, or None when the model file has them."""
-    return LABELS_PATH if any(entry.path == LABELS_PATH for entry in version.files) else None
 
 
 def answered(source: Source, inputs: Sequence[object]) -> GoldenSample:
@@ -116,7 +95,7 @@ class LocalModels:
             # A folder of its own: engines look for further files beside the model.
             folder = TemporaryDirectory(prefix="nbmodel-")
             self._registry.extract(version.reference, Path(folder.name))
-            session = open_session(Path(folder.name) / model_path(version), version.framework)
+            session = open_session(Path(folder.name) / model_file(version.manifest), version.framework)
             self._loaded[version.digest] = (session, folder)
             if len(self._loaded) > SESSIONS_KEPT:
                 self._drop_oldest()

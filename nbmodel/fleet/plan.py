@@ -61,25 +61,21 @@ def place_version(
     service: str,
     backend: str,
     follows: str,
-    model_path: str,
-    label_path: str | None = None,
     threads: int | None = None,
 ) -> Placement:
     """The placement of a version under a service name.
+
+    The model path is the package's folder: each version says itself which of its files
+    is the model, so the service follows on when the next version's is called otherwise.
 
     Args:
         version: What to deploy.
         service: Name of the service.
         backend: What runs it.
         follows: ``latest``, an alias, or a timestamp id.
-        model_path: The model file's path in the version.
-        label_path: The labels file's path in the version, when it has one.
         threads: CPU threads of one inference, ≥ 1; None leaves the backend's default.
     """
-    folder = f"${{packages.ml_model.{service}}}"
-    attributes: dict[str, Any] = {"model_path": f"{folder}/{model_path}"}
-    if label_path is not None:
-        attributes["label_path"] = f"{folder}/{label_path}"
+    attributes: dict[str, Any] = {"model_path": f"${{packages.ml_model.{service}}}"}
     if threads is not None:
         attributes["num_threads"] = threads
     return Placement(service, package_id(version.model), follows, backend, attributes)

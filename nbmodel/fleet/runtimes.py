@@ -36,6 +36,11 @@ class Runtimes:
         self._known = KnownRuntimes(home)
         self._remotes: dict[Known, RemoteRuntime] = {}
 
+    def close(self) -> None:
+        """Close the connections to all of them."""
+        while self._remotes:
+            self._remotes.popitem()[1].close()
+
     def get(self, name: str | None = None) -> RemoteRuntime:
         """The runtime of that name; without one, the only runtime known.
 
@@ -132,7 +137,8 @@ class Runtimes:
         if known.is_local:
             stop_local(known)
         self._known.remove(name)
-        self._remotes.pop(known, None)
+        if known in self._remotes:
+            self._remotes.pop(known).close()
         return RuntimeTable([{"name": name, "url": known.url, "state": "removed"}])
 
     def config(self, name: str) -> ConfigCard:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
+from nbmodel.core.manifest import Manifest
 from nbmodel.errors import FormatError, UnknownFormatError
 from nbmodel.formats.base import HEAD, Format, ModelFacts, open_source, starts_with
 from nbmodel.plugins import PluginTable
@@ -39,6 +40,26 @@ def format_of(path: Path) -> str:
             the start of the file is looked at.
     """
     return _format_of(path).name
+
+
+def model_file(manifest: Manifest) -> str:
+    """The path, in a version, of the file that is the model.
+
+    Of several with the framework's suffix it is the one nearest to the root, and the
+    first of these by name.
+
+    Raises:
+        PluginError: No format has the framework's name.
+        FormatError: No file has a suffix of the framework.
+    """
+    suffixes = _load(manifest.framework).suffixes
+    fitting = [entry.path for entry in manifest.files if entry.path.lower().endswith(suffixes)]
+    if not fitting:
+        raise FormatError(
+            f"a version of {manifest.name!r} has no {' or '.join(suffixes)} file, "
+            f"though it is a {manifest.framework} model"
+        )
+    return min(fitting, key=lambda path: (path.count("/"), path))
 
 
 def _format_of(path: Path) -> Format:

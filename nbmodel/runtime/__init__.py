@@ -1,0 +1,1 @@
+"""The edge process: config, packages, services, and the HTTP front ends over them."""

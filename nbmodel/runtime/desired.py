@@ -133,4 +133,9 @@ def _service_problems(
     except PluginError as exc:
         yield f"{exc}" + (f" ({exc.hint})" if exc.hint else "")
         return
-    yield from backend.check(replaced.value)
+    attributes = dict(replaced.value)
+    if attributes.get("model_path") in {f"/packages/{name}" for name in replaced.packages}:
+        # The package alone stands for its model file, which only the version knows.
+        suffix = next((one.suffix for one in backend.attributes if one.name == "model_path"), "")
+        attributes["model_path"] += f"/model{suffix}"
+    yield from backend.check(attributes)

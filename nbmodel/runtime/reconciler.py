@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from nbmodel.core.machine import MachineConfig, Package
 from nbmodel.core.placeholder import replace_placeholders
 from nbmodel.errors import DeployError, NbModelError, RefError
+from nbmodel.formats import model_file
 from nbmodel.runtime.collector import collect
 from nbmodel.runtime.desired import Found, Wish, wish_of
 from nbmodel.runtime.journal import Journal
@@ -239,7 +240,10 @@ class Reconciler:
             environment=self._environment,
         )
         own = installed[wish.packages[0]] if wish.packages else None
-        return load_service(wish.service.model, replaced.value, wish.key, own)
+        attributes = dict(replaced.value)
+        if own is not None and attributes.get("model_path") == str(own.folder):
+            attributes["model_path"] = str(own.folder / model_file(own.manifest))
+        return load_service(wish.service.model, attributes, wish.key, own)
 
     def _switch(self, name: str, live: LiveService, wish: Wish, step: Step) -> None:
         with self._lock:

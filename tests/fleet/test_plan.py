@@ -31,13 +31,12 @@ def _placement(service: str = "digits", **options: Any) -> plan.Placement:
         service=service,
         backend="onnx_cpu",
         follows="latest",
-        model_path="model.onnx",
         **options,
     )
 
 
 def test_a_placement_is_a_package_and_a_service_that_points_into_it() -> None:
-    config = plan.with_placement({}, _placement(label_path="labels.txt", threads=2))
+    config = plan.with_placement({}, _placement(threads=2))
     assert config == {
         "packages": [
             {"name": "digits", "package": "local/digits", "version": "latest", "type": "ml_model"}
@@ -48,8 +47,7 @@ def test_a_placement_is_a_package_and_a_service_that_points_into_it() -> None:
                 "api": "rdk:service:mlmodel",
                 "model": "nbmodel:mlmodel:onnx_cpu",
                 "attributes": {
-                    "model_path": "${packages.ml_model.digits}/model.onnx",
-                    "label_path": "${packages.ml_model.digits}/labels.txt",
+                    "model_path": "${packages.ml_model.digits}",
                     "num_threads": 2,
                 },
             }
@@ -116,7 +114,7 @@ def test_changes_are_told_in_words() -> None:
     after = plan.with_package_version(before, "digits", "2026-02-28T13-36-51")
     assert plan.changes({}, before) == (
         "add package digits (local/digits at latest)",
-        "add service digits (onnx_cpu, model_path=${packages.ml_model.digits}/model.onnx)",
+        "add service digits (onnx_cpu, model_path=${packages.ml_model.digits})",
     )
     assert plan.changes(before, after) == (
         (

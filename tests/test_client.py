@@ -1,0 +1,350 @@
+"""The verbs over a real registry and a real runtime process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from nbmodel.client import Client
+from nbmodel.errors import (
+    DeployError,
+    InputError,
+    NbModelError,
+    NoCompatibleBackendError,
+    TargetError,
+)
+
+ROWS = [[1.0, 1.0]]
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A client with one runtime, ``edge``, in a process of its own."""
+    client = Client(tmp_path_factory.mktemp("home"))
+    client.runtimes.start("edge")
+    yield client
+    client.runtimes.remove("edge")
+    client.close()
+
+
+@pytest.fixture
+def model(request: pytest.FixtureRequest) -> str:
+    """A model name that only this test uses."""
+    name = request.node.name.split("[")[0].removeprefix("test_").replace("_", "-")[:60]
+    return str(name).strip("-")
+
+
+def _scaled(path: Path, folder: Path, factor: float) -> Path:
+    """The toy model with its weights and bias times ``factor``."""
+    model = onnx.load(path)
+    for tensor in model.graph.initializer:
+        tensor.CopyFrom(
+            numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(factor), tensor.name)
+        )
+    scaled = folder / f"scaled-{factor}.onnx"
+    onnx.save(model, scaled)
+    return scaled
+
+
+def _upload(client: Client, path: Path, model: str) -> Any:
+    return client.upload(path, name=model, type="regression", sample=ROWS)
+
+
+def _answer(client: Client, target: str) -> list[float]:
+    return [float(value) for value in client.infer(target, ROWS)["y"].ravel()]
+
+
+def _live(client: Client, service: str) -> dict[str, Any]:
+    services = {entry["name"]: entry for entry in client.status("edge")["services"]}
+    return services[service]
+
+
+ONE, TWO = [15.0, 27.0, 39.0], [30.0, 54.0, 78.0]  # x @ W + b of the toy model, and doubled
+
+
+def test_a_deployment_answers_as_the_model_does_here(
+    client: Client, linear_onnx: Path, model: str
+) -> None:
+    _upload(client, linear_onnx, model)
+    deployed = client.deploy(model, on="edge")
+    assert deployed.sent > 0
+    assert _answer(client, f"{model}@edge") == _answer(client, model) == ONE
+    again = client.deploy(model, on="edge")
+    assert again.sent == 0
+
+
+def test_a_runtime_follows_the_newest_version(
+    client: Client, linear_onnx: Path, model: str, tmp_path: Path
+) -> None:
+    _upload(client, linear_onnx, model)
+    client.deploy(model, on="edge")
+    card = _upload(client, _scaled(linear_onnx, tmp_path, 2), model)
+    assert any(f"{model}@edge runs {model}:2" in note for note in card.notes)
+    assert _answer(client, f"{model}@edge") == TWO
+    assert _live(client, model)["number"] == 2
+
+
+def test_a_registry_pin_holds_and_lets_go(
+    client: Client, linear_onnx: Path, model: str, tmp_path: Path
+) -> None:
+    _upload(client, linear_onnx, model)
+    client.deploy(model, on="edge")
+    client.pin(f"{model}:1", why="a test")
+    _upload(client, _scaled(linear_onnx, tmp_path, 2), model)
+    assert _answer(client, f"{model}@edge") == ONE
+    assert client.show(f"{model}:1").pinned
+    client.unpin(model)
+    assert _answer(client, f"{model}@edge") == TWO
+
+
+def test_a_pin_on_one_runtime_wins_over_the_registry(
+    client: Client, linear_onnx: Path, model: str, tmp_path: Path
+) -> None:
+    _upload(client, linear_onnx, model)
+    _upload(client, _scaled(linear_onnx, tmp_path, 2), model)
+    client.deploy(model, on="edge")
+    client.pin(f"{model}:1", on="edge")
+    client.pin(f"{model}:2")
+    assert _answer(client, f"{model}@edge") == ONE
+    client.unpin(model, on="edge")
+    assert _answer(client, f"{model}@edge") == TWO
+    client.unpin(model)
+
+
+def test_a_deployed_alias_is_followed(
+    client: Client, linear_onnx: Path, model: str, tmp_path: Path
+) -> None:
+    _upload(client, linear_onnx, model)
+    _upload(client, _scaled(linear_onnx, tmp_path, 2), model)
+    client.alias(f"{model}:1", "champion")
+    client.deploy(f"{model}:champion", on="edge")
+    assert _answer(client, f"{model}@edge") == ONE
+    client.alias(f"{model}:2", "champion", expect=1)
+    assert _answer(client, f"{model}@edge") == TWO
+
+
+def test_an_explicit_version_stays(
+    client: Client, linear_onnx: Path, model: str, tmp_path: Path
+) -> None:
+    _upload(client, linear_onnx, model)
+    client.deploy(f"{model}:1", on="edge")
+    _upload(client, _scaled(linear_onnx, tmp_path, 2), model)
+    assert _answer(client, f"{model}@edge") == ONE
+
+
+def test_rollback_goes_back_and_stays_until_it_is_unpinned(
+    client: Client, linear_onnx: Path, model: str, tmp_path: Path
+) -> None:
+    _upload(client, linear_onnx, model)
+    client.deploy(model, on="edge")
+    double = _scaled(linear_onnx, tmp_path, 2)
+    _upload(client, double, model)
+    client.rollback(f"{model}@edge")
+    assert _answer(client, f"{model}@edge") == ONE
+    _upload(client, double, model)
+    assert _live(client, model)["number"] == 1
+    client.unpin(model, on="edge")
+    assert _live(client, model)["number"] == 3
+
+
+def test_archiving_the_newest_brings_the_one_before(
+    client: Client, linear_onnx: Path, model: str, tmp_path: Path
+) -> None:
+    _upload(client, linear_onnx, model)
+    _upload(client, _scaled(linear_onnx, tmp_path, 2), model)
+    client.deploy(model, on="edge")
+    client.archive(f"{model}:2")
+    assert _answer(client, f"{model}@edge") == ONE
+
+
+def test_equal_bytes_are_a_new_version_and_no_reload(
+    client: Client, linear_onnx: Path, model: str
+) -> None:
+    _upload(client, linear_onnx, model)
+    client.deploy(model, on="edge")
+    since = _live(client, model)["since"]
+    _upload(client, linear_onnx, model)
+    live = _live(client, model)
+    assert (live["number"], live["since"]) == (2, since)
+
+
+def test_a_version_that_fails_its_golden_sample_does_not_go_live(
+    client: Client, linear_onnx: Path, model: str, tmp_path: Path
+) -> None:
+    from nbmodel.core.golden import Golden
+    from nbmodel.golden import GoldenSample
+
+    first = _upload(client, linear_onnx, model)
+    client.deploy(model, on="edge")
+    wrong = GoldenSample({"x": np.float32(ROWS)}, {"y": np.float32([ONE])}).to_bytes()
+    client.registry.add(
+        model,
+        {"model.onnx": _scaled(linear_onnx, tmp_path, 2), "golden.npz": wrong},
+        framework="onnx",
+        model_type="regression",
+        signature=first.signature,
+        golden=Golden(),
+    )
+    with pytest.raises(DeployError, match=rf"refused {model}:2.*output 'y'"):
+        client.deploy(model, on="edge")
+    assert _answer(client, f"{model}@edge") == ONE
+    assert _live(client, model)["number"] == 1
+
+
+def test_a_dry_run_says_what_would_change_and_changes_nothing(
+    client: Client, linear_onnx: Path, model: str
+) -> None:
+    _upload(client, linear_onnx, model)
+    before = client.runtimes.config("edge")
+    card = client.deploy(model, on="edge", threads=2, dry_run=True)
+    assert any("num_threads=2" in step for step in card.steps)
+    assert client.runtimes.config("edge") == before
+
+
+def test_undeploy_takes_the_service_away(client: Client, linear_onnx: Path, model: str) -> None:
+    _upload(client, linear_onnx, model)
+    client.deploy(model, on="edge")
+    client.undeploy(f"{model}@edge")
+    with pytest.raises(NbModelError, match=model):
+        client.infer(f"{model}@edge", ROWS)
+    with pytest.raises(DeployError, match="no service"):
+        client.undeploy(f"{model}@edge")
+
+
+def test_a_runtime_that_is_away_does_not_stop_an_upload(
+    linear_onnx: Path, model: str, tmp_path: Path
+) -> None:
+    client = Client(tmp_path / "home")
+    client.runtimes.start("gone")
+    _upload(client, linear_onnx, model)
+    client.deploy(model, on="gone")
+    client.runtimes.stop("gone")
+    card = _upload(client, _scaled(linear_onnx, tmp_path, 2), model)
+    assert card.number == 2
+    assert any("could not be brought to" in note for note in card.notes)
+    client.runtimes.start("gone")  # with the services it had
+    assert _answer(client, f"{model}@gone") == ONE
+    client.deploy(model, on="gone")
+    assert _answer(client, f"{model}@gone") == TWO
+    client.runtimes.remove("gone")
+    client.close()
+
+
+def test_every_result_has_text_html_and_json(
+    client: Client, linear_onnx: Path, model: str
+) -> None:
+    _upload(client, linear_onnx, model)
+    _upload(client, linear_onnx, model)
+    one, two = f"{model}:1", f"{model}:2"
+    results = [
+        client.list(),
+        client.list(model),
+        client.show(model),
+        client.show(one),
+        client.diff(one, two),
+        client.lineage(one),
+        client.alias(one, "best"),
+        client.alias_history(model),
+        client.remove_alias(model, "best"),
+        client.pin(one),
+        client.unpin(model),
+        client.tag(one, {"a": "b"}),
+        client.describe(one, "a <b>bold</b> claim"),
+        client.package(model),
+        client.deploy(model, on="edge"),
+        client.status(),
+        client.status("edge"),
+        client.infer(f"{model}@edge", ROWS),
+        client.runtimes.config("edge"),
+        client.runtimes.logs("edge"),
+        client.undeploy(f"{model}@edge"),
+        client.deprecate(one, "old"),
+        client.archive(one),
+        client.restore(one),
+        client.publish(two),
+        client.verify(model),
+        client.gc(dry_run=True),
+        client.rename(model, f"{model}-renamed"),
+        client.delete(f"{model}-renamed", force=True),
+    ]
+    import json
+
+    for result in results:
+        bundle = result._repr_mimebundle_()
+        assert bundle["text/plain"].strip(), type(result)
+        assert bundle["text/html"].startswith("<"), type(result)
+        assert "<b>bold</b>" not in bundle["text/html"]
+        json.dumps(result.to_json())
+
+
+@pytest.mark.parametrize(
+    ("target", "values", "message"),
+    [
+        pytest.param("{model}", [[[1.0]]], r"'x' has shape \[-1, 2\], found \[1, 1\]", id="shape"),
+        pytest.param("{model}", [[["a", "b"]]], "'x' is FP32, found BYTES", id="datatype"),
+        pytest.param("{model}", [{"z": [[1, 1]]}], "unexpected input 'z'", id="name"),
+        pytest.param("absent", [ROWS], "absent", id="no such model"),
+        pytest.param("absent@edge", [ROWS], "absent", id="no such service"),
+        pytest.param("{model}@nowhere", [ROWS], "nowhere", id="no such runtime"),
+        pytest.param("@edge", [ROWS], "no service in target", id="no service in the target"),
+    ],
+)
+def test_a_wrong_request_names_what_is_wrong(
+    client: Client, linear_onnx: Path, target: str, values: list[Any], message: str
+) -> None:
+    model = "wrong-requests"
+    _upload(client, linear_onnx, model)
+    with pytest.raises(NbModelError, match=message):
+        client.infer(target.format(model=model), *values)
+
+
+@pytest.mark.parametrize("where", ["", "@edge"])
+def test_wrong_tensors_are_told_the_same_here_and_there(
+    client: Client, linear_onnx: Path, where: str
+) -> None:
+    model = "same-words"
+    _upload(client, linear_onnx, model)
+    client.deploy(model, on="edge")
+    with pytest.raises(NbModelError, match=r"input 'x' has shape \[-1, 2\], found \[1, 3\]"):
+        client.infer(f"{model}{where}", [[1.0, 2.0, 3.0]])
+
+
+def test_a_framework_without_a_backend_is_refused_before_anything_is_sent(
+    client: Client, linear_onnx: Path, model: str
+) -> None:
+    _upload(client, linear_onnx, model)
+    with pytest.raises(NoCompatibleBackendError, match="tflite_cpu cannot run it") as caught:
+        client.deploy(model, on="edge", backend="tflite_cpu")
+    assert caught.value.hint == "onnx_cpu can"
+    assert not (client.home / "runtimes" / "edge" / "tags" / model).exists()
+
+
+def test_the_model_type_is_asked_for_once(client: Client, tmp_path: Path, model: str) -> None:
+    tensor = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "same",
+        [tensor("x", onnx.TensorProto.FLOAT, ["n", 2])],
+        [tensor("y", onnx.TensorProto.FLOAT, ["n", 2])],
+    )
+    path = tmp_path / "same.onnx"
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path
+    )
+    with pytest.raises(InputError, match="cannot tell what model") as caught:
+        client.upload(path, name=model)
+    assert "--type" in (caught.value.hint or "")
+    client.upload(path, name=model, type="embedding")
+    assert client.upload(path, name=model).model_type == "embedding"
+
+
+def test_a_target_that_is_nothing_says_what_a_target_is(client: Client) -> None:
+    with pytest.raises(TargetError) as caught:
+        client.infer("nothing-here", ROWS)
+    assert "service@runtime" in (caught.value.hint or "")

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -692,11 +692,14 @@ class Client:
         from nbmodel.inputs import draw_rows, inputs_for
         from nbmodel.protocol.coerce import coerce
 
-        model_type = None
+        model_type, number = None, ""
         run: Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]
         if _is_remote(target):
             service, remote = self._service(target)
-            signature, where, run = remote.prepare(service)
+            served = remote.served(service)
+            signature, where = served.signature, f"{service}@{remote.name}"
+            number = f"version {served.version}"
+            run = partial(remote.infer, service)
         else:
             version = self._runnable(target)
             signature, where, run = version.signature, version.reference, self.models.of(version)
@@ -713,6 +716,7 @@ class Client:
             signature=signature,
             target=where,
             model_type=model_type,
+            version=number,
             latency_ms=latency_ms,
             images=request.images,
             threshold=threshold,

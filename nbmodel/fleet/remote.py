@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -223,25 +223,6 @@ class RemoteRuntime:
     def metadata(self, service: str) -> Signature:
         """What a service takes and gives; raises as ``served`` does."""
         return self.served(service).signature
-
-    def prepare(
-        self, service: str
-    ) -> tuple[Signature, str, Callable[[Mapping[str, NDArray[Any]]], dict[str, NDArray[Any]]]]:
-        """What is needed to run a service on inputs that are not known yet.
-
-        Returns:
-            Its signature, ``service@runtime``, and the function that runs it on tensors
-            of that signature.
-
-        Raises:
-            TargetError, InferenceError: As ``served``.
-        """
-        served = self.served(service)
-
-        def run(tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-            return self._infer(service, served, tensors, None)
-
-        return served.signature, f"{service}@{self.name}", run
 
     def infer(
         self,

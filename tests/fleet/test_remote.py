@@ -52,13 +52,10 @@ class TestInference:
         assert outputs["y"].dtype == np.float32
         outputs["y"] += 1  # they are the caller's
 
-    def test_prepare_runs_what_fits(self, remote: RemoteRuntime) -> None:
-        signature, target, run = remote.prepare("linear")
-        assert [tensor.name for tensor in signature.inputs] == ["x"]
-        assert target == "linear@edge"
-        assert run({"x": np.ones((1, 2), np.float32)})["y"].tolist() == EXPECTED
-        with pytest.raises(DatatypeError, match="'x' is FP32, found FP64"):
-            run({"x": np.ones((1, 2))})
+    def test_what_is_served_has_a_version_and_a_signature(self, remote: RemoteRuntime) -> None:
+        served = remote.served("linear")
+        assert served.version.isdigit()
+        assert [tensor.name for tensor in served.signature.inputs] == ["x"]
 
     def test_outputs_are_chosen(self, remote: RemoteRuntime) -> None:
         assert list(remote.infer("linear", [[1, 1]], outputs=["y"])) == ["y"]

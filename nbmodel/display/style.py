@@ -26,7 +26,9 @@ STYLE = (
     ".nbm .nbm-head{margin:0 0 4px;line-height:1.9}"
     ".nbm .nbm-title{font-size:15px;font-weight:600;margin-right:4px}"
     ".nbm code{font:12px var(--jp-code-font-family,var(--vscode-editor-font-family,monospace));"
-    "background:none;color:inherit;padding:0;border:0}"
+    "color:inherit}"
+    # JupyterLab's rule for code outside <pre> is stronger than that for code in a card.
+    ".nbm code.nbm-mono,.nbm pre.nbm-code code{background:none;padding:0;border:0}"
     ".nbm code.nbm-mono{user-select:all;-webkit-user-select:all;overflow-wrap:anywhere}"
     ".nbm code.nbm-chip{font:11px/1.5 var(--jp-ui-font-family,var(--vscode-font-family,system-ui,"
     "sans-serif));padding:1px 7px;border-radius:9px;white-space:nowrap}"

@@ -107,7 +107,7 @@ def draw_boxes(
         )
         colour = class_colour(detection.index)
         brush.box((left, top, max(left, right), max(top, bottom)), colour)
-        brush.label((left, top), f"{detection.label} {detection.score:.2f}", colour)
+        brush.label((left, top), (detection.label, f"{detection.score:.2f}"), colour)
     return canvas
 
 
@@ -115,8 +115,8 @@ def draw_boxes(
 class _Brush:
     """Draws boxes and labels on one picture, in sizes that suit it."""
 
+    canvas: Image.Image
     draw: ImageDraw.ImageDraw
-    size: tuple[int, int]
     line: int
     letters: int
 
@@ -124,27 +124,43 @@ class _Brush:
     def of(cls, canvas: Image.Image) -> _Brush:
         longer = max(canvas.size)
         line = max(2, round(longer / 400))
-        return cls(ImageDraw.Draw(canvas), canvas.size, line, min(32, max(11, longer // 64)))
+        return cls(canvas, ImageDraw.Draw(canvas), line, min(32, max(11, longer // 64)))
 
     def box(self, corners: tuple[float, float, float, float], colour: Colour) -> None:
         self.draw.rectangle(corners, outline=colour, width=self.line)
 
-    def label(self, corner: tuple[float, float], text: str, colour: Colour) -> None:
-        """Text on its class's colour, above ``corner`` where there is room, else below."""
-        text = one_line(text)
-        font = font_for(text, self.letters)
-        width = self.draw.textlength(text, font=font) + 2 * self.line + 2
-        height = self.letters + 2 * self.line
-        left = max(0.0, min(corner[0], self.size[0] - width))
-        above = corner[1] - height
-        top = above if above >= 0 else max(0.0, min(corner[1], self.size[1] - height))
+    def label(self, corner: tuple[float, float], words: Sequence[str], colour: Colour) -> None:
+        """Words on their class's colour, above ``corner`` where there is room, else below."""
+        tiles = [_word(word, self.letters) for word in words]
+        gap = self.letters // 4
+        width = sum(tile.width + gap for tile in tiles) + 2 * self.line - gap + 2
+        height = tiles[0].height + self.line
+        left = max(0, min(round(corner[0]), self.canvas.width - width))
+        above = round(corner[1]) - height
+        below = max(0, min(round(corner[1]), self.canvas.height - height))
+        top = above if above >= 0 else below
         self.draw.rectangle((left, top, left + width, top + height), fill=colour)
-        ink = ink_on(colour)
-        if isinstance(font, ImageFont.FreeTypeFont):  # a bitmap font has no anchors
-            middle = (left + self.line + 1, top + height / 2)
-            self.draw.text(middle, text, fill=ink, font=font, anchor="lm")
-        else:
-            self.draw.text((left + self.line + 1, top + self.line), text, fill=ink, font=font)
+        left += self.line + 1
+        for tile in tiles:
+            self.canvas.paste(ink_on(colour), (left, top + self.line // 2 + 1), tile)
+            left += tile.width + gap
+
+
+@lru_cache(maxsize=1024)
+def _word(text: str, letters: int) -> Image.Image:
+    """A word as a mask, kept: labels and scores come again, and letters are slow to draw."""
+    text = one_line(text)
+    font = font_for(text, letters)
+    # A line's height, whatever letters are in it, so that words stand on one line.
+    room = ImageDraw.Draw(Image.new("L", (1, 1)))
+    size = max(1, round(room.textlength(text, font=font))), round(letters * 1.25)
+    tile = Image.new("L", size)
+    draw = ImageDraw.Draw(tile)
+    if isinstance(font, ImageFont.FreeTypeFont):
+        draw.text((0, letters), text, fill=255, font=font, anchor="ls")
+    else:  # a bitmap font has no anchors
+        draw.text((0, 0), text, fill=255, font=font)
+    return tile
 
 
 def one_line(text: str) -> str:

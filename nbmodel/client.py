@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from nbmodel import config as settings
 from nbmodel.core.deployment import Deployment
 from nbmodel.core.digest import is_digest
+from nbmodel.core.golden import ATOL, RTOL, Golden
 from nbmodel.core.lineage import Lineage
-from nbmodel.core.manifest import DATASET_TYPE
 from nbmodel.core.model_type import MODEL_TYPES, check_model_type, model_type_of
 from nbmodel.core.reference import Reference, check_name
 from nbmodel.core.signature import Signature
@@ -54,12 +54,11 @@ if TYPE_CHECKING:
         VersionCard,
         VersionTable,
     )
-    from nbmodel.fleet.deploy import Brought
     from nbmodel.fleet.remote import RemoteRuntime
     from nbmodel.fleet.runtimes import Runtimes
     from nbmodel.local import LocalModels
     from nbmodel.registry import Registry
-    from nbmodel.source import LabelsGiven
+    from nbmodel.source import LabelsGiven, Source
 
 Unset: TypeAlias = "type[_Unset]"
 
@@ -133,8 +132,8 @@ class Client:
         tags: Mapping[str, str] | None = None,
         description: str = "",
         parents: Sequence[str] = (),
-        rtol: float | None = None,
-        atol: float | None = None,
+        rtol: float = RTOL,
+        atol: float = ATOL,
     ) -> VersionCard:
         """Make a version of a live object, converted to an edge format and checked.
 
@@ -166,12 +165,8 @@ class Client:
             PluginError: No converter knows the object, or its extra is not installed.
             ConversionError: It cannot be converted, or answers too differently then.
         """
-        from nbmodel.backends import open_session
-        from nbmodel.convert import check_conversion, convert
-        from nbmodel.core.golden import Golden
         from nbmodel.display import Progress
-        from nbmodel.local import signature_of
-        from nbmodel.source import read_labels
+        from nbmodel.local import convert_source
 
         check_name(name)
         if isinstance(model, str | os.PathLike):
@@ -179,34 +174,21 @@ class Client:
                 f"log takes a live object, found the path {os.fspath(model)!r}",
                 hint=f"nbmodel upload {os.fspath(model)} --name {name}",
             )
-        default = Golden()
-        golden = Golden(
-            rtol=default.rtol if rtol is None else rtol,
-            atol=default.atol if atol is None else atol,
-        )
+        golden = Golden(rtol=rtol, atol=atol)
         with Progress(f"log {name}") as progress:
-            progress.note("converting")
-            converted = convert(model, sample)
-            progress.note("checking the conversion")
-            conversion = check_conversion(converted, golden, open_session=open_session)
-            signature = signature_of(converted)
-            names = read_labels(labels) or converted.labels
-            if names:
-                signature = signature.with_labels(names)
-            version = self.registry.add(
+            source = convert_source(
+                model, sample=sample, labels=labels, golden=golden, note=progress.note
+            )
+            version = self._add(
                 name,
-                {**converted.files, golden.path: converted.golden.to_bytes()},
-                framework=converted.framework,
-                model_type=self._model_type(name, type, converted.model_type, signature),
-                signature=signature,
-                metadata={**converted.metadata, **(metadata or {})},
+                source,
+                progress.advance,
+                model_type=type,
                 metrics=metrics or {},
-                lineage=self._lineage(parents),
-                golden=golden,
-                conversion=conversion,
-                description=description,
+                metadata=metadata or {},
                 tags=tags or {},
-                media_types={golden.path: DATASET_TYPE},
+                description=description,
+                parents=parents,
             )
         return self._made(version)
 
@@ -223,8 +205,8 @@ class Client:
         tags: Mapping[str, str] | None = None,
         description: str = "",
         parents: Sequence[str] = (),
-        rtol: float | None = None,
-        atol: float | None = None,
+        rtol: float = RTOL,
+        atol: float = ATOL,
     ) -> VersionCard:
         """Make a version of a model file with its companions, or of a folder.
 
@@ -253,46 +235,25 @@ class Client:
             FormatError: The model file is broken, or of no known format.
             SignatureError: ``signature`` contradicts the file.
         """
-        from nbmodel.core.golden import Golden
         from nbmodel.display import Progress
-        from nbmodel.local import answered
+        from nbmodel.local import answer_source
         from nbmodel.source import read_source
 
         check_name(name)
-        source = read_source([Path(path) for path in paths], labels)
-        tensors = source.signature
-        if signature is not None:
-            tensors = tensors.overridden_by(signature)
-        model_type = self._model_type(name, type, source.facts.model_type, tensors)
-        files = dict(source.files)
-        golden = None
-        media_types = source.media_types
+        source = read_source([Path(path) for path in paths], labels, signature)
         if sample is not None:
-            default = Golden()
-            golden = Golden(
-                rtol=default.rtol if rtol is None else rtol,
-                atol=default.atol if atol is None else atol,
-            )
-            files[golden.path] = answered(source, [sample]).to_bytes()
-            media_types[golden.path] = DATASET_TYPE
-        total = sum(
-            len(file) if isinstance(file, bytes) else file.stat().st_size for file in files.values()
-        )
-        with Progress(f"upload {name}", total=total) as progress:
-            version = self.registry.add(
+            source = answer_source(source, sample, Golden(rtol=rtol, atol=atol))
+        with Progress(f"upload {name}", total=source.size) as progress:
+            version = self._add(
                 name,
-                files,
-                framework=source.facts.framework,
-                model_type=model_type,
-                signature=tensors,
-                metadata={**source.facts.metadata, **(metadata or {})},
+                source,
+                progress.advance,
+                model_type=type,
                 metrics=metrics or {},
-                lineage=self._lineage(parents),
-                golden=golden,
-                description=description or source.facts.description,
+                metadata=metadata or {},
                 tags=tags or {},
-                media_types=media_types,
-                progress=progress.advance,
+                description=description,
+                parents=parents,
             )
         return self._made(version)
 
@@ -729,6 +690,36 @@ class Client:
 
     # ── inside ────────────────────────────────────────────────────────────────────
 
+    def _add(
+        self,
+        name: str,
+        source: Source,
+        progress: Callable[[int], None],
+        *,
+        model_type: str | None,
+        metrics: Mapping[str, float],
+        metadata: Mapping[str, Any],
+        tags: Mapping[str, str],
+        description: str,
+        parents: Sequence[str],
+    ) -> Version:
+        return self.registry.add(
+            name,
+            source.files,
+            framework=source.framework,
+            model_type=self._model_type(name, model_type, source),
+            signature=source.signature,
+            metadata={**source.metadata, **metadata},
+            metrics=metrics,
+            lineage=self._lineage(parents),
+            golden=source.golden,
+            conversion=source.conversion,
+            description=description or source.description,
+            tags=tags,
+            media_types=source.media_types,
+            progress=progress,
+        )
+
     def _made(self, version: Version) -> VersionCard:
         from nbmodel.display import VersionCard
 
@@ -747,15 +738,13 @@ class Client:
         from nbmodel.fleet.deploy import bring_all
 
         brought = bring_all(self.registry, self.runtimes.reachable(), model)
-        return tuple(_brought_line(one) for one in brought)
+        return tuple(map(str, brought))
 
-    def _model_type(
-        self, name: str, given: str | None, read: str | None, signature: Signature
-    ) -> str:
+    def _model_type(self, name: str, given: str | None, source: Source) -> str:
         """The model type: given, read, told by the tensors, or as the last version's."""
         if given is not None:
             return check_model_type(given)
-        known = read or model_type_of(signature)
+        known = source.model_type or model_type_of(source.signature)
         if known is not None:
             return known
         try:
@@ -808,14 +797,6 @@ def _selector(ref: Reference, version: Version) -> str:
 
 def _is_remote(target: str) -> bool:
     return "@" in target and not is_digest(target.partition("@")[2])
-
-
-def _brought_line(one: Brought) -> str:
-    where = f"{one.service}@{one.runtime}"
-    if one.error is None:
-        return f"{where} runs {one.version.reference} ({one.seconds:.2f} s)"
-    hint = f" ({one.error.hint})" if one.error.hint else ""
-    return f"{where} could not be brought to {one.version.reference}: {one.error}{hint}"
 
 
 @cache

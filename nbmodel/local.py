@@ -1,25 +1,26 @@
-"""Run versions of the registry on this machine, without a runtime."""
+"""Running models on this machine, without a runtime: for checks, and for a person."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from nbmodel.backends import Session, open_session
-from nbmodel.convert import Converted
-from nbmodel.core.signature import Signature
+from nbmodel.convert import check_conversion, convert
+from nbmodel.core.golden import Golden
 from nbmodel.core.version import Version
-from nbmodel.errors import FormatError
 from nbmodel.formats import model_file
 from nbmodel.golden import GoldenSample
 from nbmodel.inputs import inputs_for
 from nbmodel.protocol.coerce import coerce
 from nbmodel.registry import Registry
-from nbmodel.source import Source, read_source
+from nbmodel.source import LABELS_PATH, LabelsGiven, Source, read_labels, read_source
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,35 +28,66 @@ if TYPE_CHECKING:
 SESSIONS_KEPT = 4  # loaded models; the one used longest ago goes first
 
 
-def answered(source: Source, inputs: Sequence[object]) -> GoldenSample:
-    """The golden sample of a model file that is about to be uploaded: its own answers.
+def convert_source(
+    model: object,
+    *,
+    sample: object,
+    labels: LabelsGiven,
+    golden: Golden,
+    note: Callable[[str], None],
+) -> Source:
+    """What a live object becomes: the files of an edge format, checked.
+
+    Args:
+        model: The object.
+        sample: Rows as the model takes them, or None to make some up.
+        labels: Class names, when they are better than the object's own.
+        golden: How close the converted model's answers must be to the object's.
+        note: Told of each step.
+
+    Raises:
+        PluginError: No converter knows the object, or its extra is not installed.
+        ConversionError: It cannot be converted, or answers too differently then.
+    """
+    note("converting")
+    converted = convert(model, sample)
+    note("checking the conversion")
+    conversion = check_conversion(converted, golden, open_session=open_session)
+    with TemporaryDirectory(prefix="nbmodel-") as folder:
+        for name, content in converted.files.items():
+            Path(folder, name).write_bytes(content)
+        read = read_source([folder], read_labels(labels) or converted.labels or None)
+    return replace(
+        read,
+        # The bytes: what was read is gone with its folder.
+        files={LABELS_PATH: read.files[LABELS_PATH], **converted.files}
+        if LABELS_PATH in read.files
+        else converted.files,
+        model_type=converted.model_type or read.model_type,
+        metadata=converted.metadata,
+        conversion=conversion,
+    ).with_golden(golden, converted.golden.to_bytes())
+
+
+def answer_source(source: Source, sample: object, golden: Golden) -> Source:
+    """A model file that is about to be uploaded, with its own answers to a sample.
 
     Args:
         source: What is uploaded.
-        inputs: As ``inputs_for`` takes them.
+        sample: As ``inputs_for`` takes a value.
+        golden: The tolerance that devices check themselves with.
 
     Raises:
         PluginError: The backend's extra is not installed.
         InferenceError, SignatureError: The engine refused the model or the inputs.
     """
     path = source.files[source.model_path]
-    if not isinstance(path, Path):
-        raise FormatError(f"{source.model_path} is not a file")
-    request = inputs_for(source.signature, inputs)
-    session = open_session(path, source.facts.framework)
-    try:
+    assert isinstance(path, Path)  # what is uploaded was read from a file
+    request = inputs_for(source.signature, [sample])
+    with closing(open_session(path, source.framework)) as session:
         tensors = coerce(source.signature, request.tensors)
-        return GoldenSample(tensors, session.infer(tensors))
-    finally:
-        session.close()
-
-
-def signature_of(converted: Converted) -> Signature:
-    """What the files of a conversion say about their tensors."""
-    with TemporaryDirectory(prefix="nbmodel-") as folder:
-        for name, content in converted.files.items():
-            Path(folder, name).write_bytes(content)
-        return read_source([folder]).signature
+        answers = GoldenSample(tensors, session.infer(tensors))
+    return source.with_golden(golden, answers.to_bytes())
 
 
 class LocalModels:
@@ -95,7 +127,9 @@ class LocalModels:
             # A folder of its own: engines look for further files beside the model.
             folder = TemporaryDirectory(prefix="nbmodel-")
             self._registry.extract(version.reference, Path(folder.name))
-            session = open_session(Path(folder.name) / model_file(version.manifest), version.framework)
+            session = open_session(
+                Path(folder.name) / model_file(version.manifest), version.framework
+            )
             self._loaded[version.digest] = (session, folder)
             if len(self._loaded) > SESSIONS_KEPT:
                 self._drop_oldest()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+from nbmodel.core.golden import Golden
 from nbmodel.core.labels import format_labels, labels_from_map, parse_labels
-from nbmodel.core.manifest import DOC_TYPE, check_path
+from nbmodel.core.lineage import Conversion
+from nbmodel.core.manifest import DATASET_TYPE, DOC_TYPE, check_path
 from nbmodel.core.signature import Signature
 from nbmodel.errors import FormatError, InputError, ManifestError
 from nbmodel.formats import ModelFacts, read_model
@@ -23,27 +25,56 @@ LabelsGiven: TypeAlias = "str | Path | Sequence[str] | Mapping[str, int] | None"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The files of an upload and what its model file says.
+    """What becomes a version: files, and what is known of them.
 
     Attributes:
         files: Path in the version → file on this machine, or the bytes themselves.
         model_path: Which of them is the model.
-        facts: What the model file says about itself.
-        signature: ``facts.signature`` with the labels on it.
+        framework: Its format.
+        model_type: What it is for, as far as the model tells.
+        signature: Inputs and outputs, labels included.
+        metadata: JSON values by name.
+        description: What the model file says it is.
+        golden: The acceptance test, when ``files`` has one.
+        conversion: How the model file was made from a live object.
     """
 
     files: Mapping[str, Path | bytes]
     model_path: str
-    facts: ModelFacts
+    framework: str
+    model_type: str | None
     signature: Signature
+    metadata: Mapping[str, Any]
+    description: str = ""
+    golden: Golden | None = None
+    conversion: Conversion | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files together."""
+        return sum(
+            len(file) if isinstance(file, bytes) else file.stat().st_size
+            for file in self.files.values()
+        )
 
     @property
     def media_types(self) -> dict[str, str]:
         """Media types of the files that are not weights."""
-        return {LABELS_PATH: DOC_TYPE} if LABELS_PATH in self.files else {}
+        types = {LABELS_PATH: DOC_TYPE}
+        if self.golden is not None:
+            types[self.golden.path] = DATASET_TYPE
+        return {path: kind for path, kind in types.items() if path in self.files}
+
+    def with_golden(self, golden: Golden, sample: bytes) -> Source:
+        """The same with an acceptance test: its tolerance, and its file."""
+        return replace(self, golden=golden, files={**self.files, golden.path: sample})
 
 
-def read_source(paths: Sequence[str | Path], labels: LabelsGiven = None) -> Source:
+def read_source(
+    paths: Sequence[str | Path],
+    labels: LabelsGiven = None,
+    signature: Signature | None = None,
+) -> Source:
     """Read what is to be uploaded: one model file with companions, or one folder.
 
     A folder is taken whole, hidden files excepted; files that an ONNX model keeps its
@@ -52,31 +83,46 @@ def read_source(paths: Sequence[str | Path], labels: LabelsGiven = None) -> Sour
     Args:
         paths: Files, or a single folder; exactly one file among them is a model.
         labels: Class names; they win over a ``labels.txt`` among the files.
+        signature: What to say about tensors beyond what the file says.
 
     Raises:
         InputError: A path does not exist, there is no model among them, or several.
         FormatError: The model file is not what it claims to be.
+        SignatureError: ``signature`` contradicts the file.
     """
     files = _gather([Path(path).expanduser() for path in paths])
     model_path, facts = _find_model(files)
-    root = files[model_path].parent
-    for name in facts.external:
-        beside = (Path(model_path).parent / name).as_posix()
-        if beside not in files:
-            if not (root / name).is_file():
-                raise InputError(
-                    f"{files[model_path]} keeps weights in {name!r}, which is not beside it",
-                    hint=f"put {name!r} into {root} and upload again",
-                )
-            files[beside] = root / name
+    files |= _external(files[model_path], model_path, facts)
     contents: dict[str, Path | bytes] = dict(files)
     names = read_labels(labels)
     if names is not None:
         contents[LABELS_PATH] = format_labels(names)
     elif LABELS_PATH in files:
         names = _labels_file(files[LABELS_PATH])
-    signature = facts.signature.with_labels(names) if names else facts.signature
-    return Source(contents, model_path, facts, signature)
+    tensors = facts.signature.with_labels(names) if names else facts.signature
+    return Source(
+        files=contents,
+        model_path=model_path,
+        framework=facts.framework,
+        model_type=facts.model_type,
+        signature=tensors if signature is None else tensors.overridden_by(signature),
+        metadata=facts.metadata,
+        description=facts.description,
+    )
+
+
+def _external(model: Path, model_path: str, facts: ModelFacts) -> dict[str, Path]:
+    """The files beside a model in which it keeps weights."""
+    found = {}
+    for name in facts.external:
+        file = model.parent / name
+        if not file.is_file():
+            raise InputError(
+                f"{model} keeps weights in {name!r}, which is not beside it",
+                hint=f"put {name!r} into {model.parent} and upload again",
+            )
+        found[(Path(model_path).parent / name).as_posix()] = file
+    return found
 
 
 def read_labels(given: LabelsGiven) -> tuple[str, ...] | None:

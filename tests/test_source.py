@@ -34,7 +34,7 @@ def test_one_file_is_itself(linear: Path) -> None:
     source = read_source([linear])
     assert source.files == {"linear.onnx": linear}
     assert source.model_path == "linear.onnx"
-    assert source.facts.framework == "onnx"
+    assert source.framework == "onnx"
     assert [tensor.shape for tensor in source.signature.outputs] == [(-1, 3)]
 
 

@@ -6,9 +6,8 @@ from typing import Any
 
 import click
 
-from nbmodel.commands import options
 from nbmodel.commands.context import Context, pass_context
-from nbmodel.commands.options import about_version
+from nbmodel.commands.options import about_version, read_about
 from nbmodel.errors import InputError
 
 
@@ -17,22 +16,7 @@ from nbmodel.errors import InputError
 @click.argument("object_", metavar="OBJECT")
 @about_version
 @pass_context
-def command(
-    context: Context,
-    *,
-    name: str,
-    object_: str,
-    type_: str | None,
-    labels: str | None,
-    metrics: tuple[str, ...],
-    metadata: tuple[str, ...],
-    tags: tuple[str, ...],
-    description: str,
-    parents: tuple[str, ...],
-    sample: str | None,
-    rtol: float | None,
-    atol: float | None,
-) -> Any:
+def command(context: Context, /, *, name: str, object_: str, **about: Any) -> Any:
     r"""Make a version NAME of OBJECT, a variable or expression of the kernel.
 
     The object is converted to an edge format, and the conversion checked against the
@@ -46,17 +30,4 @@ def command(
             "log takes an object of a running kernel, and the command line has none",
             hint=f"save it to a file and use: nbmodel upload FILE --name {name}",
         )
-    return context.client.log(
-        name,
-        context.value(object_),
-        sample=None if sample is None else context.value(sample),
-        type=type_,
-        labels=None if labels is None else context.value(labels),
-        metrics=options.metrics(metrics),
-        metadata=options.metadata(metadata),
-        tags=options.pairs(tags, "--tag"),
-        description=description,
-        parents=parents,
-        rtol=rtol,
-        atol=atol,
-    )
+    return context.client.log(name, context.value(object_), **read_about(context, about))

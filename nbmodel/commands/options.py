@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from nbmodel.commands.context import Context
+from nbmodel.core.golden import ATOL, RTOL
 from nbmodel.core.model_type import MODEL_TYPES
 from nbmodel.errors import InputError
 
@@ -28,12 +30,36 @@ def about_version(function: F) -> F:
             click.option("--description", "-d", default="", metavar="TEXT"),
             click.option("--parent", "parents", multiple=True, metavar="REF"),
             click.option("--sample", metavar="FILE|OBJECT", help="inputs of the golden sample"),
-            click.option("--rtol", type=click.FloatRange(0), help="relative tolerance"),
-            click.option("--atol", type=click.FloatRange(0), help="absolute tolerance"),
+            click.option("--rtol", type=click.FloatRange(0), default=RTOL, show_default=True),
+            click.option("--atol", type=click.FloatRange(0), default=ATOL, show_default=True),
         )
     ):
         function = option(function)
     return function
+
+
+def read_about(context: Context, about: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of ``Client.log`` and ``Client.upload`` for those options.
+
+    Raises:
+        InputError: A word is not of its option's form.
+    """
+
+    def value(name: str) -> Any:
+        return None if about[name] is None else context.value(about[name])
+
+    return {
+        "type": about["type_"],
+        "labels": value("labels"),
+        "metrics": _metrics(about["metrics"]),
+        "metadata": _metadata(about["metadata"]),
+        "tags": pairs(about["tags"], "--tag"),
+        "description": about["description"],
+        "parents": about["parents"],
+        "sample": value("sample"),
+        "rtol": about["rtol"],
+        "atol": about["atol"],
+    }
 
 
 def pairs(words: Sequence[str], option: str) -> dict[str, str]:
@@ -51,7 +77,7 @@ def pairs(words: Sequence[str], option: str) -> dict[str, str]:
     return found
 
 
-def metrics(words: Sequence[str]) -> dict[str, float]:
+def _metrics(words: Sequence[str]) -> dict[str, float]:
     """``K=NUMBER`` words as numbers.
 
     Raises:
@@ -66,7 +92,7 @@ def metrics(words: Sequence[str]) -> dict[str, float]:
     return found
 
 
-def metadata(words: Sequence[str]) -> dict[str, Any]:
+def _metadata(words: Sequence[str]) -> dict[str, Any]:
     """``K=JSON`` words as typed values; what is not JSON is text."""
     return {key: _typed(value) for key, value in pairs(words, "--meta").items()}
 

@@ -9,6 +9,8 @@ from typing import Any
 from nbmodel.errors import ManifestError
 
 GOLDEN_PATH = "golden.npz"  # the file of a version that holds the arrays
+RTOL = 1e-3  # of an answer in 32 bits after a few hundred layers
+ATOL = 1e-4  # in the output's units; probabilities that people see have three digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +27,8 @@ class Golden:
         path: The file of the version that holds inputs and outputs (an ``.npz``).
     """
 
-    rtol: float = 1e-3
-    atol: float = 1e-4
+    rtol: float = RTOL
+    atol: float = ATOL
     path: str = GOLDEN_PATH
 
     def to_json(self) -> dict[str, Any]:

@@ -58,6 +58,13 @@ class Brought:
     error: NbModelError | None
     seconds: float
 
+    def __str__(self) -> str:
+        where = f"{self.service}@{self.runtime}"
+        if self.error is None:
+            return f"{where} runs {self.version.reference} ({self.seconds:.2f} s)"
+        hint = f" ({self.error.hint})" if self.error.hint else ""
+        return f"{where} could not be brought to {self.version.reference}: {self.error}{hint}"
+
 
 def choose_backend(version: Version, wanted: str | None) -> str:
     """The backend for a version: the one asked for, else the first that can run it.

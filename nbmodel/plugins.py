@@ -14,9 +14,29 @@ from difflib import get_close_matches
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from typing import Any
 
 from nbmodel.errors import PluginError
+
+
+def require(what: str, *modules: str, extra: str) -> None:
+    """See to it that modules can be imported, without importing them.
+
+    Args:
+        what: What needs them, for the message: ``a runtime``.
+        modules: Top-level modules.
+        extra: Extra of nbmodel that installs them.
+
+    Raises:
+        PluginError: One is not installed; the hint is what to type.
+    """
+    for module in modules:
+        if find_spec(module) is None:
+            raise PluginError(
+                f"{what} needs {module}, which is not installed",
+                hint=f"pip install 'nbmodel[{extra}]'",
+            )
 
 
 @dataclass(frozen=True, slots=True)

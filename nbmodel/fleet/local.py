@@ -16,6 +16,7 @@ from pathlib import Path
 from nbmodel.errors import DeployError, TargetUnreachableError
 from nbmodel.fleet.known import Known
 from nbmodel.fleet.remote import RemoteRuntime
+from nbmodel.plugins import require
 from nbmodel.runtime.auth import ensure_token, is_loopback, keep_token
 from nbmodel.runtime.server import DEFAULT_HTTP, READY, Address
 
@@ -57,7 +58,9 @@ def start_local(
         DeployError: It ended, or was not ready in time; with what it said.
         ConfigError: The token cannot be kept.
         InputError: ``name`` cannot be a runtime's.
+        PluginError: The runtime extra is not installed.
     """
+    require("a runtime", "starlette", "uvicorn", extra="runtime")
     Known(name, "http://localhost")  # the name is checked before anything is started
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     command = [sys.executable, "-m", "nbmodel.runtime", "--name", name]

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, TextIO
 from nbmodel import config as settings
 from nbmodel.core.machine import MachineConfig
 from nbmodel.errors import ConfigError, InputError
+from nbmodel.plugins import require
 from nbmodel.runtime.auth import Gate, ensure_token, is_loopback, keep_token
 from nbmodel.runtime.lock import file_lock
 
@@ -108,9 +109,11 @@ def serve(
 
     Raises:
         InputError: The address cannot be read or listened on.
+        PluginError: The runtime extra is not installed.
         ConfigError: The config cannot be used, the home folder is another runtime's or
             cannot be written, or the token file is not private.
     """
+    require("a runtime", "starlette", "uvicorn", extra="runtime")
     address = Address.parse(http)
     wanted = None if config is None else _read_config(Path(config))
     folder = settings.home() / "runtime" if home is None else Path(home).expanduser().absolute()

@@ -292,12 +292,17 @@ class Storage(ABC):
         """
         with open_source(path) as source, self.receive() as writer:
             before = os.fstat(source.fileno())
-            writer.fill(source, progress=progress)
+
+            def watch(count: int) -> None:
+                if writer.offset > before.st_size:  # else a growing file would never end
+                    raise _changed(path)
+                if progress is not None:
+                    progress(count)
+
+            writer.fill(source, progress=watch)
             after = os.fstat(source.fileno())
             if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-                raise InputError(
-                    f"{path} changed while it was read", hint="try again when it is complete"
-                )
+                raise _changed(path)
             digest = writer.digest
             return digest, writer.commit(digest)
 
@@ -428,6 +433,10 @@ def _found(digest: str) -> Iterator[None]:
         yield
     except (KeyError, FileNotFoundError) as exc:
         raise _not_found(digest) from exc
+
+
+def _changed(path: Path) -> InputError:
+    return InputError(f"{path} changed while it was read", hint="try again when it is complete")
 
 
 def _not_found(digest: str) -> BlobNotFoundError:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import secrets
+import shutil
+import tempfile
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, BinaryIO
 
 from nbmodel.errors import StorageError
@@ -26,7 +28,7 @@ class MemoryStorage(Storage):
         self._times: dict[str, float] = {}
         self._uploads: dict[str, tuple[bytearray, float]] = {}
         self._writing: set[str] = set()
-        self._folder: TemporaryDirectory[str] | None = None
+        self._folder: Path | None = None
 
     def _find(self, digest: str) -> int | None:
         return len(self._blobs[digest]) if digest in self._blobs else None
@@ -43,8 +45,9 @@ class MemoryStorage(Storage):
     def _path(self, digest: str) -> Path:
         data = self._blobs[digest]
         if self._folder is None:
-            self._folder = TemporaryDirectory(prefix="nbmodel-", ignore_cleanup_errors=True)
-        path = Path(self._folder.name, digest.partition(":")[2])
+            self._folder = Path(tempfile.mkdtemp(prefix="nbmodel-"))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        path = self._folder / digest.partition(":")[2]
         if not path.exists():
             path.write_bytes(data)
             path.chmod(0o444)

@@ -653,13 +653,13 @@ class Client:
         from nbmodel.inputs import draw_rows, inputs_for
         from nbmodel.protocol.coerce import coerce
 
-        model_type, number = None, ""
+        number = ""
         run: Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]
         if _is_remote(target):
             service, remote = self._service(target)
             served = remote.served(service)
             signature, where = served.signature, f"{service}@{remote.name}"
-            number = f"version {served.version}"
+            model_type, number = served.model_type, f"version {served.version}"
             run = partial(remote.infer, service)
         else:
             version = self._runnable(target)

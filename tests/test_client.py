@@ -236,9 +236,7 @@ def test_a_runtime_that_is_away_does_not_stop_an_upload(
     client.close()
 
 
-def test_every_result_has_text_html_and_json(
-    client: Client, linear_onnx: Path, model: str
-) -> None:
+def test_every_result_has_text_html_and_json(client: Client, linear_onnx: Path, model: str) -> None:
     _upload(client, linear_onnx, model)
     _upload(client, linear_onnx, model)
     one, two = f"{model}:1", f"{model}:2"

@@ -1,7 +1,7 @@
 """Bring versions to runtimes: push the bytes, move the tags, change the config, wait.
 
-Order matters: bytes first, then the tags that name them, then the config that wants
-them, so that a runtime never wants what it cannot have, and a push that breaks off
+Order matters: the config is tried without changing anything, then the bytes go, then the
+tags that name them, then the config that wants them, so that a runtime never wants what it cannot have, and a push that breaks off
 leaves the runtime as it was.
 """
 
@@ -131,7 +131,6 @@ def bring(
     *,
     change: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
     progress: Progress | None = None,
-    wait: bool = True,
 ) -> tuple[Version, Pushed]:
     """Make a runtime run what a deployment wants, whatever it runs before.
 
@@ -143,7 +142,6 @@ def bring(
         deployment: Service, model and what it follows.
         change: A further change of the machine config, made in the same step.
         progress: Called with the bytes just sent.
-        wait: Whether to return only when the version is live.
 
     Returns:
         The version that should be live, and what was sent.
@@ -163,17 +161,19 @@ def bring(
         tags.append("pinned")
     elif follows == "latest":
         tags.append("latest")
+    config, etag = remote.config()
+    changed = plan.with_package_version(change(config), deployment.service, follows)
+    if changed != config:
+        # What the runtime would refuse is refused before a byte is sent.
+        remote.put_config(changed, if_match=etag, dry_run=True)
     pushed = push_version(registry, remote, version, tags, progress)
     if held != "registry":
         remote.distribution.delete_tag(deployment.model, "pinned")
-    config, etag = remote.config()
-    changed = plan.with_package_version(change(config), deployment.service, follows)
     if changed != config:
         remote.put_config(changed, if_match=etag)
     else:
         remote.reconcile()
-    if wait:
-        wait_live(remote, deployment.service, version)
+    wait_live(remote, deployment.service, version)
     return version, pushed
 
 

@@ -73,10 +73,12 @@ class Served:
     Attributes:
         version: The version's number, as text.
         signature: What its model takes and gives, labels included.
+        model_type: What it is for, or None when nobody said.
     """
 
     version: str
     signature: Signature
+    model_type: str | None
 
 
 class RemoteRuntime:
@@ -216,7 +218,11 @@ class RemoteRuntime:
                 f"service {service!r} of runtime {self.name!r} is not ready: {why}",
                 hint=f"nbmodel status {self.name}",
             )
-        served = Served(str(data["version"]), Signature.from_json(data["signature"]))
+        served = Served(
+            version=str(data["version"]),
+            signature=Signature.from_json(data["signature"]),
+            model_type=data.get("model_type"),
+        )
         self._served[service] = served
         return served
 

@@ -138,6 +138,7 @@ class _Control:
                 "ready": service.ready,
                 "version": service.version,
                 "signature": service.signature.to_json() if service.ready else None,
+                "model_type": service.model_type,
                 "error": next(iter(errors), None),
             }
         )

@@ -230,7 +230,8 @@ class EdgeRuntime:
         if live is None:
             return ServiceView(name, False, "1", Signature(), None)
         number = live.installed.version.number if live.installed else None
-        return ServiceView(name, True, str(number or 1), live.signature, live.session)
+        model_type = live.installed.manifest.model_type if live.installed else None
+        return ServiceView(name, True, str(number or 1), live.signature, live.session, model_type)
 
     def infer(
         self,

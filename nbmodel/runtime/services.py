@@ -35,6 +35,7 @@ class ServiceView:
         version: Digits: the version's number, or ``1`` when it has none.
         signature: What its model takes and gives; empty when nothing is loaded.
         session: The loaded model, or None.
+        model_type: What the version says it is for; None for a file by path.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ServiceView:
     version: str
     signature: Signature
     session: Session | None
+    model_type: str | None = None
 
 
 class LiveService:

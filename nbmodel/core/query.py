@@ -354,7 +354,7 @@ class _Parser:
         match = _SIZE.fullmatch(value.text)
         if match is None:
             raise self._error("expected a size such as 4096, 14MB or 1GiB", value)
-        step = 1024 if match[3] else 1000
+        step = 1024.0 if match[3] else 1000.0
         return float(match[1]) * step ** " kmgt".index(match[2].lower() or " ")
 
     def _number(self, value: _Token) -> float:

@@ -3,4 +3,12 @@
 from nbmodel.formats.base import Format, ModelFacts, distinct_names
 from nbmodel.formats.table import FORMATS, format_of, model_file, read_model
 
-__all__ = ["FORMATS", "Format", "ModelFacts", "distinct_names", "format_of", "model_file", "read_model"]
+__all__ = [
+    "FORMATS",
+    "Format",
+    "ModelFacts",
+    "distinct_names",
+    "format_of",
+    "model_file",
+    "read_model",
+]

@@ -12,8 +12,9 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import RLock
@@ -205,8 +206,11 @@ class Database:
                     connection.close()
             self._connection = self._empty = None
 
-    def __del__(self) -> None:
-        self.close()
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        # At the interpreter's end the modules that closing needs may be gone already,
+        # `sys` among them; the process takes the file with it.
+        if not is_finalizing():
+            self.close()
 
     @contextmanager
     def _readable(self) -> Iterator[sqlite3.Connection]:

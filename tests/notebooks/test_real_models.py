@@ -18,6 +18,7 @@ nbclient = pytest.importorskip("nbclient", reason="pip install nbclient")
 nbformat = pytest.importorskip("nbformat", reason="pip install nbformat")
 pytest.importorskip("ai_edge_litert", reason="needs nbmodel[runtime]")
 
+PRINT = "import json\nprint(json.dumps(r.to_json()))\nr"
 Check = Callable[[dict[str, Any]], None]
 
 
@@ -160,9 +161,7 @@ def test_from_a_notebook(test_models: Path, home: Path, tmp_path: Path) -> None:
         cells += [
             f"v = %mlmodel upload '{test_models / model}' --name nb{index} {words}\nv",
             f"%mlmodel deploy nb{index} --on edge",
-            f"import json\n"
-            f"r = %mlmodel infer nb{index}@edge '{test_models / picture}'\n"
-            f"print(json.dumps(r.to_json()))\nr",
+            f"r = %mlmodel infer nb{index}@edge '{test_models / picture}'\n{PRINT}",
         ]
         wanted.append(check)
     notebook = nbformat.v4.new_notebook(

@@ -6,9 +6,10 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from nbmodel.core.digest import digest_of
@@ -20,10 +21,11 @@ from nbmodel.registry.catalog import Catalog, find_version, local
 from nbmodel.registry.contents import Contents
 from nbmodel.registry.index import touch_index, write_index
 from nbmodel.registry.rows import ModelRow, model_rows, version_rows
+from nbmodel.storage.base import Storage
 from nbmodel.storage.copying import Progress
 from nbmodel.storage.manifests import blobs_of, parse_manifest
 
-_ATTEMPTS = 20
+_ATTEMPTS = 5  # the last one stores under the lock that a collector needs
 _SETTLED_NS = 50_000_000  # younger files may change again within one tick of their clock
 _INT64 = 2**63 - 1  # SQLite's integers; device and inode may be larger
 
@@ -101,12 +103,12 @@ def add(catalog: Catalog, contents: Contents, progress: Progress | None = None) 
     """
     with catalog.db.read() as db:
         _check_model(db, contents.name)
-    for _ in range(_ATTEMPTS):
+    for attempt in range(1, _ATTEMPTS + 1):
         stored = _store(catalog, contents, progress)
         progress = None  # what a collector makes us do again was told already
         manifest = contents.manifest(stored.entries)
-        catalog.storage.add_bytes(manifest.config_bytes())
-        raw = manifest.manifest_bytes()
+        config, raw = manifest.config_bytes(), manifest.manifest_bytes()
+        catalog.storage.add_bytes(config)
         catalog.storage.add_bytes(raw)
         candidate = _Candidate(
             contents.name,
@@ -117,7 +119,8 @@ def add(catalog: Catalog, contents: Contents, progress: Progress | None = None) 
             tags=contents.tags,
             seen=stored.seen,
         )
-        version = _commit(catalog, candidate)
+        again = partial(_store_again, catalog.storage, contents, config, raw)
+        version = _commit(catalog, candidate, again if attempt == _ATTEMPTS else None)
         if version is not None:
             write_index(catalog)
             return version
@@ -197,6 +200,14 @@ def _store_file(
     return digest, size, before
 
 
+def _store_again(storage: Storage, contents: Contents, config: bytes, raw: bytes) -> None:
+    for source in (*contents.files.values(), config, raw):
+        if isinstance(source, bytes):
+            storage.add_bytes(source)
+        else:
+            storage.add_file(source)
+
+
 def _known_digest(catalog: Catalog, seen: _Seen) -> str | None:
     with catalog.db.read() as db:
         row = db.execute(
@@ -209,8 +220,16 @@ def _known_digest(catalog: Catalog, seen: _Seen) -> str | None:
     return str(row[0])
 
 
-def _commit(catalog: Catalog, candidate: _Candidate) -> Version | None:
-    """Insert the version; None when it has to be stored again."""
+def _commit(
+    catalog: Catalog, candidate: _Candidate, again: Callable[[], None] | None = None
+) -> Version | None:
+    """Insert the version; None when it has to be stored again.
+
+    Args:
+        catalog: The registry.
+        candidate: What to insert.
+        again: Stores the blobs, under the lock; None to expect them there.
+    """
     digest = digest_of(candidate.raw)
     blobs = blobs_of(candidate.raw)
     with catalog.db.write() as db:
@@ -220,6 +239,8 @@ def _commit(catalog: Catalog, candidate: _Candidate) -> Version | None:
             if twin:
                 # Two uploads of one content in one microsecond: the next attempt is later.
                 return catalog.version(db, twin[0]) if candidate.adopted else None
+        if again is not None:
+            again()
         # A collector deletes under this lock, so what is there now stays.
         if not all(map(catalog.storage.has, (digest, *blobs))):
             return None

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from io import FileIO
 
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
+_ATTEMPTS, _PAUSE_S = 10, 0.005  # to get an upload's file for ourselves
 _SYNC_EVERY = 64 * 1024 * 1024  # bytes; write-back of a large blob starts while it comes in
 
 
@@ -111,7 +112,7 @@ class OciLayout(Storage):
                 yield digest, status.st_size, status.st_mtime
 
     def _receive(self, name: str | None) -> BlobWriter:
-        for _ in range(10):
+        for _ in range(_ATTEMPTS):
             try:
                 file = (self._uploads / (name or secrets.token_hex(16))).open(
                     "xb+" if name is None else "ab+", buffering=0
@@ -121,21 +122,24 @@ class OciLayout(Storage):
                 continue
             if not _lock(file):
                 file.close()
-                raise StorageError(f"upload {name!r} is being written to by somebody else")
-            if _is_at_its_path(file):
+                time.sleep(_PAUSE_S)  # a collector looks at it, or somebody writes to it
+            elif not _is_at_its_path(file):
+                file.close()  # collected between open and lock
+            else:
                 return _LayoutWriter(self, file, named=name is not None)
-            file.close()  # collected between open and lock
-        raise StorageError(f"folder {self._uploads} vanishes as soon as it is made")
+        raise StorageError(f"upload {name!r} is being written to by somebody else")
 
     def _abandoned(self, before: float) -> Iterator[tuple[str, int]]:
         for entry in _entries(self._uploads):
             try:
                 status = entry.stat(follow_symlinks=False)
+                if status.st_mtime > before:
+                    continue
                 with Path(entry.path).open("rb") as file:
                     free = _lock(file)
             except FileNotFoundError:
                 continue  # committed or aborted meanwhile
-            if free and status.st_mtime <= before:
+            if free:
                 yield entry.name, status.st_size
 
     def _discard(self, name: str) -> bool:

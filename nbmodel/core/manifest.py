@@ -229,7 +229,7 @@ class Manifest:
                 extra=_without(
                     data, "schemaVersion", "mediaType", "artifactType", "config", "layers"
                 ),
-                config_extra=_without(settings, "modelfs", "nbmodel"),
+                config_extra=_unknown_settings(settings),
             )
         except (TypeError, ValueError, AttributeError) as exc:
             raise ManifestError(f"malformed model config: {exc!r}") from exc
@@ -277,6 +277,18 @@ def _object(raw: bytes, what: str, limit: int) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ManifestError(f"{what}: expected a JSON object, found {type(data).__name__}")
     return data
+
+
+def _unknown_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a config that ``config_bytes`` does not write from other fields."""
+    extra = _without(settings, "modelfs", "nbmodel", "descriptor", "config")
+    descriptor = _without(settings.get("descriptor", {}), "createdAt", "name")
+    config = _without(settings.get("config", {}), "format")
+    if descriptor:
+        extra["descriptor"] = descriptor
+    if config:
+        extra["config"] = config
+    return extra
 
 
 def _without(data: Mapping[str, Any], *keys: str) -> dict[str, Any]:

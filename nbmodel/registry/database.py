@@ -12,9 +12,9 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-import sys
 import time
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import RLock
@@ -134,6 +134,30 @@ _NETWORK |= {"smb3", "smbfs", "fuse.sshfs", "fuse.glusterfs", "fuse.s3fs", "fuse
 _INHERITED: list[sqlite3.Connection | None] = []
 
 
+class _Handles:
+    """The open connections of a database, in the process that opened them."""
+
+    def __init__(self) -> None:
+        self.index: sqlite3.Connection | None = None
+        self.empty: sqlite3.Connection | None = None
+        self._process = os.getpid()
+
+    def forget_parent(self) -> None:
+        """After a fork: leave the parent's connections alone."""
+        if self._process != os.getpid():
+            _INHERITED.extend((self.index, self.empty))
+            self.index = self.empty = None
+            self._process = os.getpid()
+
+    def close(self) -> None:
+        """Close what this process opened."""
+        self.forget_parent()
+        for connection in (self.index, self.empty):
+            if connection is not None:
+                connection.close()
+        self.index = self.empty = None
+
+
 class Database:
     """The index of one registry; opened when first needed, made by the first write.
 
@@ -148,10 +172,10 @@ class Database:
         self.path = path
         self._network = network
         self._turn = RLock()
-        self._connection: sqlite3.Connection | None = None
+        self._open = _Handles()
         self._inode = 0
-        self._empty: sqlite3.Connection | None = None
-        self._process = os.getpid()
+        # Also at the end of the interpreter, where the order of ``__del__`` is anyone's guess.
+        weakref.finalize(self, self._open.close)
 
     @property
     def journal(self) -> str:
@@ -200,26 +224,16 @@ class Database:
     def close(self) -> None:
         """Close the file; the next use opens it again."""
         with self._turn:
-            self._forget_parent()
-            for connection in (self._connection, self._empty):
-                if connection is not None:
-                    connection.close()
-            self._connection = self._empty = None
-
-    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        # At the interpreter's end the modules that closing needs may be gone already,
-        # `sys` among them; the process takes the file with it.
-        if not is_finalizing():
-            self.close()
+            self._open.close()
 
     @contextmanager
     def _readable(self) -> Iterator[sqlite3.Connection]:
-        self._forget_parent()
+        self._open.forget_parent()
         if not self.path.exists():
-            if self._empty is None:
-                self._empty = _connect(":memory:")
-                self._empty.executescript(SCHEMA)
-            yield self._empty
+            if self._open.empty is None:
+                self._open.empty = _connect(":memory:")
+                self._open.empty.executescript(SCHEMA)
+            yield self._open.empty
         elif os.access(self.path.parent, os.W_OK):
             yield self._writable()
         else:
@@ -228,12 +242,11 @@ class Database:
                 yield connection
 
     def _writable(self) -> sqlite3.Connection:
-        self._forget_parent()
-        if self._connection is not None:
+        self._open.forget_parent()
+        if self._open.index is not None:
             if _inode(self.path) == self._inode:
-                return self._connection
-            self._connection.close()  # the folder was removed, and perhaps made again
-            self._connection = None
+                return self._open.index
+            self._open.close()  # the folder was removed, and perhaps made again
         self.path.parent.mkdir(parents=True, exist_ok=True)
         connection = _connect(str(self.path))
         try:
@@ -243,14 +256,8 @@ class Database:
             connection.close()
             raise
         self._inode = _inode(self.path)
-        self._connection = connection
+        self._open.index = connection
         return connection
-
-    def _forget_parent(self) -> None:
-        if self._process != os.getpid():
-            _INHERITED.extend((self._connection, self._empty))
-            self._connection = self._empty = None
-            self._process = os.getpid()
 
 
 def _inode(path: Path) -> int:

@@ -44,5 +44,5 @@ class Golden:
         """
         try:
             return cls(rtol=float(data["rtol"]), atol=float(data["atol"]), path=str(data["path"]))
-        except (KeyError, TypeError, ValueError) as exc:
+        except (KeyError, TypeError, ValueError, OverflowError) as exc:
             raise ManifestError(f"malformed golden sample entry: {exc!r}") from exc

@@ -119,5 +119,5 @@ class Conversion:
                 max_rel=float(data["max_rel"]),
                 samples=int(data["samples"]),
             )
-        except (KeyError, TypeError, ValueError) as exc:
+        except (KeyError, TypeError, ValueError, OverflowError) as exc:
             raise ManifestError(f"malformed conversion record: {exc!r}") from exc

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nbmodel.core.digest import digest_of
+from nbmodel.core.document import MAX_DEPTH, canonical_json, is_too_deep
 from nbmodel.errors import ConfigError
 
 MLMODEL_API = "rdk:service:mlmodel"
@@ -119,13 +120,15 @@ class MachineConfig:
         """
         if not isinstance(data, Mapping):
             return cls((), (), {}), (f"expected a JSON object, found {type(data).__name__}",)
+        if is_too_deep(data):
+            return cls((), (), {}), (f"nested deeper than {MAX_DEPTH} levels",)
         reader = _Reader()
         packages = tuple(reader.packages(data.get("packages")))
         services = tuple(reader.services(data.get("services")))
         try:
-            _canonical(data)  # as strict as the etag will be
+            canonical_json(data)  # as strict as the etag will be
             document = json.loads(json.dumps(data))
-        except (TypeError, ValueError, RecursionError) as exc:
+        except (TypeError, ValueError) as exc:
             return cls((), (), {}), (*reader.problems, f"not a JSON document: {exc}")
         return cls(packages, services, document), tuple(reader.problems)
 
@@ -136,7 +139,7 @@ class MachineConfig:
     @property
     def etag(self) -> str:
         """The sha256 digest of the document in canonical form."""
-        return digest_of(_canonical(self.document))
+        return digest_of(canonical_json(self.document))
 
     def package(self, name: str) -> Package | None:
         """The package that placeholders call ``name``."""
@@ -305,10 +308,3 @@ class _Reader:
 def quoted(text: str) -> str:
     """``text`` as Viam quotes it in messages: ``"text"``."""
     return json.dumps(text, ensure_ascii=False)
-
-
-def _canonical(data: Mapping[str, Any]) -> bytes:
-    """JSON bytes that depend on the values alone."""
-    return json.dumps(
-        data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nbmodel.core.digest import check_digest, digest_of
+from nbmodel.core.document import canonical_json
 from nbmodel.core.golden import Golden
 from nbmodel.core.lineage import Conversion, Lineage
 from nbmodel.core.signature import Signature
@@ -81,11 +82,11 @@ def check_path(path: str) -> str:
     lets ``../x`` through, and ``:`` is a drive on Windows.
 
     Raises:
-        ManifestError: It is empty, absolute, has ``..``, a backslash, a colon, or a
-            control character.
+        ManifestError: It is empty, absolute, has ``..``, a backslash, a colon, a control
+            character, or half of a surrogate pair, which no file system takes.
     """
     parts = path.split("/")
-    unsafe = set(path) & set("\\:") or any(ord(char) < 32 for char in path)
+    unsafe = any(char in "\\:" or char < " " or "\ud800" <= char <= "\udfff" for char in path)
     if unsafe or any(part in ("", ".", "..") for part in parts) or len(path) > 1024:
         raise ManifestError(f"unsafe path in manifest: {path[:80]!r}")
     return path
@@ -160,7 +161,7 @@ class Manifest:
             own["golden"] = self.golden.to_json()
         if self.conversion is not None:
             own["conversion"] = self.conversion.to_json()
-        return _canonical(
+        return canonical_json(
             {
                 **self.config_extra,
                 "descriptor": {
@@ -180,7 +181,7 @@ class Manifest:
     def manifest_bytes(self) -> bytes:
         """The manifest blob; its sha256 is the version's digest."""
         config = self.config_bytes()
-        return _canonical(
+        return canonical_json(
             {
                 **self.extra,
                 "schemaVersion": 2,
@@ -203,8 +204,8 @@ class Manifest:
             ManifestError: Either is not what the specifications say; the message names
                 the field.
         """
-        data = _object(manifest, "manifest", MAX_MANIFEST)
-        settings = _object(config, "model config", MAX_CONFIG)
+        data = read_object(manifest, "manifest", MAX_MANIFEST)
+        settings = read_object(config, "model config", MAX_CONFIG)
         files = tuple(read_layers(data))
         own = settings.get("nbmodel", {})
         descriptor = settings.get("descriptor", {})
@@ -231,8 +232,32 @@ class Manifest:
                 ),
                 config_extra=_unknown_settings(settings),
             )
-        except (TypeError, ValueError, AttributeError) as exc:
+        except (TypeError, ValueError, AttributeError, OverflowError) as exc:
             raise ManifestError(f"malformed model config: {exc!r}") from exc
+
+
+def read_object(raw: bytes, what: str, limit: int) -> dict[str, Any]:
+    """The JSON object in bytes that a remote sent.
+
+    Args:
+        raw: The bytes.
+        what: What they are, for messages.
+        limit: Largest number of bytes that is accepted.
+
+    Raises:
+        ManifestError: They are too many, or not an object that can be written as JSON again:
+            Python reads NaN and half characters, which nothing can pass on.
+    """
+    if len(raw) > limit:
+        raise ManifestError(f"{what} of {len(raw)} bytes, expected at most {limit}")
+    try:
+        data = json.loads(raw)
+        canonical_json(data)
+    except (ValueError, RecursionError) as exc:
+        raise ManifestError(f"{what} is not JSON: {exc}") from exc
+    if not isinstance(data, dict):
+        raise ManifestError(f"{what}: expected a JSON object, found {type(data).__name__}")
+    return data
 
 
 def read_layers(data: Mapping[str, Any]) -> Sequence[FileEntry]:
@@ -258,25 +283,6 @@ def read_layers(data: Mapping[str, Any]) -> Sequence[FileEntry]:
                 f"{FILEPATH} annotation ({exc!r})"
             ) from exc
     return files
-
-
-def _canonical(data: Mapping[str, Any]) -> bytes:
-    """JSON bytes that depend on the values alone."""
-    return json.dumps(
-        data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
-
-
-def _object(raw: bytes, what: str, limit: int) -> dict[str, Any]:
-    if len(raw) > limit:
-        raise ManifestError(f"{what} of {len(raw)} bytes, expected at most {limit}")
-    try:
-        data = json.loads(raw)
-    except (ValueError, RecursionError) as exc:
-        raise ManifestError(f"{what} is not JSON: {exc}") from exc
-    if not isinstance(data, dict):
-        raise ManifestError(f"{what}: expected a JSON object, found {type(data).__name__}")
-    return data
 
 
 def _unknown_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -204,7 +204,7 @@ class Tensor:
                 ),
                 score_threshold=data.get("score_threshold"),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as exc:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as exc:
             raise ManifestError(f"malformed tensor in a signature: {exc!r}") from exc
 
 

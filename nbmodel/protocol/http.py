@@ -27,13 +27,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nbmodel.core.document import MAX_DEPTH, is_too_deep
 from nbmodel.core.signature import Signature, Tensor
 from nbmodel.errors import DatatypeError, FormatError, ShapeError, TensorNameError
 from nbmodel.protocol.datatypes import to_numpy
 from nbmodel.protocol.tensor import datatype_of, to_tensor
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
-MAX_DEPTH = 100  # levels of JSON nesting, as in Triton
 _ALIGNMENT = 8  # bytes; the size of the largest element
 _MAX_RANK = 32  # numpy's limit before 2.0
 _MAX_DIMENSION = 2**48  # elements; with the rank it keeps products short
@@ -358,23 +358,9 @@ def _parse(head: memoryview, what: str) -> dict[str, Any]:
         raise FormatError(f"{prefix}: {exc}") from exc
     if not isinstance(data, dict):
         raise FormatError(f"{prefix}: expected an object, found {_kind(data)}")
-    if text.count("[") + text.count("{") > MAX_DEPTH:
-        _check_depth(data, prefix)
+    if text.count("[") + text.count("{") > MAX_DEPTH and is_too_deep(data):
+        raise FormatError(f"{prefix}: nested deeper than {MAX_DEPTH} levels")
     return data
-
-
-def _check_depth(data: Any, prefix: str) -> None:
-    level = [data]
-    for _ in range(MAX_DEPTH):
-        level = [
-            child
-            for item in level
-            for child in (item.values() if isinstance(item, dict) else item)
-            if isinstance(child, (list, dict))
-        ]
-        if not level:
-            return
-    raise FormatError(f"{prefix}: nested deeper than {MAX_DEPTH} levels")
 
 
 def _kind(value: object) -> str:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 from nbmodel.core.digest import check_digest
-from nbmodel.core.manifest import MAX_CONFIG, MAX_MANIFEST, Manifest, read_layers
+from nbmodel.core.manifest import MAX_CONFIG, MAX_MANIFEST, Manifest, read_layers, read_object
 from nbmodel.errors import ManifestError
 from nbmodel.storage.base import Storage
 
@@ -35,9 +32,7 @@ def blobs_of(raw: bytes) -> dict[str, int]:
     Raises:
         ManifestError: It is not a manifest.
     """
-    if len(raw) > MAX_MANIFEST:
-        raise ManifestError(f"manifest of {len(raw)} bytes, expected at most {MAX_MANIFEST}")
-    data = _object(raw)
+    data = read_object(raw, "manifest", MAX_MANIFEST)
     config = data.get("config")
     if not isinstance(config, dict) or not isinstance(config.get("size"), int):
         raise ManifestError("manifest: expected a descriptor with digest and size under 'config'")
@@ -46,13 +41,3 @@ def blobs_of(raw: bytes) -> dict[str, int]:
         if blobs.setdefault(entry.digest, entry.size) != entry.size:
             raise ManifestError(f"manifest: two sizes for blob {entry.digest}")
     return blobs
-
-
-def _object(raw: bytes) -> dict[str, Any]:
-    try:
-        data = json.loads(raw)
-    except (ValueError, RecursionError) as exc:
-        raise ManifestError(f"manifest is not JSON: {exc}") from exc
-    if not isinstance(data, dict):
-        raise ManifestError(f"manifest: expected a JSON object, found {type(data).__name__}")
-    return data

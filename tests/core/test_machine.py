@@ -201,6 +201,14 @@ def test_what_json_cannot_hold_is_refused(value: object) -> None:
         MachineConfig.from_json({"x": value})
 
 
+def test_a_document_that_nests_without_end_is_refused() -> None:
+    data: dict[str, Any] = {}
+    for _ in range(600):
+        data = {"x": data}
+    with pytest.raises(ConfigError, match="nested deeper than 100 levels"):
+        MachineConfig.from_json(data)
+
+
 def test_every_problem_is_listed() -> None:
     with pytest.raises(ConfigError, match="4 problems") as refused:
         MachineConfig.from_json(

@@ -147,6 +147,7 @@ def test_content_is_of_paths_and_bytes_alone() -> None:
         "a\\..\\b",
         "a\x00b",
         "a\nb",
+        "a\ud800b",
         "x" * 1025,
     ],
 )
@@ -206,6 +207,10 @@ def test_a_malformed_manifest_is_a_manifest_error(manifest: bytes) -> None:
         [],
         {"metrics": {"acc": "high"}},
         {"metrics": []},
+        {"metrics": {"acc": 10**400}},
+        {"metrics": {"acc": float("nan")}},
+        {"model_type": "\ud800"},
+        {"conversion": {"source": "", "tool": "", "max_abs": 10**400, "max_rel": 0, "samples": 1}},
         {"metadata": 3},
         {"signature": {"inputs": [{}]}},
         {"signature": 3},

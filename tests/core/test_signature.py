@@ -117,6 +117,7 @@ def test_a_signature_comes_back_from_json(inputs: list[Tensor], outputs: list[Te
         pytest.param({"inputs": ["x"]}, id="a tensor that is a text"),
         pytest.param({"inputs": 3}, id="inputs that are a number"),
         pytest.param({"inputs": [{"name": "x", "datatype": "FP32", "shape": ["a"]}]}, id="a shape of letters"),
+        pytest.param({"inputs": [{"name": "x", "datatype": "FP32", "shape": [float("inf")]}]}, id="a shape without end"),
         pytest.param({"inputs": [{"name": "x", "datatype": "FP32", "quantization": {}}]}, id="quantisation without a scale"),
     ],
 )  # fmt: skip

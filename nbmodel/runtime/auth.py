@@ -73,7 +73,8 @@ class Gate:
                 "use http://127.0.0.1 or http://localhost with its port",
             )
         origin = headers.get("origin")
-        if origin is not None and method not in _SAFE_METHODS and urlsplit(origin).netloc != host:
+        is_ours = origin in (None, f"http://{host}", f"https://{host}")
+        if not is_ours and method not in _SAFE_METHODS:
             return Refusal(
                 403,
                 f"a web page of {origin} may not change this runtime",

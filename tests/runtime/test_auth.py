@@ -45,6 +45,8 @@ def test_a_request_without_a_host_is_refused_on_loopback() -> None:
         pytest.param("POST", "null", False, id="a file or sandbox posts"),
         pytest.param("POST", "http://localhost:2", False, id="another local server's page posts"),
         pytest.param("POST", "http://localhost:1", True, id="its own page posts"),
+        pytest.param("POST", "https://localhost:1", True, id="its own page posts through TLS"),
+        pytest.param("POST", "http://[", False, id="no origin at all"),
         # It cannot read the answer, and nothing changes.
         pytest.param("GET", "http://evil.example", True, id="a foreign page gets"),
     ],

@@ -40,8 +40,6 @@ EXTENSIONS = ("binary_tensor_data", "parameters")
 _SERVER = re.compile(r"/v2(/?)")
 _HEALTH = re.compile(r"/v2/health/(live|ready)")
 _MODEL = re.compile(r"/v2/models/([^/]+)(?:/versions/([0-9]+))?(?:/(infer|ready))?")
-
-
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
 
@@ -222,7 +220,7 @@ class DataPlane:
     def _loaded(self, name: str, version: str) -> Service:
         service = self._find(name, version)
         if not service.ready:
-            raise FormatError(f"Request for unknown model: {name!r} has no available versions")
+            raise TargetError(f"Request for unknown model: {name!r} has no available versions")
         return service
 
 

@@ -54,6 +54,19 @@ def put(http: httpx.Client, config: dict[str, Any], if_match: str = "*", **param
     return http.put("/nbmodel/config", json=config, headers=headers, params=params)
 
 
+def test_a_model_that_is_not_there_is_told_in_the_protocols_words(
+    http: httpx.Client, runtime: EdgeRuntime, service: Entry, tmp_path: Path
+) -> None:
+    put(http, {"services": [service("gone", tmp_path / "gone.onnx")]})
+    assert runtime.wait_settled(30)
+    for method, path in (("GET", ""), ("POST", "/infer")):
+        answer = http.request(method, f"/v2/models/gone{path}", json={"inputs": []})
+        says = "Request for unknown model: 'gone' has no available versions"
+        assert (answer.status_code, answer.json()) == (404, {"error": says})
+    answer = http.get("/v2/models/gone/ready")
+    assert (answer.status_code, answer.json()) == (400, {"error": "Model version not ready"})
+
+
 def test_the_process_tells_who_it_is(http: httpx.Client) -> None:
     answer = http.get("/nbmodel/version").json()
     assert (answer["name"], answer["nbmodel"], answer["pid"]) == ("edge", __version__, os.getpid())

@@ -7,12 +7,12 @@ their version.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from nbmodel.backends import backend_name, load_backend
 from nbmodel.core.digest import digest_of
+from nbmodel.core.document import canonical_json
 from nbmodel.core.machine import MachineConfig, Package, Service, refuse
 from nbmodel.core.manifest import Manifest
 from nbmodel.core.placeholder import replace_placeholders
@@ -40,14 +40,14 @@ class Wish:
     Attributes:
         service: As configured.
         backend: Name of the backend table.
-        packages: Local names of the packages it uses; the first is its model's.
-        found: The version of the first package, or None when it uses paths alone.
+        package: Local name of the package that its model is in; None for a path.
+        found: The version of that package, or None.
         key: Equal for wishes that an engine cannot tell apart.
     """
 
     service: Service
     backend: str
-    packages: tuple[str, ...]
+    package: str | None
     found: Found | None
     key: str
 
@@ -108,14 +108,25 @@ def wish_of(
         there = found[name]
         if isinstance(there, NbModelError):
             raise there
-    first = found[replaced.packages[0]] if replaced.packages else None
+    own = model_package(service, packages)
+    version = None if own is None else found[own.name]
     return Wish(
         service=service,
         backend=backend,
-        packages=replaced.packages,
-        found=first if isinstance(first, Found) else None,
-        key=digest_of(json.dumps([backend, replaced.value], sort_keys=True).encode()),
+        package=None if own is None else own.name,
+        found=version if isinstance(version, Found) else None,
+        key=digest_of(canonical_json({"backend": backend, "attributes": replaced.value})),
     )
+
+
+def model_package(service: Service, packages: Mapping[str, Package]) -> Package | None:
+    """The package that a service's model is in, whatever else it uses; None for a path.
+
+    It decides which version the service runs, and whose golden sample it must answer.
+    """
+    path = service.attributes.get("model_path")
+    used = replace_placeholders(path, packages, folder=lambda _: "", environment={}).packages
+    return packages[used[0]] if used else None
 
 
 def _service_problems(

@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 from numpy.typing import NDArray
 
 from nbmodel.core.machine import MachineConfig, Service
-from nbmodel.core.placeholder import replace_placeholders
 from nbmodel.core.signature import Signature
 from nbmodel.core.version import now, parse_time, stamp_of
 from nbmodel.errors import (
@@ -28,7 +27,7 @@ from nbmodel.errors import (
     NbModelError,
     TargetError,
 )
-from nbmodel.runtime.desired import read_config
+from nbmodel.runtime.desired import model_package, read_config
 from nbmodel.runtime.journal import Journal
 from nbmodel.runtime.packages import PackageFolder
 from nbmodel.runtime.plan import Plan
@@ -60,7 +59,8 @@ class EdgeRuntime:
 
     Args:
         home: The folder; made when it is missing.
-        config: What to run; None to run what was set last.
+        config: The machine config to start with, a JSON document; None to run what was set
+            last.
         name: What it calls itself; None for the machine's name.
         environment: Variables that placeholders may name; None for the process's own.
 
@@ -73,7 +73,7 @@ class EdgeRuntime:
         self,
         home: Path,
         *,
-        config: MachineConfig | None = None,
+        config: object = None,
         name: str | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
@@ -313,11 +313,11 @@ class EdgeRuntime:
 
     # Inside
 
-    def _first_config(self, given: MachineConfig | None) -> MachineConfig:
+    def _first_config(self, given: object) -> MachineConfig:
         kept = self._states.config()
         if given is None:
             return kept if kept is not None else MachineConfig.from_json({})
-        checked = read_config(given.to_json(), self._environment)
+        checked = read_config(given, self._environment)
         if kept is not None and self._reconciler.given == checked.etag:
             if kept.etag != checked.etag:
                 self._journal.note("the config file is as before; what was set since stays")
@@ -408,14 +408,11 @@ class EdgeRuntime:
             raise DeployError(f"service {service!r} cannot go back to {label}: {why}")
 
     def _service_status(self, service: Service, config: MachineConfig) -> dict[str, Any]:
-        packages = {package.name: package for package in config.packages}
-        used = replace_placeholders(
-            dict(service.attributes), packages, folder=lambda _: "", environment={}
-        ).packages
+        package = model_package(service, {package.name: package for package in config.packages})
         status = service_status(
             service,
-            package=packages[used[0]] if used else None,
-            found=self._reconciler.found(used[0]) if used else None,
+            package=package,
+            found=None if package is None else self._reconciler.found(package.name),
             live=self._reconciler.live(service.name),
             refusal=self._reconciler.refusal(service.name),
         )

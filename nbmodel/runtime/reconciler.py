@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nbmodel.core.machine import MachineConfig, Package
 from nbmodel.core.placeholder import replace_placeholders
-from nbmodel.errors import DeployError, NbModelError, RefError
+from nbmodel.errors import DeployError, InferenceError, NbModelError, RefError
 from nbmodel.formats import model_file
 from nbmodel.runtime.collector import collect
 from nbmodel.runtime.desired import Found, Wish, wish_of
@@ -21,6 +22,8 @@ from nbmodel.runtime.state import History, Record, State, StateFolder
 from nbmodel.storage.base import Storage
 from nbmodel.storage.manifests import load_manifest
 from nbmodel.storage.tags import TagStore
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +214,7 @@ class Reconciler:
         retry: bool,
     ) -> None:
         name = step.service
-        own = installed[wish.packages[0]] if wish.packages else None
+        own = None if wish.package is None else installed[wish.package]
         if step.action in ("start", "replace"):
             before = self.refusal(name)
             if before is not None and before.key == wish.key and not retry:
@@ -220,6 +223,10 @@ class Reconciler:
                 self._switch(name, self._load(wish, config, installed), wish, step)
             except NbModelError as exc:
                 self._refuse(name, Refusal(wish.key, step.version, exc))
+            except Exception as exc:  # a plug-in may raise anything; that stays its service's
+                logger.exception("service %s cannot be loaded", name)
+                error = InferenceError(f"{wish.backend} failed: {type(exc).__name__}: {exc}")
+                self._refuse(name, Refusal(wish.key, step.version, error))
             return
         if step.action == "relabel" and own is not None:
             live = self.live(name)
@@ -239,7 +246,7 @@ class Reconciler:
             folder=lambda package: str(installed[package.name].folder),
             environment=self._environment,
         )
-        own = installed[wish.packages[0]] if wish.packages else None
+        own = None if wish.package is None else installed[wish.package]
         attributes = dict(replaced.value)
         if own is not None and attributes.get("model_path") == str(own.folder):
             attributes["model_path"] = str(own.folder / model_file(own.manifest))
@@ -274,11 +281,11 @@ class Reconciler:
     # What is kept
 
     def _remember(self, name: str, wish: Wish) -> None:
-        if wish.found is None:
+        if wish.package is None or wish.found is None:
             return
         version = wish.found.version
         record = Record(
-            package=wish.packages[0],
+            package=wish.package,
             repository=version.repository,
             digest=version.digest,
             number=version.number,

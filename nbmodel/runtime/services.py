@@ -16,7 +16,7 @@ from nbmodel.backends import Session, load_backend
 from nbmodel.core.manifest import Manifest
 from nbmodel.core.signature import Signature
 from nbmodel.core.version import now
-from nbmodel.errors import FormatError, GoldenSampleError, InferenceError, NbModelError
+from nbmodel.errors import FormatError, GoldenSampleError, NbModelError
 from nbmodel.golden import MAX_GOLDEN, Difference, GoldenSample, compare
 from nbmodel.runtime.packages import Installed
 
@@ -169,15 +169,10 @@ def load_service(
         installed: The version it is from; None for a file by path.
 
     Raises:
-        NbModelError: It cannot be loaded, or answers its golden sample wrongly; nothing
-            is left of it.
+        NbModelError: It cannot be loaded, or answers its golden sample wrongly. Whatever
+            is raised, nothing is left of the model.
     """
-    try:
-        session = load_backend(model).load(attributes)
-    except NbModelError:
-        raise
-    except Exception as exc:  # a plug-in may raise anything; it must not stop a runtime
-        raise InferenceError(f"{model} failed: {type(exc).__name__}: {exc}") from exc
+    session = load_backend(model).load(attributes)
     try:
         if installed is not None:
             check_golden(session, installed.manifest, installed.folder)

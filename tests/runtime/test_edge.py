@@ -7,14 +7,16 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from nbmodel.backends import BACKENDS, Backend, Session
+from nbmodel.backends.base import file_attributes
+from nbmodel.backends.onnx_cpu import OnnxCpuSession
 from nbmodel.core.golden import Golden
-from nbmodel.core.machine import MachineConfig
 from nbmodel.core.manifest import FileEntry, Manifest
 from nbmodel.core.signature import Signature, Tensor
 from nbmodel.errors import (
@@ -461,9 +463,70 @@ def test_everything_is_there_again_after_a_restart(tmp_path: Path) -> None:
     second.close()
 
 
+class Raising(Backend):
+    """A plug-in whose model is loaded, and then raises what no backend should."""
+
+    name = "raising"
+    formats = ("onnx",)
+    attributes = file_attributes("")
+
+    def _load(self, path: Path, attributes: Mapping[str, Any]) -> Session:
+        class Broken(OnnxCpuSession):
+            @property
+            def signature(self) -> Signature:
+                raise KeyError("signature")
+
+        class Engine:
+            def get_inputs(self) -> list[Any]:
+                return []
+
+            get_outputs = get_inputs
+
+        return Broken(Engine(), name=path.name)
+
+
+def test_a_plug_in_that_raises_takes_no_other_down(
+    runtime: EdgeRuntime, push: Pusher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(cast("dict[str, str]", BACKENDS.builtin), "raising", f"{__name__}:Raising")
+    push(1, 2, "latest")
+    set_config(
+        runtime,
+        {
+            "packages": [package()],
+            "services": [service("raises", model="raising"), service("scaler")],
+        },
+    )
+    assert factor(runtime) == 2
+    assert "KeyError: 'signature'" in status_of(runtime, "raises")["error"]
+
+
+def test_the_models_package_decides_whatever_comes_first(
+    runtime: EdgeRuntime, push: Pusher
+) -> None:
+    push(1, 2, "latest", golden=3)
+    push(7, 1, "latest", model="names", files={"labels.txt": b"left\nright\n"})
+    attributes = {
+        "label_path": "${packages.names}/labels.txt",
+        "model_path": "${packages.scale}/model.onnx",
+    }
+    set_config(
+        runtime,
+        {
+            "packages": [package(name="names", package="local/names"), package()],
+            "services": [service(attributes=attributes)],
+        },
+    )
+    status = status_of(runtime)
+    assert "answers its golden sample wrongly" in status["error"]
+    assert (status["package"], status["state"]) == ("scale", "failed")
+    push(2, 2, "latest", golden=2)
+    assert (status_of(runtime)["number"], factor(runtime)) == (2, 2)
+
+
 def test_a_config_file_counts_when_it_changed(tmp_path: Path) -> None:
     def start(data: dict[str, Any]) -> EdgeRuntime:
-        runtime = EdgeRuntime(tmp_path / "home", config=MachineConfig.from_json(data))
+        runtime = EdgeRuntime(tmp_path / "home", config=data)
         assert runtime.wait_settled(SETTLE_S)
         return runtime
 
@@ -479,9 +542,10 @@ def test_a_config_file_counts_when_it_changed(tmp_path: Path) -> None:
 
 
 def test_an_invalid_config_file_is_refused(tmp_path: Path) -> None:
-    bad = MachineConfig.from_json({"services": [service(model="nothing")]})
-    with pytest.raises(ConfigError, match="unknown backend 'nothing'"):
+    bad = {"packages": 3, "services": [service(model="nothing")]}
+    with pytest.raises(ConfigError, match="unknown backend 'nothing'") as refused:
         EdgeRuntime(tmp_path / "home", config=bad)
+    assert len(refused.value.problems) == 3, "all of it at once"
 
 
 def test_a_killed_lay_out_is_made_anew(tmp_path: Path) -> None:

@@ -1,43 +1,29 @@
 """Bring versions to runtimes: push the bytes, move the tags, change the config, wait.
 
 Order matters: the config is tried without changing anything, then the bytes go, then the
-tags that name them, then the config that wants them, so that a runtime never wants what it cannot have, and a push that breaks off
-leaves the runtime as it was.
+tags that name them, then the config that wants them, so that a runtime never wants what it
+cannot have, and a push that breaks off leaves the runtime as it was.
 """
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from nbmodel.backends import backends_for
 from nbmodel.core.deployment import Deployment
-from nbmodel.core.manifest import MANIFEST_TYPE, MAX_MANIFEST
 from nbmodel.core.version import Version
 from nbmodel.errors import DeployError, NbModelError, NoCompatibleBackendError
 from nbmodel.fleet import plan
 from nbmodel.fleet.remote import RemoteRuntime
 from nbmodel.registry import Registry
 from nbmodel.storage import Progress
+from nbmodel.storage.distribution_client import Pushed
 
 READY_TIMEOUT_S = 120.0  # a big model on a slow card loads this long; status says more
 POLL_S = 0.02  # between looks at the status of a runtime that is changing
-
-
-@dataclass(frozen=True, slots=True)
-class Pushed:
-    """What a push moved.
-
-    Attributes:
-        sent: Bytes that went over the network.
-        present: Bytes that the runtime had already.
-    """
-
-    sent: int
-    present: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,45 +71,6 @@ def choose_backend(version: Version, wanted: str | None) -> str:
     )
 
 
-def push_version(
-    registry: Registry,
-    remote: RemoteRuntime,
-    version: Version,
-    tags: Iterable[str],
-    progress: Progress | None = None,
-) -> Pushed:
-    """Push a version's missing blobs, then its manifest under every tag, in order.
-
-    Args:
-        registry: Where the version is.
-        remote: Where it goes.
-        version: The version.
-        tags: Names for it on the runtime.
-        progress: Called with the bytes just sent.
-
-    Raises:
-        TargetUnreachableError, AuthenticationError: The runtime cannot be talked to.
-        StorageError: It has no room, or a blob is damaged here.
-    """
-    distribution = remote.distribution
-    storage = registry.storage
-    # The bytes as stored, not written anew: the digest is the version's identity.
-    data = storage.read(version.digest, limit=MAX_MANIFEST)
-    config = json.loads(data)["config"]
-    blobs = {entry.digest: entry.size for entry in version.files}
-    blobs[config["digest"]] = config["size"]
-    sent = present = 0
-    for digest, size in blobs.items():
-        if distribution.has_blob(version.model, digest):
-            present += size
-        else:
-            distribution.push_blob(version.model, storage, digest, progress=progress)
-            sent += size
-    for tag in tags:
-        distribution.push_manifest(version.model, tag, data, media_type=MANIFEST_TYPE)
-    return Pushed(sent, present)
-
-
 def bring(
     registry: Registry,
     remote: RemoteRuntime,
@@ -141,7 +88,7 @@ def bring(
         remote: The runtime.
         deployment: Service, model and what it follows.
         change: A further change of the machine config, made in the same step.
-        progress: Called with the bytes just sent.
+        progress: Called with the bytes just sent, or found to be there.
 
     Returns:
         The version that should be live, and what was sent.
@@ -166,7 +113,9 @@ def bring(
     if changed != config:
         # What the runtime would refuse is refused before a byte is sent.
         remote.put_config(changed, if_match=etag, dry_run=True)
-    pushed = push_version(registry, remote, version, tags, progress)
+    pushed = remote.distribution.push(
+        deployment.model, registry.storage, version.digest, tags=tags, progress=progress
+    )
     if held != "registry":
         remote.distribution.delete_tag(deployment.model, "pinned")
     if changed != config:

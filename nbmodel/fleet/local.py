@@ -13,11 +13,12 @@ import sys
 import time
 from pathlib import Path
 
+from nbmodel.core.address import is_loopback
 from nbmodel.errors import DeployError, TargetUnreachableError
 from nbmodel.fleet.known import Known
 from nbmodel.fleet.remote import RemoteRuntime
 from nbmodel.plugins import require
-from nbmodel.runtime.auth import ensure_token, is_loopback, keep_token
+from nbmodel.runtime.auth import ensure_token, keep_token
 from nbmodel.runtime.server import DEFAULT_HTTP, READY, Address
 
 OUTPUT_FILE = "output.log"

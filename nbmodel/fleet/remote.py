@@ -17,6 +17,7 @@ import httpx
 from numpy.typing import ArrayLike, NDArray
 
 from nbmodel import errors
+from nbmodel.core.address import is_loopback
 from nbmodel.core.signature import Signature, check_inputs
 from nbmodel.errors import (
     AuthenticationError,
@@ -41,7 +42,6 @@ from nbmodel.protocol.http import (
     encode_request,
 )
 from nbmodel.protocol.tensor import datatype_of
-from nbmodel.runtime.auth import is_loopback
 from nbmodel.storage.distribution_client import Distribution
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from nbmodel.core.address import is_loopback
 from nbmodel.core.machine import MachineConfig
 from nbmodel.display import ConfigCard, LogLines, RuntimeTable
 from nbmodel.errors import ConfigError, InputError, NbModelError, RuntimeNotFoundError
 from nbmodel.fleet.known import Known, KnownRuntimes
 from nbmodel.fleet.local import start_local, stop_local
 from nbmodel.fleet.remote import RemoteRuntime
-from nbmodel.runtime.auth import is_loopback
 from nbmodel.runtime.server import DEFAULT_HTTP, Address
 
 TOKEN_BYTES = 32  # of randomness

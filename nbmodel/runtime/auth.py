@@ -14,10 +14,10 @@ import secrets
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from nbmodel.core.address import is_loopback
 from nbmodel.errors import ConfigError
 from nbmodel.storage.atomic import write_atomically
 
@@ -86,14 +86,6 @@ class Gate:
 
     def _is_ours(self, host: str) -> bool:
         return is_loopback(host) or (self.hosts is not None and host in self.hosts)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine alone, without asking a name server."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def hostname(netloc: str) -> str:

@@ -25,9 +25,10 @@ from types import FrameType
 from typing import TYPE_CHECKING, TextIO
 
 from nbmodel import config as settings
+from nbmodel.core.address import is_loopback
 from nbmodel.errors import ConfigError, InputError
 from nbmodel.plugins import require
-from nbmodel.runtime.auth import Gate, ensure_token, is_loopback, keep_token
+from nbmodel.runtime.auth import Gate, ensure_token, keep_token
 from nbmodel.runtime.lock import file_lock
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
+from nbmodel.core.address import is_loopback
 from nbmodel.core.digest import digest_of, is_digest
 from nbmodel.core.manifest import MANIFEST_TYPE, MAX_MANIFEST
 from nbmodel.core.reference import check_name
@@ -50,6 +50,19 @@ _NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
 _T = TypeVar("_T")
 
 
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What pushing a version moved.
+
+    Attributes:
+        sent: Bytes of blobs that went over the network.
+        present: Bytes of blobs that were there already.
+    """
+
+    sent: int
+    present: int
+
+
 class Distribution:
     """A registry or runtime that speaks the distribution API.
 
@@ -79,7 +92,7 @@ class Distribution:
             timeout=timeout,
             transport=transport,
             # A proxy cannot reach this machine's own loopback.
-            trust_env=not _is_loopback(self._base.host),
+            trust_env=not is_loopback(self._base.host),
         )
 
     @property
@@ -111,7 +124,7 @@ class Distribution:
         *,
         tags: Sequence[str],
         progress: Progress | None = None,
-    ) -> int:
+    ) -> Pushed:
         """Push a version: the blobs that are not there yet, its manifest, its tags.
 
         Args:
@@ -122,18 +135,17 @@ class Distribution:
                 finds the version's own ones set when they come first. Without any, the
                 manifest is pushed by digest.
             progress: Called with the bytes just sent, or found to be there.
-
-        Returns:
-            Bytes that were sent.
         """
-        raw = storage.read(digest, limit=MAX_MANIFEST)
-        sent = 0
+        raw = storage.read(digest, limit=MAX_MANIFEST)  # as stored: the digest is of these
+        sent = present = 0
         for blob, size in blobs_of(raw).items():
             if self.push_blob(name, storage, blob, progress=progress):
                 sent += size
+            else:
+                present += size
         for tag in tags or (digest,):
             self.push_manifest(name, tag, raw)
-        return sent
+        return Pushed(sent, present)
 
     def pull(
         self,
@@ -257,15 +269,13 @@ class Distribution:
             )
         return answer.content
 
-    def push_manifest(
-        self, name: str, reference: str, raw: bytes, *, media_type: str = MANIFEST_TYPE
-    ) -> str:
+    def push_manifest(self, name: str, reference: str, raw: bytes) -> str:
         """Push a manifest whose blobs are there, by tag or digest; its digest."""
         self._request(
             "PUT",
             self._manifest(name, reference),
             expect=(201,),
-            headers={"Content-Type": media_type},
+            headers={"Content-Type": MANIFEST_TYPE},
             content=raw,
         )
         return digest_of(raw)
@@ -533,10 +543,3 @@ def _tags(answer: httpx.Response, host: str) -> list[str]:
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
     port = url.port if url.port is not None else {"http": 80, "https": 443}.get(url.scheme)
     return url.scheme, url.host, port
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")

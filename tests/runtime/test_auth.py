@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from nbmodel.core.address import is_loopback
 from nbmodel.errors import ConfigError
-from nbmodel.runtime.auth import Gate, ensure_token, hostname, is_loopback, keep_token
+from nbmodel.runtime.auth import Gate, ensure_token, hostname, keep_token
 
 LOCAL = Gate(None, frozenset({"pi.lan"}))
 NETWORK = Gate("s3cret", None)

@@ -36,7 +36,7 @@ from nbmodel.errors import (
 )
 from nbmodel.storage import MemoryStorage, OciLayout, Storage
 from nbmodel.storage import distribution_client as client_module
-from nbmodel.storage.distribution_client import Distribution
+from nbmodel.storage.distribution_client import Distribution, Pushed
 from nbmodel.storage.distribution_server import distribution_routes
 from nbmodel.storage.tags import TagStore
 
@@ -136,8 +136,8 @@ def add_version(storage: Storage, files: dict[str, bytes], created: str = "2026-
 def test_a_version_goes_there_and_back(remote: Distribution, device: Device) -> None:
     here, there = MemoryStorage(), MemoryStorage()
     digest = add_version(here, {"model.onnx": b"m" * 3_000_000, "labels.txt": b"a\nb\n"})
-    sent = remote.push("team/digits", here, digest, tags=["1", "latest"])
-    assert sent > 3_000_000
+    pushed = remote.push("team/digits", here, digest, tags=["1", "latest"])
+    assert pushed.sent > 3_000_000
     assert device.tags.tags("team/digits") == {"1": digest, "latest": digest}
     assert device.changed == ["team/digits", "team/digits"]
 
@@ -157,9 +157,10 @@ def test_what_is_there_is_not_sent_again(remote: Distribution) -> None:
     second = add_version(here, {"model.onnx": b"same"}, created="2026-01-02")
     remote.push("digits", here, first, tags=["1"])
     done: list[int] = []
-    sent = remote.push("digits", here, second, tags=["2"], progress=done.append)
-    assert sent == sum(done) - len(b"same"), "the config alone was sent"
-    assert remote.push("other", here, second, tags=["1"]) == 0, "repositories share blobs"
+    pushed = remote.push("digits", here, second, tags=["2"], progress=done.append)
+    assert pushed == Pushed(sum(done) - len(b"same"), len(b"same")), "the config alone was sent"
+    shared = remote.push("other", here, second, tags=["1"])
+    assert shared == Pushed(0, sum(done)), "repositories share blobs"
 
 
 def test_an_empty_blob(remote: Distribution) -> None:
@@ -738,7 +739,7 @@ def test_a_foreign_registry_takes_and_gives_versions(
     with Distribution(docker_registry) as remote:
         remote.check()
         remote.push("team/digits", here, digest, tags=["1", "latest"])
-        assert remote.push("team/digits", here, digest, tags=["2"]) == 0
+        assert remote.push("team/digits", here, digest, tags=["2"]).sent == 0
         assert remote.tags("team/digits") == ("1", "2", "latest")
         assert remote.pull("team/digits", "latest", there) == digest
         assert dict(here_sizes(there)) == dict(here_sizes(here))

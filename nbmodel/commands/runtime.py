@@ -21,6 +21,7 @@ def command() -> None:
 @click.option("--http", default="127.0.0.1:0", show_default=True, metavar="HOST:PORT")
 @click.option("--home", metavar="FOLDER", help="where the runtime keeps models and state")
 @click.option("--require-token", is_flag=True, help="also on loopback; off it, it is always wanted")
+@click.option("--foreground", is_flag=True, help="with NAME: run it here, until it is stopped")
 @pass_context
 def start(
     context: Context,
@@ -30,17 +31,18 @@ def start(
     http: str,
     home: str | None,
     require_token: bool,
+    foreground: bool,
 ) -> Any:
     r"""Start a runtime on this machine.
 
-    With NAME: in the background, known here under that name. Without: in the
-    foreground, until it is stopped; this is how an edge machine runs it.
+    With NAME: in the background, known here under that name. Without, or with
+    --foreground: until it is stopped; this is how an edge machine runs it.
 
     \b
     %mlmodel runtime start edge
     nbmodel runtime start --config machine.json --http 0.0.0.0:8080 --home /var/lib/nbmodel
     """
-    if name is not None:
+    if name is not None and not foreground:
         return context.client.runtimes.start(
             name, config=config, http=http, home=home, require_token=require_token
         )
@@ -51,7 +53,7 @@ def start(
         )
     from nbmodel.runtime.server import serve
 
-    serve(config=config, http=http, home=home, require_token=require_token)
+    serve(config=config, http=http, home=home, name=name, require_token=require_token)
     return None
 
 

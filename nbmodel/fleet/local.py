@@ -18,7 +18,7 @@ from nbmodel.errors import DeployError, TargetUnreachableError
 from nbmodel.fleet.known import Known
 from nbmodel.fleet.remote import RemoteRuntime
 from nbmodel.plugins import require
-from nbmodel.runtime.auth import ensure_token, keep_token
+from nbmodel.runtime.auth import ensure_token
 from nbmodel.runtime.server import DEFAULT_HTTP, READY, Address
 
 OUTPUT_FILE = "output.log"
@@ -38,7 +38,7 @@ def start_local(
     *,
     config: Path | None = None,
     http: str = DEFAULT_HTTP,
-    token: str | None = None,
+    require_token: bool = False,
     timeout_s: float = START_TIMEOUT_S,
 ) -> Known:
     """Start a runtime on this machine, and return when it takes requests.
@@ -48,8 +48,8 @@ def start_local(
         home: Its home folder; made when it is not there.
         config: File with the machine config to start with.
         http: ``HOST:PORT``; port 0 is a free one.
-        token: What clients must bring. None: nothing on loopback; off it, the runtime's
-            own, made at its first start.
+        require_token: Want a token on loopback too; off it, one is always wanted. It is made
+            at the first start in that home.
         timeout_s: Seconds until it must be ready.
 
     Returns:
@@ -57,20 +57,22 @@ def start_local(
 
     Raises:
         DeployError: It ended, or was not ready in time; with what it said.
-        ConfigError: The token cannot be kept.
-        InputError: ``name`` cannot be a runtime's.
+        ConfigError: The token cannot be kept, or can be read by others.
+        InputError: ``name`` cannot be a runtime's, or ``http`` is no address.
         PluginError: The runtime extra is not installed.
     """
     require("a runtime", "starlette", "uvicorn", extra="runtime")
     Known(name, "http://localhost")  # the name is checked before anything is started
+    needs_token = require_token or not is_loopback(Address.parse(http).host)
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "nbmodel.runtime", "--name", name]
+    command = [sys.executable, "-m", "nbmodel", "runtime", "start", name, "--foreground"]
     command += ["--home", str(home), "--http", http]
     if config is not None:
         command += ["--config", str(config.absolute())]
-    if token is not None:
-        keep_token(home, token)  # not on the command line, which everybody can read
-        command.append("--token")
+    # Made here: the runtime would show it, and what it says is kept in a file.
+    token = ensure_token(home)[0] if needs_token else None
+    if needs_token:
+        command.append("--require-token")
     output = home / OUTPUT_FILE
     with open(output, "wb", opener=_private) as file:
         process = subprocess.Popen(
@@ -83,8 +85,6 @@ def start_local(
         )
     _children[process.pid] = process
     url = _wait_ready(name, process, output, timeout_s)
-    if token is None and not is_loopback(Address.parse(http).host):
-        token, _ = ensure_token(home)
     return Known(name, url, token=token, pid=process.pid, home=home)
 
 

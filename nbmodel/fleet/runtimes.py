@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from nbmodel.core.address import is_loopback
 from nbmodel.core.machine import MachineConfig
 from nbmodel.display import ConfigCard, LogLines, RuntimeTable
 from nbmodel.errors import ConfigError, InputError, NbModelError, RuntimeNotFoundError
 from nbmodel.fleet.known import Known, KnownRuntimes
 from nbmodel.fleet.local import start_local, stop_local
 from nbmodel.fleet.remote import RemoteRuntime
-from nbmodel.runtime.server import DEFAULT_HTTP, Address
+from nbmodel.runtime.server import DEFAULT_HTTP
 
-TOKEN_BYTES = 32  # of randomness
 ASKED_AT_ONCE = 16  # runtimes whose status is asked for side by side
 LIST_TIMEOUT_S = 3.0  # one that is slower than this is shown as unreachable in a list
 
@@ -85,9 +82,9 @@ class Runtimes:
         file = None if config is None else Path(config).expanduser()
         if file is not None and not file.is_file():
             raise InputError(f"no such machine config: {file}")
-        needs_token = require_token or not is_loopback(Address.parse(http).host)
-        token = secrets.token_urlsafe(TOKEN_BYTES) if needs_token else None
-        started = start_local(name, folder.absolute(), config=file, http=http, token=token)
+        started = start_local(
+            name, folder.absolute(), config=file, http=http, require_token=require_token
+        )
         self._known.add(started)
         return RuntimeTable([_row(started, self.get(name))])
 

@@ -19,7 +19,6 @@ from urllib.parse import urlsplit
 
 from nbmodel.core.address import is_loopback
 from nbmodel.errors import ConfigError
-from nbmodel.storage.atomic import write_atomically
 
 TOKEN_FILE = "token"  # noqa: S105 # the file's name
 #: What a load balancer or an orchestrator asks without credentials.
@@ -110,20 +109,6 @@ def ensure_token(home: Path) -> tuple[str, bool]:
         return _make_token(path), True
     except FileExistsError:
         return _read_token(path), False
-    except OSError as exc:
-        raise ConfigError(f"cannot write the token of this runtime: {exc}") from exc
-
-
-def keep_token(home: Path, token: str) -> None:
-    """Make a given token the one of the runtime that lives in ``home``.
-
-    Raises:
-        ConfigError: It is empty, has spaces in it, or cannot be written.
-    """
-    if not token or token.split() != [token]:
-        raise ConfigError("a token is one word without spaces, and not empty")
-    try:
-        write_atomically(home / TOKEN_FILE, f"{token}\n".encode(), mode=0o600)
     except OSError as exc:
         raise ConfigError(f"cannot write the token of this runtime: {exc}") from exc
 

@@ -15,20 +15,19 @@ import json
 import logging
 import signal
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from nbmodel import config as settings
 from nbmodel.core.address import is_loopback
 from nbmodel.errors import ConfigError, InputError
 from nbmodel.plugins import require
-from nbmodel.runtime.auth import Gate, ensure_token, keep_token
+from nbmodel.runtime.auth import Gate, ensure_token
 from nbmodel.runtime.lock import file_lock
 
 if TYPE_CHECKING:
@@ -87,10 +86,7 @@ def serve(
     http: str = DEFAULT_HTTP,
     home: str | Path | None = None,
     name: str | None = None,
-    token: str | None = None,
     require_token: bool = False,
-    max_input: int | None = None,
-    out: TextIO | None = None,
 ) -> None:
     """Run a runtime until it is told to end.
 
@@ -100,12 +96,8 @@ def serve(
         home: Where the runtime keeps models, config, token and log;
             ``<NBMODEL_HOME>/runtime`` when not given.
         name: What it calls itself; the machine's name when not given.
-        token: What clients must bring. When not given, one is made where it is needed:
-            off loopback, or with ``require_token``. It is kept in the home folder, and
-            shown when it was made.
-        require_token: Want a token on loopback too.
-        max_input: Largest inference request in bytes; 64 MiB when not given.
-        out: Where the ready line goes; standard output when not given.
+        require_token: Want a token on loopback too; off it, one is always wanted. It is kept
+            in the home folder, and shown when it was made.
 
     Raises:
         InputError: The address cannot be read or listened on.
@@ -117,15 +109,13 @@ def serve(
     address = Address.parse(http)
     wanted = None if config is None else _read_config(Path(config))
     folder = settings.home() / "runtime" if home is None else Path(home).expanduser().absolute()
-    stream = sys.stdout if out is None else out
     with contextlib.ExitStack() as stack:
         stack.enter_context(_held(folder))
         stack.enter_context(_logging_to(folder / LOG_FILE))
         listener = stack.enter_context(contextlib.closing(_listen(address)))
         is_local = is_loopback(listener.getsockname()[0])
-        needed = require_token or not is_local
-        secret = _token(folder, token, stream) if needed or token is not None else None
-        gate = Gate(secret, frozenset({address.host.lower()}) if is_local else None)
+        token = _token(folder) if require_token or not is_local else None
+        gate = Gate(token, frozenset({address.host.lower()}) if is_local else None)
         stack.enter_context(_ending_on_signals())
 
         # Engines and web server come last: what is wrong with the arguments is told fast.
@@ -133,7 +123,7 @@ def serve(
 
         runtime = EdgeRuntime(folder, config=wanted, name=name)
         stack.callback(runtime.close)
-        _run(runtime, gate, listener, max_input=max_input, out=stream)
+        _run(runtime, gate, listener)
 
 
 def url_of(listener: socket.socket) -> str:
@@ -143,17 +133,10 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _run(
-    runtime: EdgeRuntime,
-    gate: Gate,
-    listener: socket.socket,
-    *,
-    max_input: int | None,
-    out: TextIO,
-) -> None:
+def _run(runtime: EdgeRuntime, gate: Gate, listener: socket.socket) -> None:
     import uvicorn
 
-    from nbmodel.runtime.app import MAX_INPUT, make_app
+    from nbmodel.runtime.app import make_app
 
     url = url_of(listener)
 
@@ -163,12 +146,11 @@ def _run(
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             logger.info("ready on %s", url)
-            print(f"{READY}{url}", file=out, flush=True)
+            _say(f"{READY}{url}")
 
-    app = make_app(runtime, gate, max_input=MAX_INPUT if max_input is None else max_input)
     Server(
         uvicorn.Config(
-            app,
+            make_app(runtime, gate),
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -188,14 +170,15 @@ def _read_config(path: Path) -> object:
         raise ConfigError(f"cannot read the machine config {path}: {exc}") from exc
 
 
-def _token(home: Path, given: str | None, out: TextIO) -> str:
-    if given is not None:
-        keep_token(home, given)
-        return given
+def _token(home: Path) -> str:
     token, is_new = ensure_token(home)
     if is_new:
-        print(f"token, shown this once: {token}", file=out, flush=True)
+        _say(f"token, shown this once: {token}")
     return token
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 # a program's message
 
 
 @contextlib.contextmanager

@@ -28,9 +28,9 @@ def linear_config(tmp_path_factory: pytest.TempPathFactory, linear_onnx: Path) -
 
 @pytest.fixture(scope="session")
 def guarded(tmp_path_factory: pytest.TempPathFactory, linear_config: Path) -> Iterator[Known]:
-    """A runtime that serves ``linear`` and wants the token ``s3cret``."""
+    """A runtime that serves ``linear`` and wants a token."""
     pytest.importorskip("onnxruntime", reason="pip install 'nbmodel[runtime]'")
     home = tmp_path_factory.mktemp("guarded")
-    runtime = start_local("guarded", home, config=linear_config, token="s3cret")
+    runtime = start_local("guarded", home, config=linear_config, require_token=True)
     yield runtime
     assert stop_local(runtime)

@@ -69,10 +69,21 @@ def test_a_name_is_checked_before_anything_starts(tmp_path: Path) -> None:
     assert not (tmp_path / "home").exists()
 
 
+def test_a_token_stays_the_same_over_a_restart(tmp_path: Path) -> None:
+    tokens = []
+    for _ in range(2):
+        runtime = start_local("edge", tmp_path, require_token=True)
+        tokens.append(runtime.token)
+        stop_local(runtime)
+    assert tokens[0] == tokens[1] is not None
+
+
 def test_a_token_is_kept_from_the_command_line(guarded: Known) -> None:
     assert guarded.home is not None
+    assert guarded.token is not None
+    assert guarded.token not in (guarded.home / "output.log").read_text()
     line = Path(f"/proc/{guarded.pid}/cmdline")
     if line.exists():
-        assert "s3cret" not in line.read_text()
+        assert guarded.token not in line.read_text()
     for file in ("token", "output.log"):
         assert stat.S_IMODE((guarded.home / file).stat().st_mode) == 0o600

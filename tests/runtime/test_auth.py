@@ -5,7 +5,7 @@ import pytest
 
 from nbmodel.core.address import is_loopback
 from nbmodel.errors import ConfigError
-from nbmodel.runtime.auth import Gate, ensure_token, hostname, keep_token
+from nbmodel.runtime.auth import Gate, ensure_token, hostname
 
 LOCAL = Gate(None, frozenset({"pi.lan"}))
 NETWORK = Gate("s3cret", None)
@@ -97,18 +97,6 @@ def test_a_token_is_made_once_and_private(tmp_path: Path) -> None:
     assert len(token) >= 43  # 256 bits in base64
     assert stat.S_IMODE((tmp_path / "token").stat().st_mode) == 0o600
     assert ensure_token(tmp_path) == (token, False)
-
-
-def test_a_given_token_replaces_the_one_before(tmp_path: Path) -> None:
-    ensure_token(tmp_path)
-    keep_token(tmp_path, "mine")
-    assert ensure_token(tmp_path) == ("mine", False)
-
-
-@pytest.mark.parametrize("token", ["", "two words", "line\n"])
-def test_a_token_is_one_word(tmp_path: Path, token: str) -> None:
-    with pytest.raises(ConfigError, match="one word"):
-        keep_token(tmp_path, token)
 
 
 def test_a_token_that_others_can_read_is_refused(tmp_path: Path) -> None:

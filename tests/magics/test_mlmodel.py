@@ -63,9 +63,10 @@ def test_log_takes_an_object_and_an_expression_by_name(shell: Any) -> None:
     assert "%mlmodel log iris flowers" in version.manifest.lineage.code
     assert version.manifest.lineage.cell == 2
     answer = _run(shell, "r = %mlmodel infer iris X[:3]\nr")
-    assert answer["label"].tolist() == shell.user_ns["flowers"].predict(
-        shell.user_ns["X"][:3]
-    ).tolist()
+    assert (
+        answer["label"].tolist()
+        == shell.user_ns["flowers"].predict(shell.user_ns["X"][:3]).tolist()
+    )
 
 
 def test_the_cell_magic_runs_the_cell_first(shell: Any, linear_onnx: Path) -> None:

@@ -72,8 +72,6 @@ class GateApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request (ASGI 3)."""
-        if scope["type"] != "http":
-            return
         refusal = self._gate.refusal(scope["method"], scope["path"], _headers(scope))
         if refusal is None:
             await self._app(scope, receive, send)

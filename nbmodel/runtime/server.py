@@ -152,6 +152,7 @@ def _run(runtime: EdgeRuntime, gate: Gate, listener: socket.socket) -> None:
         uvicorn.Config(
             make_app(runtime, gate),
             lifespan="off",
+            ws="none",
             log_config=None,
             access_log=False,
             server_header=False,

@@ -338,7 +338,7 @@ class Distribution:
         answer = self._request("GET", location, expect=(202, 204))
         last = answer.headers.get("Range", "0-0").rpartition("-")[2]
         # "0-0" says one byte or none; none is the one that happens.
-        start = int(last) + 1 if last.isdigit() and last != "0" else 0
+        start = int(last) + 1 if re.fullmatch("[0-9]{1,18}", last) and last != "0" else 0
         return self._location(answer, default=location), start
 
     def _finish(self, source: _Source, location: httpx.URL, start: int) -> None:

@@ -1,8 +1,8 @@
 """The OCI distribution API over a storage and its tags: what makes a device a registry.
 
 Push and pull as any OCI client does them. An upload that goes over several requests is
-remembered by the storage alone, so it outlives a restart. Authentication, ``GET /v2/`` and the server
-around it belong to the application that mounts these routes.
+remembered by the storage alone, so it outlives a restart. Authentication, ``GET /v2/`` and
+the server around it belong to the application that mounts these routes.
 
 Source: OCI distribution specification 1.1 (end-2 … end-11 of its endpoint table).
 """
@@ -43,7 +43,7 @@ from nbmodel.storage.tags import TagStore
 
 MAX_BLOB = 16 * 1024**3  # bytes
 _BUFFER = 1024 * 1024  # bytes gathered before a thread writes them
-_CONTENT_RANGE = re.compile(r"(?:bytes )?(\d+)-(\d+)(?:/.*)?")
+_CONTENT_RANGE = re.compile(r"(?:bytes )?([0-9]{1,18})-([0-9]{1,18})(?:/.*)?")
 
 _T = TypeVar("_T")
 
@@ -221,8 +221,9 @@ class _Server:
         writer = await _threaded(partial(self._storage.receive, name=key))
         try:
             yield writer
-        except _RefusedError as exc:
-            if exc.status == 413:
+        except (_RefusedError, StorageUnavailableError) as exc:
+            # What cannot be finished must not fill the disk until a collector comes.
+            if not isinstance(exc, _RefusedError) or exc.status == 413:
                 await _threaded(writer.abort)
             raise
         finally:
@@ -408,7 +409,7 @@ def _page_size(request: Request) -> int | None:
     text = request.query_params.get("n")
     if text is None:
         return None
-    if not text.isdigit() or len(text) > 9:
+    if not (text.isascii() and text.isdigit()) or len(text) > 9:
         raise _RefusedError(
             400, "PAGINATION_NUMBER_INVALID", f"expected a number under n, found {text[:40]!r}"
         )

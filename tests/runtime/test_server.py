@@ -78,6 +78,34 @@ def test_a_runtime_starts_answers_and_ends(tmp_path: Path, number: signal.Signal
     assert "Traceback" not in log
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of another process are Linux's")
+def test_a_full_disk_refuses_what_comes_and_harms_nothing(tmp_path: Path) -> None:
+    import resource
+
+    def limit_files(size: int) -> None:
+        # A limit on the size of files fails a write as a full disk does.
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+    with (
+        started(tmp_path) as (process, lines),
+        httpx.Client(base_url=lines[-1].removeprefix(READY), trust_env=False) as http,
+    ):
+        location = http.post("/v2/digits/blobs/uploads/").headers["Location"]
+        limit_files(1_000_000)
+        answer = http.patch(location, content=bytes(3_000_000))
+        assert answer.status_code == 507
+        assert list((tmp_path / "blobs" / "uploads").iterdir()) == [], "it frees what it had"
+        before = http.get("/nbmodel/config")
+        limit_files(1)
+        answer = http.put("/nbmodel/config", json={"x": 1}, headers={"If-Match": "*"})
+        assert (answer.status_code, answer.json()["type"]) == (507, "StorageUnavailableError")
+        assert http.get("/nbmodel/config").headers["ETag"] == before.headers["ETag"]
+        limit_files(resource.RLIM_INFINITY)
+        answer = http.put("/nbmodel/config", json={"x": 1}, headers={"If-Match": "*"})
+        assert answer.status_code == 200
+    assert not list(tmp_path.glob(".new-*"))
+
+
 class TestWhileAModelIsBusy:
     """A request that takes about a second and a half, and what happens besides."""
 

@@ -404,6 +404,12 @@ def test_a_blob_in_chunks(http: httpx.Client) -> None:
     assert code(http.get(location)) == (404, "BLOB_UPLOAD_UNKNOWN")
 
 
+@pytest.mark.parametrize("text", ["0", "a-b", "0--1", f"{'9' * 5000}-{'9' * 5000}"])
+def test_a_range_that_is_none_is_refused(http: httpx.Client, text: str) -> None:
+    answer = http.patch(open_upload(http), content=b"x", headers={"Content-Range": text})
+    assert code(answer) == (400, "BLOB_UPLOAD_INVALID")
+
+
 def test_a_chunk_out_of_order_is_refused_and_says_where_to_go_on(http: httpx.Client) -> None:
     location = open_upload(http)
     http.patch(location, content=b"abc")
@@ -653,9 +659,10 @@ def test_pages_of_tags(
     assert answer.headers.get("Link") == link
 
 
-def test_a_page_must_be_a_number(http: httpx.Client, device: Device) -> None:
+@pytest.mark.parametrize("text", ["x", "-1", "²", "9" * 10])
+def test_a_page_must_be_a_number(http: httpx.Client, device: Device, text: str) -> None:
     device.tags.set("digits", "a", sha256(b""))
-    answer = http.get("/v2/digits/tags/list?n=x")
+    answer = http.get("/v2/digits/tags/list", params={"n": text})
     assert code(answer) == (400, "PAGINATION_NUMBER_INVALID")
 
 

@@ -16,7 +16,7 @@ from nbmodel.runtime.desired import Found, Wish, wish_of
 from nbmodel.runtime.journal import Journal
 from nbmodel.runtime.packages import Installed, PackageFolder
 from nbmodel.runtime.plan import Running, Step, plan_steps
-from nbmodel.runtime.resolve import resolve
+from nbmodel.runtime.resolve import PackageVersion, resolve
 from nbmodel.runtime.services import LiveService, load_service
 from nbmodel.runtime.state import History, Record, State, StateFolder
 from nbmodel.storage.base import Storage
@@ -219,13 +219,9 @@ class Reconciler:
             before = self.refusal(name)
             if before is not None and before.key == wish.key and not retry:
                 return
-            try:
-                self._switch(name, self._load(wish, config, installed), wish, step)
-            except NbModelError as exc:
-                self._refuse(name, Refusal(wish.key, step.version, exc))
-            except Exception as exc:  # a plug-in may raise anything; that stays its service's
-                logger.exception("service %s cannot be loaded", name)
-                error = InferenceError(f"{wish.backend} failed: {type(exc).__name__}: {exc}")
+            error = self._switched(wish, config, installed)
+            if error is not None:
+                self._fall_back(wish, config, installed)
                 self._refuse(name, Refusal(wish.key, step.version, error))
             return
         if step.action == "relabel" and own is not None:
@@ -236,6 +232,52 @@ class Reconciler:
             self._journal.note(f"{name}: now {step.why}")
         with self._lock:
             self._refusals.pop(name, None)
+
+    def _switched(
+        self, wish: Wish, config: MachineConfig, installed: Mapping[str, Installed]
+    ) -> NbModelError | None:
+        """Load what is wished for, and let it serve; or why it does not, and all is as before."""
+        try:
+            self._switch(wish, self._load(wish, config, installed))
+        except NbModelError as exc:
+            return exc
+        except Exception as exc:  # a plug-in may raise anything; that stays its service's
+            logger.exception("service %s cannot be loaded", wish.service.name)
+            return InferenceError(f"{wish.backend} failed: {type(exc).__name__}: {exc}")
+        return None
+
+    def _fall_back(
+        self, wish: Wish, config: MachineConfig, installed: Mapping[str, Installed]
+    ) -> None:
+        """Go on with what a service ran last, where it runs nothing.
+
+        So a version that is refused stays without effect when the device is switched off and
+        on again.
+        """
+        last = self.history(wish.service.name).live
+        package = None if wish.package is None else config.package(wish.package)
+        if package is None or last is None or last.package != package.name:
+            return
+        if (
+            self.live(wish.service.name) is not None
+            or last.digest == installed[package.name].version.digest
+        ):
+            return
+        version = PackageVersion(
+            last.repository, last.digest, package.version, last.number, last.stamp
+        )
+        try:
+            manifest = load_manifest(self._storage, last.digest)
+            there = {**installed, package.name: self._packages.install(package, version, manifest)}
+            former = wish_of(
+                wish.service,
+                {one.name: one for one in config.packages},
+                {name: Found(one.version, one.manifest) for name, one in there.items()},
+                self._environment,
+            )
+        except NbModelError:
+            return  # its files are gone, or the config asks for more than it had
+        self._switched(former, config, there)
 
     def _load(
         self, wish: Wish, config: MachineConfig, installed: Mapping[str, Installed]
@@ -252,7 +294,8 @@ class Reconciler:
             attributes["model_path"] = str(own.folder / model_file(own.manifest))
         return load_service(wish.service.model, attributes, wish.key, own)
 
-    def _switch(self, name: str, live: LiveService, wish: Wish, step: Step) -> None:
+    def _switch(self, wish: Wish, live: LiveService) -> None:
+        name = wish.service.name
         with self._lock:
             old = self._live.get(name)
             self._live[name] = live
@@ -260,7 +303,8 @@ class Reconciler:
         if old is not None:
             old.retire()
         self._remember(name, wish)
-        self._journal.note(f"{name}: {step.why} is live on {wish.backend}")
+        what = f"version {wish.found.version.label}" if wish.found else "the file of its config"
+        self._journal.note(f"{name}: {what} is live on {wish.backend}")
 
     def _stop(self, name: str) -> None:
         with self._lock:

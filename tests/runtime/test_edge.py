@@ -463,6 +463,26 @@ def test_everything_is_there_again_after_a_restart(tmp_path: Path) -> None:
     second.close()
 
 
+def test_a_refused_version_stays_without_effect_over_a_restart(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    first = EdgeRuntime(home)
+    push = Pusher(first)
+    push(1, 2, "latest", golden=2)
+    set_config(first, config())
+    push(2, 5, "latest", golden=3)
+    first.close()
+
+    second = EdgeRuntime(home)
+    assert second.wait_settled(SETTLE_S)
+    status = status_of(second)
+    assert (status["number"], factor(second)) == (1, 2)
+    assert status["refused"] == stamp_of(2)
+    assert "answers its golden sample wrongly" in status["error"]
+    Pusher(second)(3, 7, "latest", golden=7)
+    assert (status_of(second)["number"], factor(second)) == (3, 7)
+    second.close()
+
+
 class Raising(Backend):
     """A plug-in whose model is loaded, and then raises what no backend should."""
 

@@ -190,7 +190,14 @@ ESTIMATORS: dict[str, tuple[Any, Any, str, dict[str, Any]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("with_sample", [False, True], ids=["made-up rows", "given rows"])
+@pytest.mark.parametrize(
+    "with_sample",
+    [
+        # Seven seconds together, and rarely what breaks alone.
+        pytest.param(False, id="made-up rows", marks=pytest.mark.slow),
+        pytest.param(True, id="given rows"),
+    ],
+)
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_it_answers_as_the_original(name, with_sample, tmp_path):
     estimator, target, model_type, outputs = ESTIMATORS[name]

@@ -152,6 +152,7 @@ def test_from_the_command_line(
     check(here)
 
 
+@pytest.mark.slow
 def test_from_a_notebook(test_models: Path, home: Path, tmp_path: Path) -> None:
     cells = ["%load_ext nbmodel"]
     wanted: list[Check] = []

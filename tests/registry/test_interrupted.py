@@ -89,6 +89,7 @@ def test_processes_at_once_make_every_number_once(
         assert registry.gc(grace_s=0).count == 0
 
 
+@pytest.mark.slow
 def test_a_collector_without_grace_takes_nothing_from_uploads_in_flight(tmp_path: Path) -> None:
     source = tmp_path / "model.onnx"
     source.write_bytes(os.urandom(1_500_000))

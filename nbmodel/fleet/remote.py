@@ -169,12 +169,19 @@ class RemoteRuntime:
             ConfigError: It cannot be used; ``problems`` lists everything wrong with it.
             ConfigConflictError: The config is not the one of that ETag any more.
         """
+        try:
+            content = json.dumps(dict(config), ensure_ascii=False, allow_nan=False).encode()
+        except (TypeError, ValueError, RecursionError) as exc:
+            raise ConfigError(f"the machine config cannot be written as JSON: {exc}") from exc
         return self._object(
             "PUT",
             "/nbmodel/config",
             params={"dry_run": "true"} if dry_run else {},
-            headers={"If-Match": "*" if if_match is None else f'"{if_match}"'},
-            json=dict(config),
+            headers={
+                "Content-Type": "application/json",
+                "If-Match": "*" if if_match is None else f'"{if_match}"',
+            },
+            content=content,
         )
 
     def reconcile(self) -> None:

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from nbmodel.core.machine import MachineConfig
 from nbmodel.display import ConfigCard, LogLines, RuntimeTable
 from nbmodel.errors import ConfigError, InputError, NbModelError, RuntimeNotFoundError
 from nbmodel.fleet.known import Known, KnownRuntimes
@@ -162,7 +161,6 @@ class Runtimes:
             ConfigConflictError: Somebody else changed the config meanwhile.
         """
         wanted = config if isinstance(config, Mapping) else _read_config(Path(config))
-        MachineConfig.from_json(wanted)
         remote = self.get(name)
         _, etag = remote.config()
         remote.put_config(wanted, if_match=etag, dry_run=dry_run)

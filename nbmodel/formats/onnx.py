@@ -321,10 +321,19 @@ def _labels(properties: dict[str, str]) -> tuple[str, ...]:
     """Class names from the properties; the property that has them is taken out."""
     for key in _LABEL_KEYS:
         labels = _named(_parse(properties.get(key, "")))
-        if labels:
+        if labels and _is_text(labels):
             del properties[key]
             return labels
     return ()
+
+
+def _is_text(labels: tuple[str, ...]) -> bool:
+    """Whether labels can be written: escapes may stand for halves of characters."""
+    try:
+        "".join(labels).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _parse(text: str) -> object:

@@ -106,6 +106,13 @@ class TestControl:
             remote.put_config({"services": [{}], "packages": [{}]}, if_match=None, dry_run=True)
         assert len(caught.value.problems) > 2
 
+    @pytest.mark.parametrize("value", [float("nan"), "\ud800", object()])
+    def test_a_config_that_is_no_json_is_not_sent(
+        self, remote: RemoteRuntime, value: object
+    ) -> None:
+        with pytest.raises(ConfigError, match="cannot be written as JSON"):
+            remote.put_config({"x": value}, if_match=None)
+
     def test_nothing_to_go_back_to_is_said(self, remote: RemoteRuntime) -> None:
         with pytest.raises(DeployError):
             remote.rollback("linear")

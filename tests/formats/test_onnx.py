@@ -255,6 +255,7 @@ def test_labels_in_the_properties(
         pytest.param("{" + "0 : 'a' " * 20_000, id="many items without commas"),
         pytest.param("{" + " " * 200_000 + "x", id="a lot of white space"),
         pytest.param(str([f"{i}" for i in range(200_000)]), id="longer than names are"),
+        pytest.param('["cat", "\\ud800"]', id="half a character"),
     ],
 )
 def test_a_property_that_is_no_list_of_labels_stays_a_property(read: Read, value: str) -> None:

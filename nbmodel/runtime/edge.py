@@ -152,7 +152,8 @@ class EdgeRuntime:
 
         Raises:
             TargetError: There is no such service.
-            DeployError: There is nothing to go back to, or it cannot be brought back.
+            DeployError: There is nothing to go back to, or it cannot be brought back; the
+                config is as before.
         """
         with self._config_lock:
             self._configured(service)
@@ -170,12 +171,17 @@ class EdgeRuntime:
             label = self._tag_previous(previous)
             live = history.live
             before = live.stamp or str(live.number) if live is not None else None
-            self._replace(
-                self._config.with_version(previous.package, label),
-                f"{service}: rolled back from {before} to {label}",
-            )
+            former = self._config
+            wanted = former.with_version(previous.package, label)
+            self._replace(wanted, f"{service}: rolled back from {before} to {label}")
         self.wait_settled(ROLLBACK_TIMEOUT_S)
-        self._check_live(service, previous.digest, label)
+        try:
+            self._check_live(service, previous.digest, label)
+        except DeployError:
+            with self._config_lock:
+                if self._config is wanted:
+                    self._replace(former, f"{service}: not rolled back after all")
+            raise
         return {
             "service": service,
             "package": previous.package,
@@ -213,9 +219,13 @@ class EdgeRuntime:
         self.reconcile(retry=False)
 
     def wait_settled(self, timeout_s: float) -> bool:
-        """Wait until there is nothing left to look at; whether that was in time."""
+        """Wait until there is nothing left to look at; whether that was in time.
+
+        A runtime that is closed looks at nothing any more, and is not waited for.
+        """
         with self._wake:
-            return self._wake.wait_for(self._is_settled, timeout_s)
+            self._wake.wait_for(lambda: self._closing or self._is_settled(), timeout_s)
+            return self._is_settled()
 
     # Services
 

@@ -627,6 +627,29 @@ def test_rollback_to_a_version_that_no_tag_names_any_more(
     assert factor(runtime) == 2
 
 
+def test_a_rollback_that_fails_changes_nothing(runtime: EdgeRuntime, push: Pusher) -> None:
+    lost = push(1, 2, "latest")
+    set_config(runtime, config())
+    push(2, 3, "latest")
+    before = runtime.config
+    runtime.storage.delete(lost)
+    with pytest.raises(DeployError, match="cannot go back to"):
+        runtime.rollback("scaler")
+    assert runtime.wait_settled(SETTLE_S)
+    assert runtime.config == before
+    assert (status_of(runtime)["number"], factor(runtime)) == (2, 3)
+    assert status_of(runtime)["error"] is None
+
+
+def test_nobody_waits_for_a_runtime_that_is_closed(tmp_path: Path) -> None:
+    runtime = EdgeRuntime(tmp_path / "home")
+    runtime.close()
+    runtime.reconcile()
+    began = time.monotonic()
+    assert not runtime.wait_settled(SETTLE_S)
+    assert time.monotonic() - began < SETTLE_S / 2
+
+
 def test_there_is_nothing_to_roll_back_to(runtime: EdgeRuntime, push: Pusher) -> None:
     push(1, 2, "latest")
     set_config(runtime, config())

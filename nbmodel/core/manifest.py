@@ -28,7 +28,6 @@ ARTIFACT_TYPE = "application/vnd.cncf.model.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.cncf.model.config.v1+json"
 WEIGHT_TYPE = "application/vnd.cncf.model.weight.v1.raw"
 DOC_TYPE = "application/vnd.cncf.model.doc.v1.raw"
-CODE_TYPE = "application/vnd.cncf.model.code.v1.raw"
 DATASET_TYPE = "application/vnd.cncf.model.dataset.v1.raw"
 FILEPATH = "org.cncf.model.filepath"
 MAX_MANIFEST = 4 * 1024 * 1024  # bytes; the size registries must accept (OCI distribution)

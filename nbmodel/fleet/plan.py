@@ -141,14 +141,6 @@ def with_package_version(config: Mapping[str, Any], package: str, version: str) 
     return {**config, "packages": packages}
 
 
-def package_version(config: Mapping[str, Any], package: str) -> str | None:
-    """The version that a package, by its local name, asks for; None without the package."""
-    for entry in _entries(config, "packages"):
-        if entry.get("name") == package:
-            return str(entry.get("version") or "latest")
-    return None
-
-
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, ...]:
     """What differs between two configs, a sentence each, for people."""
     lines = []

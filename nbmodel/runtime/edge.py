@@ -238,10 +238,10 @@ class EdgeRuntime:
         self._configured(name)
         live = self._reconciler.live(name)
         if live is None:
-            return ServiceView(name, False, "1", Signature(), None)
+            return ServiceView(name, False, "1", Signature())
         number = live.installed.version.number if live.installed else None
         model_type = live.installed.manifest.model_type if live.installed else None
-        return ServiceView(name, True, str(number or 1), live.signature, live.session, model_type)
+        return ServiceView(name, True, str(number or 1), live.signature, model_type)
 
     def infer(
         self,

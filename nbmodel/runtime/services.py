@@ -34,7 +34,6 @@ class ServiceView:
         ready: Whether it can infer.
         version: Digits: the version's number, or ``1`` when it has none.
         signature: What its model takes and gives; empty when nothing is loaded.
-        session: The loaded model, or None.
         model_type: What the version says it is for; None for a file by path.
     """
 
@@ -42,7 +41,6 @@ class ServiceView:
     ready: bool
     version: str
     signature: Signature
-    session: Session | None
     model_type: str | None = None
 
 
@@ -67,11 +65,6 @@ class LiveService:
         self._inferences = 0
         self._failures = 0
         self._seconds = 0.0
-
-    @property
-    def session(self) -> Session:
-        """The loaded model."""
-        return self._session
 
     @property
     def inferences(self) -> int:

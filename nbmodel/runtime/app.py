@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from nbmodel.runtime.edge import EdgeRuntime
 
 MAX_INPUT = 64 * 1024 * 1024  # bytes of an inference request; Triton's default
+INFERENCES = 40  # at once; further ones wait
 
 
 def make_app(runtime: EdgeRuntime, gate: Gate, *, max_input: int = MAX_INPUT) -> ASGIApp:
@@ -91,6 +92,7 @@ class DataPlaneApp:
         self._plane = plane
         self._app = app
         self._max_input = max_input
+        self._threads: CapacityLimiter | None = None  # made on the event loop it belongs to
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request (ASGI 3)."""
@@ -118,7 +120,12 @@ class DataPlaneApp:
                     return self._too_large()
                 if not message.get("more_body", False):
                     break
-            answer = await run_in_threadpool(self._plane.answer, call, method, headers, body)
+            # Threads of their own: however many inferences wait, the control plane does not.
+            if self._threads is None:
+                self._threads = CapacityLimiter(INFERENCES)
+            answer = await to_thread.run_sync(
+                self._plane.answer, call, method, headers, body, limiter=self._threads
+            )
         else:
             answer = self._plane.answer(call, method, headers, body)
         return Response(answer.join(), answer.status, headers=dict(answer.headers))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,14 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from starlette.responses import Response
+from starlette.routing import Route
 
 from nbmodel import __version__
-from nbmodel.runtime.app import make_app
+from nbmodel.runtime.app import INFERENCES, DataPlaneApp, guarded_routes, make_app
 from nbmodel.runtime.auth import Gate
 from nbmodel.runtime.edge import EdgeRuntime
+from nbmodel.runtime.oip import Answer, Call, DataPlane
 
 Entry = Callable[[str, Path], dict[str, Any]]
 
@@ -65,6 +70,34 @@ def test_a_model_that_is_not_there_is_told_in_the_protocols_words(
         assert (answer.status_code, answer.json()) == (404, {"error": says})
     answer = http.get("/v2/models/gone/ready")
     assert (answer.status_code, answer.json()) == (400, {"error": "Model version not ready"})
+
+
+def test_inferences_that_wait_hold_up_no_other_request() -> None:
+    go_on = threading.Event()
+
+    class Slow(DataPlane):
+        def match(self, path: str) -> Call | None:
+            def answer(_headers: Any, _body: Any) -> Answer:
+                assert go_on.wait(30)
+                return Answer(200)
+
+            return Call("POST", True, answer) if path == "/slow" else None
+
+    models: Any = None
+    rest = guarded_routes([Route("/other", lambda _: Response())])
+    app = DataPlaneApp(Slow(models, version="1"), rest, max_input=10)
+    count = INFERENCES + 5
+    with served(app) as http, ThreadPoolExecutor(count) as pool:
+        try:
+            answers = [pool.submit(httpx.post, f"{http.base_url}/slow") for _ in range(count)]
+            deadline = time.monotonic() + 10
+            while sum("AnyIO" in one.name for one in threading.enumerate()) < INFERENCES:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            assert http.get("/other").status_code == 200
+        finally:
+            go_on.set()
+        assert {answer.result(30).status_code for answer in answers} == {200}
 
 
 def test_the_process_tells_who_it_is(http: httpx.Client) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -102,7 +102,7 @@ class Client:
         """The runtimes known here, and the verbs on them: start, add, list, logs …."""
         from nbmodel.fleet.runtimes import Runtimes
 
-        return Runtimes(self.home)
+        return Runtimes(self.home, on_up=lambda name: self._bring(runtime=name))
 
     @cached_property
     def models(self) -> LocalModels:
@@ -345,7 +345,7 @@ class Client:
         ref = _local(reference)
         expected = UNSET if expect is _Unset else expect
         move = self.registry.set_alias(ref, alias, expect=expected, why=why)  # type: ignore[arg-type] # narrowed
-        return AliasCard.of(ref.name, move).with_notes(self._bring(ref.name))
+        return AliasCard.of(ref.name, move).with_notes(self._bring(model=ref.name))
 
     def remove_alias(self, name: str, alias: str, *, why: str = "") -> AliasCard:
         """Take an alias away from its model; its history stays."""
@@ -377,7 +377,7 @@ class Client:
         if on is not None:
             self.runtimes.get(on)
         pin = self.registry.pin(_local(reference), runtime=on, why=why)
-        return PinCard.of(pin).with_notes(self._bring(pin.model))
+        return PinCard.of(pin).with_notes(self._bring(model=pin.model))
 
     def unpin(self, name: str, *, on: str | None = None) -> PinCard:
         """Let go of a pin; runtimes follow again.
@@ -388,7 +388,7 @@ class Client:
         from nbmodel.display import PinCard
 
         removed = self.registry.unpin(_local(name).name, runtime=on)
-        return PinCard.of(removed, removed=True).with_notes(self._bring(removed.model))
+        return PinCard.of(removed, removed=True).with_notes(self._bring(model=removed.model))
 
     def tag(
         self,
@@ -422,7 +422,8 @@ class Client:
         """
         from nbmodel.display import ModelCard
 
-        return ModelCard.of(self.registry.rename(_local(old).name, check_name(new)))
+        model = self.registry.rename(_local(old).name, check_name(new))
+        return ModelCard.of(model).with_notes(self._bring(model=model.name))
 
     # ── states ────────────────────────────────────────────────────────────────────
 
@@ -444,13 +445,13 @@ class Client:
         """
         ref = _local(reference)
         card = self._card(self.registry.archive(ref))
-        return card.with_notes(self._bring(ref.name))
+        return card.with_notes(self._bring(model=ref.name))
 
     def restore(self, reference: str) -> VersionCard | ModelCard:
         """Take a model or version out of the archive."""
         ref = _local(reference)
         card = self._card(self.registry.restore(ref))
-        return card.with_notes(self._bring(ref.name))
+        return card.with_notes(self._bring(model=ref.name))
 
     def delete(self, reference: str, *, force: bool = False) -> DeletedCard:
         """Delete a model with all versions, or one version; ``gc`` frees its bytes.
@@ -461,7 +462,14 @@ class Client:
         """
         from nbmodel.display import DeletedCard
 
-        return DeletedCard.of(self.registry.delete(_local(reference), force=force))
+        ref = _local(reference)
+        running = self.registry.deployments(model=ref.name)
+        deleted = DeletedCard.of(self.registry.delete(ref, force=force))
+        return deleted.with_notes(
+            f"{one.service}@{one.runtime} runs on with what it has: "
+            f"`undeploy {one.service}@{one.runtime}` stops it"
+            for one in running
+        )
 
     # ── keep ──────────────────────────────────────────────────────────────────────
 
@@ -582,10 +590,10 @@ class Client:
         """
         from nbmodel.display import StatusCard
         from nbmodel.fleet import plan
+        from nbmodel.fleet.deploy import change_config
 
         service, remote = self._service(target)
-        config, etag = remote.config()
-        remote.put_config(plan.without_service(config, service), if_match=etag)
+        change_config(remote, lambda config: plan.without_service(config, service))
         self.registry.remove_deployment(remote.name, service)
         return StatusCard(remote.status())
 
@@ -625,7 +633,9 @@ class Client:
 
         if runtime is None:
             return self.runtimes.list()
-        return StatusCard(self.runtimes.get(runtime).status())
+        remote = self.runtimes.get(runtime)
+        status = remote.status()
+        return StatusCard(status).with_notes(self._behind(remote, status))
 
     def infer(
         self,
@@ -723,22 +733,35 @@ class Client:
     def _made(self, version: Version) -> VersionCard:
         from nbmodel.display import VersionCard
 
-        return VersionCard.of(version).with_notes(self._bring(version.model))
+        return VersionCard.of(version).with_notes(self._bring(model=version.model))
 
     def _card(self, value: Version | Model) -> VersionCard | ModelCard:
         from nbmodel.display import ModelCard, VersionCard
 
         return VersionCard.of(value) if isinstance(value, Version) else ModelCard.of(value)
 
-    def _bring(self, model: str) -> tuple[str, ...]:
-        """Bring the runtimes that follow a model up to date; a line for each that changed."""
-        deployments = self.registry.deployments(model=model)
+    def _bring(self, *, model: str | None = None, runtime: str | None = None) -> tuple[str, ...]:
+        """Bring what runs a model, or on a runtime, up to date; a line for each service."""
+        deployments = self.registry.deployments(model=model, runtime=runtime)
         if not deployments:
             return ()
         from nbmodel.fleet.deploy import bring_all
 
-        brought = bring_all(self.registry, self.runtimes.reachable(), model)
+        brought = bring_all(self.registry, self.runtimes.reachable(), deployments)
         return tuple(map(str, brought))
+
+    def _behind(self, remote: RemoteRuntime, status: Mapping[str, Any]) -> Iterator[str]:
+        """A line for each service that does not run what it should follow."""
+        from nbmodel.fleet.deploy import service_status
+
+        for one in self.registry.deployments(runtime=remote.name):
+            wanted = self.registry.wanted(one.model, remote.name, one.selector)
+            entry = service_status(status, one.service)
+            if entry and entry.get("digest") != wanted.digest:
+                yield (
+                    f"{one.service} should run {wanted.reference}: "
+                    f"`deploy {one.model} --on {remote.name} --service {one.service}` brings it"
+                )
 
     def _model_type(self, name: str, given: str | None, source: Source) -> str:
         """The model type: given, read, told by the tensors, or as the last version's."""

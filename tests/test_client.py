@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -228,9 +229,8 @@ def test_a_runtime_that_is_away_does_not_stop_an_upload(
     card = _upload(client, _scaled(linear_onnx, tmp_path, 2), model)
     assert card.number == 2
     assert any("could not be brought to" in note for note in card.notes)
-    client.runtimes.start("gone")  # with the services it had
-    assert _answer(client, f"{model}@gone") == ONE
-    client.deploy(model, on="gone")
+    back = client.runtimes.start("gone")  # with the services it had, and what it missed
+    assert any(f"{model}@gone runs {model}:2" in note for note in back.notes)
     assert _answer(client, f"{model}@gone") == TWO
     client.runtimes.remove("gone")
     client.close()
@@ -346,3 +346,79 @@ def test_a_target_that_is_nothing_says_what_a_target_is(client: Client) -> None:
     with pytest.raises(TargetError) as caught:
         client.infer("nothing-here", ROWS)
     assert "service@runtime" in (caught.value.hint or "")
+
+
+def test_a_renamed_model_is_followed_on(
+    client: Client, linear_onnx: Path, model: str, tmp_path: Path
+) -> None:
+    _upload(client, linear_onnx, model)
+    client.deploy(model, on="edge", service="renamed")
+    card = client.rename(model, f"{model}-2")
+    assert any(f"renamed@edge runs {model}-2:1" in note for note in card.notes)
+    _upload(client, _scaled(linear_onnx, tmp_path, 2), f"{model}-2")
+    assert _answer(client, "renamed@edge") == TWO
+
+
+def test_a_first_deployment_that_is_refused_leaves_nothing(
+    client: Client, linear_onnx: Path, model: str
+) -> None:
+    from nbmodel.core.golden import Golden
+    from nbmodel.golden import GoldenSample
+
+    first = _upload(client, linear_onnx, f"{model}-good")
+    wrong = GoldenSample({"x": np.float32(ROWS)}, {"y": np.float32([TWO])}).to_bytes()
+    client.registry.add(
+        model,
+        {"model.onnx": linear_onnx, "golden.npz": wrong},
+        framework="onnx",
+        model_type="regression",
+        signature=first.signature,
+        golden=Golden(),
+    )
+    before = client.runtimes.config("edge")
+    with pytest.raises(DeployError, match=f"refused {model}:1"):
+        client.deploy(model, on="edge")
+    assert client.runtimes.config("edge") == before
+    assert client.registry.deployments(model=model) == []
+
+
+def test_two_who_deploy_at_once_both_succeed(client: Client, linear_onnx: Path, model: str) -> None:
+    _upload(client, linear_onnx, model)
+    services = [f"twin-{index}" for index in range(4)]
+
+    def deploy(service: str) -> str:
+        own = Client(client.home)
+        try:
+            return str(own.deploy(model, on="edge", service=service).target)
+        finally:
+            own.close()
+
+    with ThreadPoolExecutor(len(services)) as pool:
+        assert list(pool.map(deploy, services)) == [f"{name}@edge" for name in services]
+    live = {entry["name"] for entry in client.status("edge")["services"]}
+    assert live >= set(services)
+
+
+def test_status_names_what_is_behind(
+    client: Client, linear_onnx: Path, model: str, tmp_path: Path
+) -> None:
+    first = _upload(client, linear_onnx, model)
+    client.deploy(model, on="edge")
+    double = _scaled(linear_onnx, tmp_path, 2)
+    client.registry.add(  # by another program, which knows of no runtimes
+        model,
+        {"model.onnx": double},
+        framework="onnx",
+        model_type="regression",
+        signature=first.signature,
+    )
+    notes = client.status("edge").notes
+    assert any(f"{model} should run {model}:2" in note for note in notes)
+
+
+def test_deleting_by_force_says_what_runs_on(client: Client, linear_onnx: Path, model: str) -> None:
+    _upload(client, linear_onnx, model)
+    client.deploy(model, on="edge")
+    notes = client.delete(model, force=True).notes
+    assert any(f"undeploy {model}@edge" in note for note in notes)
+    assert _answer(client, f"{model}@edge") == ONE

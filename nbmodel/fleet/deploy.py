@@ -8,14 +8,20 @@ cannot have, and a push that breaks off leaves the runtime as it was.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from nbmodel.backends import backends_for
 from nbmodel.core.deployment import Deployment
 from nbmodel.core.version import Version
-from nbmodel.errors import DeployError, NbModelError, NoCompatibleBackendError
+from nbmodel.errors import (
+    ConfigConflictError,
+    DeployError,
+    NbModelError,
+    NoCompatibleBackendError,
+)
 from nbmodel.fleet import plan
 from nbmodel.fleet.remote import RemoteRuntime
 from nbmodel.registry import Registry
@@ -23,6 +29,7 @@ from nbmodel.storage import Progress
 from nbmodel.storage.distribution_client import Pushed
 
 READY_TIMEOUT_S = 120.0  # a big model on a slow card loads this long; status says more
+CONFLICT_TRIES = 10  # of a config change; each loses to one that another client won
 POLL_S = 0.02  # between looks at the status of a runtime that is changing
 
 
@@ -108,40 +115,85 @@ def bring(
         tags.append("pinned")
     elif follows == "latest":
         tags.append("latest")
-    config, etag = remote.config()
-    changed = plan.with_package_version(change(config), deployment.service, follows)
-    if changed != config:
+
+    def wish(config: Mapping[str, Any]) -> Mapping[str, Any]:
+        return plan.with_package_version(
+            change(config),
+            deployment.service,
+            package=plan.package_id(deployment.model),
+            version=follows,
+        )
+
+    before, _ = remote.config()
+    if wish(before) != before:
         # What the runtime would refuse is refused before a byte is sent.
-        remote.put_config(changed, if_match=etag, dry_run=True)
+        remote.put_config(wish(before), if_match=None, dry_run=True)
     pushed = remote.distribution.push(
         deployment.model, registry.storage, version.digest, tags=tags, progress=progress
     )
     if held != "registry":
         remote.distribution.delete_tag(deployment.model, "pinned")
-    if changed != config:
-        remote.put_config(changed, if_match=etag)
-    else:
+    if not change_config(remote, wish):
         remote.reconcile()
-    wait_live(remote, deployment.service, version)
+    try:
+        wait_live(remote, deployment.service, version)
+    except DeployError:
+        if not plan.service_entry(before, deployment.service):
+            # Nothing ran under that name: what was refused is taken back.
+            with suppress(NbModelError):
+                change_config(remote, lambda now: plan.without_service(now, deployment.service))
+        raise
     return version, pushed
 
 
-def bring_all(
-    registry: Registry, remotes: Mapping[str, RemoteRuntime], model: str
-) -> list[Brought]:
-    """Bring every service that runs a model up to date; one's failure stops no other.
+def change_config(
+    remote: RemoteRuntime, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+) -> bool:
+    """Change a runtime's config, again from the start when somebody else was faster.
 
     Args:
-        registry: Where the deployments are recorded.
+        remote: The runtime.
+        change: Gives the wanted config for the one it is given; may be called again.
+
+    Returns:
+        Whether there was anything to change.
+
+    Raises:
+        ConfigConflictError: Others were faster each time.
+        ConfigError: The runtime refuses the config.
+    """
+    tries_left = CONFLICT_TRIES
+    while True:
+        config, etag = remote.config()
+        wanted = change(config)
+        if wanted == config:
+            return False
+        tries_left -= 1
+        try:
+            remote.put_config(wanted, if_match=etag)
+        except ConfigConflictError:
+            if not tries_left:
+                raise
+        else:
+            return True
+
+
+def bring_all(
+    registry: Registry, remotes: Mapping[str, RemoteRuntime], deployments: Iterable[Deployment]
+) -> list[Brought]:
+    """Bring services up to date; one's failure stops no other.
+
+    Args:
+        registry: Where versions, aliases and pins are.
         remotes: Runtime name → runtime.
-        model: Name of the model.
+        deployments: The services; those of runtimes that are not known are left out.
     """
     brought = []
-    for deployment in registry.deployments(model=model):
+    for deployment in deployments:
         remote = remotes.get(deployment.runtime)
         if remote is None:
             continue
-        version = registry.wanted(model, deployment.runtime, deployment.selector)
+        version = registry.wanted(deployment.model, deployment.runtime, deployment.selector)
         began = time.perf_counter()
         error = None
         try:
@@ -172,13 +224,19 @@ def wait_live(
             still = f"; version {live} keeps serving" if live else ""
             raise DeployError(
                 f"{remote.name}: {service} refused {version.reference}: {entry['error']}{still}",
-                hint=f"nbmodel runtime logs {remote.name}",
+                hint=f"see `runtime logs {remote.name}`",
+            )
+        if entry.get("state") == "ready" and status.get("settled"):
+            raise DeployError(
+                f"{remote.name}: {service} runs {entry.get('package')} {entry.get('version')} "
+                f"and does not want {version.reference}",
+                hint=f"see its config: `runtime config {remote.name}`",
             )
         if time.monotonic() > deadline:
             raise DeployError(
                 f"{remote.name}: {service} is still {entry.get('state', 'missing')} "
                 f"after {timeout_s:.0f} s",
-                hint=f"nbmodel status {remote.name}",
+                hint=f"see `status {remote.name}`",
             )
         time.sleep(POLL_S)
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from nbmodel.backends import backend_name
 from nbmodel.core.version import Version
 from nbmodel.errors import DeployError
 
@@ -84,33 +85,49 @@ def place_version(
 def with_placement(config: Mapping[str, Any], placement: Placement) -> dict[str, Any]:
     """The config with a placement in it, in place of a service of the same name.
 
+    What that service says beyond its model (threads, keys of others) stays, unless it is
+    for another backend.
+
     Raises:
         DeployError: The name belongs to a service of another kind.
     """
-    for service in _entries(config, "services"):
-        is_model = service.get("api", API) == API and service.get("type", "mlmodel") == "mlmodel"
-        if service.get("name") == placement.service and not is_model:
-            raise DeployError(
-                f"service {placement.service!r} exists and is not an ML model service",
-                hint="deploy with --service and another name",
-            )
+    before = service_entry(config, placement.service)
+    if before.get("api", API) != API or before.get("type", "mlmodel") != "mlmodel":
+        raise DeployError(
+            f"service {placement.service!r} exists and is not an ML model service",
+            hint="deploy with --service and another name",
+        )
     package = {
         "name": placement.service,
         "package": placement.package,
         "version": placement.version,
         "type": "ml_model",
     }
+    model = f"nbmodel:mlmodel:{placement.backend}"
+    kept = {}
+    if backend_name(str(before.get("model", model))) == placement.backend:
+        # The labels come with the version, as the model does.
+        about_model = ("model_path", "label_path")
+        attributes = before.get("attributes") or {}
+        kept = {key: value for key, value in attributes.items() if key not in about_model}
     service = {
+        **before,
         "name": placement.service,
         "api": API,
-        "model": f"nbmodel:mlmodel:{placement.backend}",
-        "attributes": dict(placement.attributes),
+        "model": model,
+        "attributes": {**kept, **placement.attributes},
     }
     return {
         **config,
         "packages": _replaced(_entries(config, "packages"), package),
         "services": _replaced(_entries(config, "services"), service),
     }
+
+
+def service_entry(config: Mapping[str, Any], service: str) -> Mapping[str, Any]:
+    """What a config says about a service; empty when it has none of that name."""
+    found = (entry for entry in _entries(config, "services") if entry.get("name") == service)
+    return next(found, {})
 
 
 def without_service(config: Mapping[str, Any], service: str) -> dict[str, Any]:
@@ -132,10 +149,19 @@ def without_service(config: Mapping[str, Any], service: str) -> dict[str, Any]:
     return {**config, "packages": packages, "services": left}
 
 
-def with_package_version(config: Mapping[str, Any], package: str, version: str) -> dict[str, Any]:
-    """The config with one package, by its local name, at another version."""
+def with_package_version(
+    config: Mapping[str, Any], name: str, *, package: str, version: str
+) -> dict[str, Any]:
+    """The config with one package at another version, and under its model's present name.
+
+    Args:
+        config: The machine config.
+        name: Local name of the package.
+        package: ``<model_id>/<name>`` of the model.
+        version: What the package follows.
+    """
     packages = [
-        {**entry, "version": version} if entry.get("name") == package else entry
+        {**entry, "package": package, "version": version} if entry.get("name") == name else entry
         for entry in _entries(config, "packages")
     ]
     return {**config, "packages": packages}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,13 @@ class Runtimes:
 
     Args:
         home: The user's nbmodel folder; runtimes started here keep their state in it.
+        on_up: Called with the name of a runtime that was just started or added; gives a
+            line for each service that was brought up to date.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, on_up: Callable[[str], Iterable[str]]) -> None:
         self._home = home
+        self._on_up = on_up
         self._known = KnownRuntimes(home)
         self._remotes: dict[Known, RemoteRuntime] = {}
 
@@ -85,7 +88,7 @@ class Runtimes:
             name, folder.absolute(), config=file, http=http, require_token=require_token
         )
         self._known.add(started)
-        return RuntimeTable([_row(started, self.get(name))])
+        return self._up(started)
 
     def stop(self, name: str) -> RuntimeTable:
         """Stop a runtime that was started here; it stays known.
@@ -111,9 +114,9 @@ class Runtimes:
         """
         known = Known(name, url, token=token)
         with RemoteRuntime(known.url, token=token, name=name) as remote:
-            row = _row(known, remote)
+            remote.status()
         self._known.add(known)
-        return RuntimeTable([row])
+        return self._up(known)
 
     def list(self) -> RuntimeTable:
         """All runtimes known, and what they say of themselves, asked side by side."""
@@ -173,6 +176,10 @@ class Runtimes:
     def reachable(self) -> dict[str, RemoteRuntime]:
         """All runtimes by name, for bringing them versions; they may be away."""
         return {known.name: self.get(known.name) for known in self._known.list()}
+
+    def _up(self, known: Known) -> RuntimeTable:
+        lines = tuple(self._on_up(known.name))
+        return RuntimeTable([_row(known, self.get(known.name))]).with_notes(lines)
 
     def _only(self) -> Known:
         known = self._known.list()

@@ -111,7 +111,9 @@ def test_package_names(model: str, package: str, name: str) -> None:
 
 def test_changes_are_told_in_words() -> None:
     before = plan.with_placement({}, _placement())
-    after = plan.with_package_version(before, "digits", "2026-02-28T13-36-51")
+    after = plan.with_package_version(
+        before, "digits", package="local/digits", version="2026-02-28T13-36-51"
+    )
     assert plan.changes({}, before) == (
         "add package digits (local/digits at latest)",
         "add service digits (onnx_cpu, model_path=${packages.ml_model.digits})",
@@ -123,3 +125,35 @@ def test_changes_are_told_in_words() -> None:
         ),
     )
     assert plan.changes(after, after) == ()
+
+
+def test_what_a_service_says_beyond_its_model_stays() -> None:
+    by_hand = {
+        "name": "digits",
+        "type": "mlmodel",
+        "model": "onnx_cpu",
+        "attributes": {"model_path": "/m.onnx", "label_path": "/l.txt", "num_threads": 2},
+        "log_configuration": {"level": "debug"},
+    }
+    (service,) = plan.with_placement({"services": [by_hand]}, _placement())["services"]
+    assert service["attributes"] == {
+        "model_path": "${packages.ml_model.digits}",
+        "num_threads": 2,
+    }
+    assert service["log_configuration"] == {"level": "debug"}
+    (other,) = plan.with_placement(
+        {"services": [{**by_hand, "model": "tflite_cpu"}]}, _placement()
+    )["services"]
+    assert "num_threads" not in other["attributes"]
+
+
+def test_a_package_follows_its_model_to_another_name() -> None:
+    config = plan.with_package_version(
+        plan.with_placement({}, _placement()), "digits", package="team/numbers", version="best"
+    )
+    (package,) = config["packages"]
+    assert (package["name"], package["package"], package["version"]) == (
+        "digits",
+        "team/numbers",
+        "best",
+    )

@@ -86,7 +86,8 @@ def read_source(
         signature: What to say about tensors beyond what the file says.
 
     Raises:
-        InputError: A path does not exist, there is no model among them, or several.
+        InputError: A path does not exist, or leads out of its folder; there is no model
+            among them, or several; or labels are none, or not as many as the classes.
         FormatError: The model file is not what it claims to be.
         SignatureError: ``signature`` contradicts the file.
     """
@@ -100,12 +101,15 @@ def read_source(
     elif LABELS_PATH in files:
         names = _labels_file(files[LABELS_PATH])
     tensors = facts.signature.with_labels(names) if names else facts.signature
+    if signature is not None:
+        tensors = tensors.overridden_by(signature)
+    _check_labels(tensors, facts.signature)
     return Source(
         files=contents,
         model_path=model_path,
         framework=facts.framework,
         model_type=facts.model_type,
-        signature=tensors if signature is None else tensors.overridden_by(signature),
+        signature=tensors,
         metadata=facts.metadata,
         description=facts.description,
     )
@@ -121,35 +125,76 @@ def _external(model: Path, model_path: str, facts: ModelFacts) -> dict[str, Path
                 f"{model} keeps weights in {name!r}, which is not beside it",
                 hint=f"put {name!r} into {model.parent} and upload again",
             )
+        _check_inside(file, model.parent)
         found[(Path(model_path).parent / name).as_posix()] = file
     return found
+
+
+def _check_inside(path: Path, root: Path) -> None:
+    """Refuse a file that was not named, and that a link has somewhere else on the machine."""
+    target = path.resolve()
+    if not target.is_relative_to(root.resolve()):
+        raise InputError(
+            f"cannot upload {path}: it is a link that leads out of {root}, to {target}",
+            hint="copy the file there, in place of the link",
+        )
+
+
+def _check_labels(signature: Signature, read: Signature) -> None:
+    """Refuse labels that somebody gave, where they are not as many as the classes.
+
+    What a file says of itself is left alone. So are outputs of more axes than rows and
+    classes, of which the last is not always the classes, and a single score for two.
+    """
+    for tensor, own in zip(signature.outputs, read.outputs, strict=True):
+        count = len(tensor.labels)
+        if not count or tensor.labels == own.labels or tensor.label_kind != "axis":
+            continue
+        if not tensor.shape or len(tensor.shape) > 2:
+            continue
+        classes = tensor.shape[-1]
+        if classes not in (-1, count) and (classes, count) != (1, 2):
+            raise InputError(
+                f"{count} labels for output {tensor.name!r} with {classes} classes",
+                hint="give one label a class, in the order of the classes",
+            )
 
 
 def read_labels(given: LabelsGiven) -> tuple[str, ...] | None:
     """Labels in index order, from any form a person may give; None for None.
 
     Raises:
-        InputError: The file does not exist or is too large, or indices clash.
+        InputError: The file does not exist, is too large or no text; indices clash; or
+            there is no label at all.
     """
     if given is None:
         return None
     if isinstance(given, str | Path):
         return _labels_file(Path(given).expanduser())
     if isinstance(given, Mapping):
-        return labels_from_map(given)
-    return tuple(str(label) for label in given)
+        labels = labels_from_map(given)
+    else:
+        labels = tuple(str(label) for label in given)
+    if not any(labels):
+        raise InputError("the labels given are empty", hint="give one label a class, or none")
+    return labels
 
 
 def _labels_file(path: Path) -> tuple[str, ...]:
     try:
-        if path.stat().st_size > MAX_LABELS_FILE:
-            raise InputError(
-                f"labels file {path} has {path.stat().st_size} bytes, "
-                f"expected at most {MAX_LABELS_FILE}"
-            )
-        return parse_labels(path.read_bytes())
+        size = path.stat().st_size
+        content = path.read_bytes() if size <= MAX_LABELS_FILE else b""
     except OSError as exc:
         raise InputError(f"cannot read labels from {path}: {exc.strerror}") from exc
+    if size > MAX_LABELS_FILE:
+        raise InputError(f"labels file {path} has {size} bytes, expected at most {MAX_LABELS_FILE}")
+    try:
+        labels = parse_labels(content)
+    except InputError as exc:
+        raise InputError(f"cannot read labels from {path}: {exc}", hint=exc.hint) from exc
+    if not any(labels):
+        raise InputError(f"labels file {path} has no labels", hint="write one label a line")
+    return labels
 
 
 def _gather(paths: Sequence[Path]) -> dict[str, Path]:
@@ -176,6 +221,7 @@ def _folder(root: Path) -> dict[str, Path]:
         inside = path.relative_to(root)
         if any(part.startswith(".") or part == "__pycache__" for part in inside.parts):
             continue
+        _check_inside(path, root)
         if path.is_file():
             files[_path_in_version(inside.as_posix(), path)] = path
         if len(files) > MAX_FILES:

@@ -10,6 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from nbmodel.core.signature import Signature, Tensor
 from nbmodel.errors import FormatError, InputError, NbModelError
 from nbmodel.source import read_source
 
@@ -159,3 +160,100 @@ def test_a_misspelt_path_gets_the_nearest_one(linear: Path) -> None:
     with pytest.raises(InputError) as caught:
         read_source([linear.parent / "linaer.onnx"])
     assert caught.value.hint == f"did you mean {linear}?"
+
+
+def test_a_link_does_not_bring_weights_from_elsewhere(linear: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(bytes(48))
+    folder = tmp_path / "model"
+    folder.mkdir()
+    path = folder / "big.onnx"
+    onnx.save(
+        onnx.load(linear), path, save_as_external_data=True, location="w.data", size_threshold=0
+    )
+    (folder / "w.data").unlink()
+    (folder / "w.data").symlink_to(tmp_path / "secret")
+    for given in (path, folder):
+        with pytest.raises(InputError, match=r"w\.data: it is a link .*secret") as caught:
+            read_source([given])
+        assert caught.value.hint is not None
+        assert "copy the file there" in caught.value.hint
+
+
+@pytest.mark.parametrize("what", ["a file", "a folder", "nothing"])
+def test_a_link_out_of_an_uploaded_folder_is_refused(
+    linear: Path, tmp_path: Path, what: str
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    shutil.move(linear, folder / "linear.onnx")
+    outside = tmp_path / "outside"
+    if what == "a file":
+        outside.touch()
+    elif what == "a folder":
+        outside.mkdir()
+    (folder / "link").symlink_to(outside)
+    with pytest.raises(InputError, match=r"link: it is a link .*outside"):
+        read_source([folder])
+
+
+def test_a_link_that_stays_in_the_folder_is_a_file(linear: Path) -> None:
+    (linear.parent / "a.txt").write_text("a")
+    (linear.parent / "b.txt").symlink_to("a.txt")
+    assert sorted(read_source([linear.parent]).files) == ["a.txt", "b.txt", "linear.onnx"]
+
+
+@pytest.mark.parametrize("form", ["a list", "a file", "a file in the folder", "a signature"])
+def test_labels_are_as_many_as_the_classes(linear: Path, form: str) -> None:
+    names = "names.txt" if form == "a file" else "labels.txt"
+    if form.startswith("a file"):
+        (linear.parent / names).write_text("cat\ndog\n")
+    signature = Signature(outputs=(Tensor("y", "FP32", None, labels=("cat", "dog")),))
+    read = {
+        "a list": lambda: read_source([linear], ["cat", "dog"]),
+        "a file": lambda: read_source([linear], linear.parent / names),
+        "a file in the folder": lambda: read_source([linear.parent]),
+        "a signature": lambda: read_source([linear], signature=signature),
+    }[form]
+    with pytest.raises(InputError, match="2 labels for output 'y' with 3 classes"):
+        read()
+
+
+def test_one_score_may_have_two_labels(tmp_path: Path) -> None:
+    weights = numpy_helper.from_array(np.ones((4, 1), np.float32), "w")
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "sigmoid",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 1])],
+        [weights],
+    )
+    path = tmp_path / "sigmoid.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    assert read_source([path], ["no", "yes"]).signature.labels == ("no", "yes")
+    with pytest.raises(InputError, match="3 labels for output 'y' with 1 classes"):
+        read_source([path], ["a", "b", "c"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param(b"", "has no labels", id="empty"),
+        pytest.param(b"\n \n\n", "has no labels", id="blank"),
+        pytest.param(b"\x89PNG\r\n", "must be utf-8 text, found 0x89", id="no UTF-8"),
+        pytest.param(b"a\0b\n", "NUL at character 1", id="a NUL"),
+    ],
+)
+def test_a_labels_file_without_labels_is_refused(
+    linear: Path, content: bytes, message: str
+) -> None:
+    file = linear.parent / "labels.txt"
+    file.write_bytes(content)
+    for paths, labels in (([linear], file), ([linear.parent], None)):
+        with pytest.raises(InputError, match=rf"labels\.txt.*{message}"):
+            read_source(paths, labels)
+
+
+def test_no_labels_at_all_are_refused(linear: Path) -> None:
+    for labels in ([], {}, ["", ""]):
+        with pytest.raises(InputError, match="labels given are empty"):
+            read_source([linear], labels)  # type: ignore[arg-type] # each form

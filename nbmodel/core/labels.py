@@ -16,6 +16,7 @@ from nbmodel.errors import InputError
 
 MAX_LABELS = 100_000  # five times ImageNet-21k; a larger index is a mistake
 _BREAKS = re.compile(r"\r\n|[\n\r]")
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")  # what no text has, white space apart
 _COLON = re.compile(r"([0-9]{1,9}):(?:\s+(.*)|(\D.*))?")  # "12:30" is a time, not label 12
 _SPACE = re.compile(r"([0-9]{1,9})\s+(.+)")
 _BOMS = (
@@ -106,10 +107,10 @@ def format_labels(labels: Sequence[str]) -> bytes:
     line start with its index.
 
     Raises:
-        InputError: A label has a line break or NUL in it, or white space around it.
+        InputError: A label has a line break or control character in it, or white space around it.
     """
     for index, label in enumerate(labels):
-        if label != label.strip() or set(label) & set("\r\n\0"):
+        if label != label.strip() or set(label) & set("\r\n") or _CONTROL.search(label):
             raise InputError(
                 f"label {index} cannot be a line of a label file: {label!r}",
                 hint="take line breaks out, and white space from both ends",
@@ -130,8 +131,10 @@ def _decode(data: bytes) -> str:
             f"byte {exc.start}",
             hint="save it as UTF-8",
         ) from exc
-    if "\0" in text:
-        raise InputError(f"not a label file: NUL at character {text.index(chr(0))}")
+    control = _CONTROL.search(text)
+    if control is not None:
+        found = "NUL" if control[0] == "\0" else f"control character {ord(control[0]):#04x}"
+        raise InputError(f"not a label file: {found} at character {control.start()}")
     return text
 
 

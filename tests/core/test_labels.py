@@ -79,6 +79,7 @@ def test_bytes_are_what_their_mark_says(data: bytes) -> None:
     [
         pytest.param(b"cat\n\xff\xfedog", "0xff at byte 4", id="not UTF-8"),
         pytest.param(b"cat\0dog", "NUL at character 3", id="binary"),
+        pytest.param(b"cat\x1bdog", "control character 0x1b at character 3", id="no text"),
         pytest.param(b"a\n" * (MAX_LABELS + 1), f"{MAX_LABELS + 1:,} labels", id="too many"),
     ],
 )
@@ -128,7 +129,8 @@ def test_a_label_that_is_no_line_is_refused(label: str) -> None:
         format_labels(["fine", label])
 
 
-_LABEL = st.text(max_size=8).map(str.strip).filter(lambda text: not set(text) & set("\r\n\0"))
+_UNFIT = set("\r\n\x7f") | set(map(chr, range(9))) | set(map(chr, range(14, 28)))
+_LABEL = st.text(max_size=8).map(str.strip).filter(lambda text: not set(text) & _UNFIT)
 
 
 @given(

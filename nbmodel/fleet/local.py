@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from nbmodel.core.address import is_loopback
-from nbmodel.errors import DeployError, TargetUnreachableError
+from nbmodel.errors import DeployError, StorageUnavailableError, TargetUnreachableError
 from nbmodel.fleet.known import Known
 from nbmodel.fleet.remote import RemoteRuntime
 from nbmodel.plugins import require
@@ -58,13 +58,20 @@ def start_local(
     Raises:
         DeployError: It ended, or was not ready in time; with what it said.
         ConfigError: The token cannot be kept, or can be read by others.
+        StorageUnavailableError: ``home`` cannot be made or written to.
         InputError: ``name`` cannot be a runtime's, or ``http`` is no address.
         PluginError: The runtime extra is not installed.
     """
     require("a runtime", "starlette", "uvicorn", extra="runtime")
     Known(name, "http://localhost")  # the name is checked before anything is started
     needs_token = require_token or not is_loopback(Address.parse(http).host)
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as exc:
+        raise StorageUnavailableError(
+            f"cannot make {home}, the home of runtime {name!r}: {exc.strerror}",
+            hint="give another --home",
+        ) from exc
     command = [sys.executable, "-m", "nbmodel", "runtime", "start", name, "--foreground"]
     command += ["--home", str(home), "--http", http]
     if config is not None:
@@ -74,7 +81,14 @@ def start_local(
     if needs_token:
         command.append("--require-token")
     output = home / OUTPUT_FILE
-    with open(output, "wb", opener=_private) as file:
+    try:
+        file = open(output, "wb", opener=_private)  # noqa: SIM115 # closed by the block below
+    except OSError as exc:
+        raise StorageUnavailableError(
+            f"cannot write {output}, of runtime {name!r}: {exc.strerror}",
+            hint="give another --home",
+        ) from exc
+    with file:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

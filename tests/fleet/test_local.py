@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from nbmodel.errors import DeployError, InputError
+from nbmodel.errors import DeployError, InputError, StorageUnavailableError
 from nbmodel.fleet.known import Known
-from nbmodel.fleet.local import is_running, start_local, stop_local
+from nbmodel.fleet.local import OUTPUT_FILE, is_running, start_local, stop_local
 from nbmodel.fleet.remote import RemoteRuntime
 
 
@@ -33,6 +33,15 @@ def test_a_runtime_starts_and_ends(runtime: Known) -> None:
     assert stop_local(runtime)
     assert not is_running(runtime.pid)
     assert not stop_local(runtime)
+
+
+def test_a_home_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageUnavailableError, match=r"cannot make .*/file/home"):
+        start_local("edge", tmp_path / "file" / "home")
+    (tmp_path / "home" / OUTPUT_FILE).mkdir(parents=True)
+    with pytest.raises(StorageUnavailableError, match=r"cannot write .*/home"):
+        start_local("edge", tmp_path / "home")
 
 
 def test_off_loopback_its_token_is_known(tmp_path: Path) -> None:

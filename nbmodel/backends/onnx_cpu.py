@@ -46,6 +46,7 @@ _ELEMENTS = {
 _CONTAINERS = {"seq": "SEQUENCE", "map": "MAP", "optional": "OPTIONAL", "sparse_tensor": "VARIANT"}
 _BFLOAT16 = 16  # TensorProto.BFLOAT16
 _TOO_NEW = re.compile(r"Unsupported model IR version|Opset \d+ is under development")
+_UNKNOWN_CATEGORY = "Unknown Category and zeros = 0"  # what its OneHotEncoder says
 _FATAL = 4  # ONNX Runtime's highest log severity
 
 
@@ -108,10 +109,18 @@ class OnnxCpuSession(Session):
             name: _decoded(array, name) if array.dtype == object else array
             for name, array in inputs.items()
         }
-        if self._has_bfloat16:
-            return _run_with_bfloat16(self._engine, feed, outputs)
-        # An empty list of outputs means all of them to ONNX Runtime.
-        answers = self._engine.run(list(outputs), feed) if outputs else []
+        try:
+            if self._has_bfloat16:
+                return _run_with_bfloat16(self._engine, feed, outputs)
+            # An empty list of outputs means all of them to ONNX Runtime.
+            answers = self._engine.run(list(outputs), feed) if outputs else []
+        except Exception as exc:
+            if _UNKNOWN_CATEGORY not in str(exc):
+                raise
+            raise InferenceError(
+                f"{self._name} was given a category that it was not trained with",
+                hint='a scikit-learn model takes it with OneHotEncoder(handle_unknown="ignore")',
+            ) from exc
         return dict(zip(outputs, answers, strict=True))
 
     def _close(self) -> None:

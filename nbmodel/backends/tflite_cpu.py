@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +21,12 @@ from nbmodel.formats import distinct_names
 from nbmodel.protocol.datatypes import from_numpy
 
 _CUSTOM_OP = re.compile(r"unresolved custom op: (\S+?)\.?\s")
+#: What LiteRT writes to the standard error of a process when it loads the first model. It has
+#: no setting for that: its logger is inside the shared object, and reads no variable.
+_GREETING = re.compile(rb"INFO: Created TensorFlow Lite XNNPACK delegate for CPU\.\r?\n")
+_STDERR = 2  # file descriptor
+_first_load = threading.Lock()
+_has_greeted = threading.Event()
 
 
 class TfliteCpu(Backend):
@@ -32,21 +41,8 @@ class TfliteCpu(Backend):
 
     def _load(self, path: Path, attributes: Mapping[str, Any]) -> Session:
         make = _interpreter_class()
-        try:
-            engine = make(model_path=str(path), num_threads=attributes.get("num_threads", 1))
-        except SystemError as exc:
-            # tflite_runtime 2.14 can be imported with numpy 2, and breaks when it is used.
-            raise _old_engine(exc) from exc
-        try:
-            engine.allocate_tensors()
-        except RuntimeError as exc:
-            custom = _CUSTOM_OP.search(f"{exc} ")
-            if custom is None:
-                raise
-            raise InferenceError(
-                f"{path.name} needs the custom operation {custom[1]!r}, which LiteRT lacks",
-                hint="convert the model again with built-in operations only",
-            ) from exc
+        with _without_greeting():
+            engine = _open(make, path, attributes)
         return TfliteCpuSession(engine, name=path.name)
 
 
@@ -112,6 +108,53 @@ def _interpreter_class() -> Callable[..., Any]:
             raise _missing_engine(litert, exc) from exc
     interpreter: Callable[..., Any] = Interpreter
     return interpreter
+
+
+def _open(make: Callable[..., Any], path: Path, attributes: Mapping[str, Any]) -> Any:
+    try:
+        engine = make(model_path=str(path), num_threads=attributes.get("num_threads", 1))
+    except SystemError as exc:
+        # tflite_runtime 2.14 can be imported with numpy 2, and breaks when it is used.
+        raise _old_engine(exc) from exc
+    try:
+        engine.allocate_tensors()
+    except RuntimeError as exc:
+        custom = _CUSTOM_OP.search(f"{exc} ")
+        if custom is None:
+            raise
+        raise InferenceError(
+            f"{path.name} needs the custom operation {custom[1]!r}, which LiteRT lacks",
+            hint="convert the model again with built-in operations only",
+        ) from exc
+    return engine
+
+
+@contextlib.contextmanager
+def _without_greeting() -> Iterator[None]:
+    """Keep LiteRT's greeting from the standard error; all else there is a little late."""
+    if _has_greeted.is_set():
+        yield
+        return
+    with _first_load, contextlib.ExitStack() as stack:
+        # A process may have no standard error, or a full disk: then it is greeted.
+        with contextlib.suppress(OSError):
+            written = stack.enter_context(tempfile.TemporaryFile())
+            before = os.dup(_STDERR)
+            stack.callback(_give_back, before, written)
+            os.dup2(written.fileno(), _STDERR)
+        yield
+        _has_greeted.set()
+
+
+def _give_back(before: int, written: IO[bytes]) -> None:
+    """Make the standard error what it was, and write there what was meant for it."""
+    os.dup2(before, _STDERR)
+    os.close(before)
+    written.seek(0)
+    rest = _GREETING.sub(b"", written.read())
+    with contextlib.suppress(OSError):
+        while rest:
+            rest = rest[os.write(_STDERR, rest) :]
 
 
 def _missing_engine(litert: ImportError, tflite_runtime: ImportError) -> PluginError:

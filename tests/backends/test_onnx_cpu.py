@@ -212,3 +212,14 @@ def test_an_error_while_running_names_the_node_and_stays_off_stderr(tmp_path: Pa
     assert "model.onnx cannot be run" in done.stdout
     assert "fold" in done.stdout
     assert done.stderr == ""
+
+
+def test_a_category_that_is_new_to_the_model_says_what_to_do(load):
+    encode = helper.make_node(
+        "OneHotEncoder", ["x"], ["y"], domain="ai.onnx.ml", cats_strings=["red"], zeros=0
+    )
+    model = model_of([encode], [value("x", (1,), TensorProto.STRING)], [value("y", None)])
+    model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
+    with pytest.raises(InferenceError, match="category that it was not trained with") as caught:
+        load(model).infer({"x": np.array(["blue"], object)})
+    assert 'OneHotEncoder(handle_unknown="ignore")' in str(caught.value.hint)

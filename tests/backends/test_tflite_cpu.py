@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from nbmodel.backends import load_backend, open_session
+from nbmodel.backends import load_backend, open_session, tflite_cpu
 from nbmodel.core.signature import Quantization
 from nbmodel.errors import InferenceError
 
@@ -165,3 +166,54 @@ class TestFallback:
         said = self.run(tmp_path, module)
         assert said.startswith("PluginError: the engine of 'tflite_cpu' does not work with numpy 2")
         assert said.endswith("pip install 'numpy<2'")
+
+
+_LOADS = """
+import os, sys
+from nbmodel.backends import open_session
+from nbmodel.errors import InferenceError
+from pathlib import Path
+os.write(2, b"before\\n")
+try:
+    open_session(Path(sys.argv[1]), "tflite")
+except InferenceError:
+    os.write(2, b"refused\\n")
+for path in sys.argv[2:]:
+    open_session(Path(path), "tflite")
+os.write(2, b"after\\n")
+"""
+
+
+def test_the_first_load_is_silent_but_for_errors(test_models, tmp_path):
+    damaged = tmp_path / "damaged.tflite"
+    damaged.write_bytes(b"\x1c\0\0\0TFL3" + bytes(64))
+    models = [
+        test_models / "mobilenet_v2_1.0_224_quant.tflite",
+        test_models / "coco_ssd_mobilenet_v1_1.0_quant_with_metadata.tflite",
+    ]
+    command = [sys.executable, "-c", _LOADS, str(damaged), *map(str, models)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stderr.splitlines()[0] == "before"
+    assert done.stderr.splitlines()[-1] == "after"
+    assert "refused" in done.stderr
+    assert "XNNPACK" not in done.stderr
+
+
+def test_what_else_is_written_at_the_first_load_is_kept(capfd, monkeypatch):
+    monkeypatch.setattr(tflite_cpu, "_has_greeted", threading.Event())
+    line = b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n"
+
+    def fail():
+        with tflite_cpu._without_greeting():
+            os.write(2, b"ERROR: bad\n" + line + b"why")
+            raise InferenceError("why")
+
+    with pytest.raises(InferenceError):
+        fail()
+    assert capfd.readouterr().err == "ERROR: bad\nwhy"
+    assert not tflite_cpu._has_greeted.is_set()
+    with tflite_cpu._without_greeting():
+        os.write(2, line)
+    with tflite_cpu._without_greeting():
+        os.write(2, b"second\n")
+    assert capfd.readouterr().err == "second\n"

@@ -51,6 +51,8 @@ class Result:
 
     def _changed(self, **attributes: Any) -> Self:
         changed = copy.copy(self)
+        # A frozen value with slots copies its fields alone, not what a card has besides.
+        changed.__dict__.update(vars(self))
         for name, value in attributes.items():
             object.__setattr__(changed, name, value)  # values are frozen; the copy is not out yet
         return changed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,6 +21,7 @@ EXIT_CODES: Mapping[type[errors.NbModelError], int] = {
     errors.ModelNotFoundError: 3,
     errors.VersionNotFoundError: 3,
     errors.RuntimeNotFoundError: 3,
+    errors.TargetError: 3,
     errors.ModelExistsError: 4,
     errors.AliasConflictError: 4,
     errors.PinConflictError: 4,
@@ -31,6 +33,7 @@ EXIT_CODES: Mapping[type[errors.NbModelError], int] = {
     errors.AuthenticationError: 7,
 }
 INTERRUPTED = 130  # as a shell reports a command that Ctrl-C ended
+BROKEN_PIPE = 141  # and one that SIGPIPE ended
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -46,38 +49,47 @@ def main(args: Sequence[str] | None = None) -> int:
     as_json = "--json" in words
     if as_json:
         words.remove("--json")
+    try:
+        return _carry_out(words, as_json=as_json)
+    except errors.NbModelError as exc:
+        _report(exc, as_json=as_json)
+        return exit_code(exc)
+    except click.ClickException as exc:
+        if as_json:
+            _report(errors.InputError(exc.format_message()), as_json=True)
+        else:
+            exc.show()
+        return exc.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader, a `head`, has seen enough; nor may the interpreter write at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+
+
+def _carry_out(words: list[str], *, as_json: bool) -> int:
+    """Run one verb and print its result."""
     if words in (["--version"], ["-V"]):
         from importlib.metadata import version
 
         click.echo(f"nbmodel {version('nbmodel')}")
         return 0
-    group = verbs("nbmodel")
-    try:
-        from nbmodel.client import default_client
+    from nbmodel.client import default_client
 
-        result = group.main(
-            words or ["--help"],
-            prog_name="nbmodel",
-            obj=Context(default_client()),
-            standalone_mode=False,
-        )
-    except errors.NbModelError as exc:
-        _report(exc, as_json=as_json)
-        return exit_code(exc)
-    except click.ClickException as exc:
-        exc.show()
-        return 2
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
-        return INTERRUPTED
-    except BrokenPipeError:  # the reader, a `head`, has seen enough
-        sys.stderr.close()
-        return 0
+    result = verbs("nbmodel").main(
+        words or ["--help"],
+        prog_name="nbmodel",
+        obj=Context(default_client()),
+        standalone_mode=False,
+    )
     if isinstance(result, int):  # click's exit code of --help
         return result
     if result is not None:
         _show(result, as_json=as_json)
-    return int(getattr(result, "exit_code", 0))
+    sys.stdout.flush()  # here, where a reader that has gone is no error
+    return 0
 
 
 def exit_code(exc: errors.NbModelError) -> int:
@@ -97,13 +109,13 @@ def _show(result: Any, *, as_json: bool) -> None:
 
 def _report(exc: errors.NbModelError, *, as_json: bool) -> None:
     problems = list(exc.problems) if isinstance(exc, errors.ConfigError) else []
+    problems = problems if len(problems) > 1 else []  # one alone is the message
     if as_json:
         data = {"error": str(exc), "type": type(exc).__name__, "hint": exc.hint}
         click.echo(json.dumps(data | ({"problems": problems} if problems else {})), err=True)
         return
     click.echo(f"error: {exc}", err=True)
     for problem in problems:
-        if problem != str(exc):
-            click.echo(f"  - {problem}", err=True)
+        click.echo(f"  - {problem}", err=True)
     if exc.hint:
         click.echo(f"hint: {exc.hint}", err=True)

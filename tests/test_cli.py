@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +110,20 @@ def test_an_error_is_one_line_a_hint_and_a_code(
 def test_wrong_words_are_told_with_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["upload", "--nmae", "x"]) == 2
     assert "--name" in capsys.readouterr().err
+
+
+def test_wrong_words_are_json_when_json_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["deploy", "lines", "--threads", "0", "--json"]) == 2
+    assert "--threads" in json.loads(capsys.readouterr().err)["error"]
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(uploaded: str, tmp_path: Path) -> None:
+    command = f"{sys.executable} -m nbmodel list {{}} | head -c 1"
+    for words in ("lines", "lines --json", "--help"):
+        done = subprocess.run(
+            ["bash", "-c", command.format(words)], capture_output=True, text=True, check=False
+        )
+        assert done.stderr == ""
 
 
 def test_every_error_class_has_an_exit_code() -> None:

@@ -26,7 +26,7 @@ def command(
     remove: bool,
     why: str,
 ) -> Any:
-    r"""Put ALIAS on a version. Without ALIAS: every move of the model's aliases.
+    """Put ALIAS on a version. Without ALIAS: every move of the model's aliases.
 
     \b
     nbmodel alias digits:3 champion --why "best on the night set"

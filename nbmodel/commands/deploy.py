@@ -27,7 +27,7 @@ def command(
     threads: int | None,
     dry_run: bool,
 ) -> Any:
-    r"""Run a model on a runtime and keep it at what REF names.
+    """Run a model on a runtime and keep it at what REF names.
 
     \b
     nbmodel deploy digits --on edge            follows the newest version

@@ -24,7 +24,7 @@ def command(
     threshold: float | None,
     image: str | None,
 ) -> Any:
-    r"""Run inputs through TARGET: service@runtime, or a reference to run it right here.
+    """Run inputs through TARGET: service@runtime, or a reference to run it right here.
 
     An input is a picture, a .npy, .npz, .csv or .json file, or in a notebook a variable
     or expression.

@@ -17,7 +17,7 @@ from nbmodel.commands.context import Context, pass_context
 @click.option("--archived", is_flag=True, help="what is archived too")
 @pass_context
 def command(context: Context, *, name: str | None, query: str, archived: bool) -> Any:
-    r"""All models; the versions of NAME; or the versions that a query finds.
+    """All models; the versions of NAME; or the versions that a query finds.
 
     \b
     nbmodel list

@@ -17,7 +17,7 @@ from nbmodel.errors import InputError
 @about_version
 @pass_context
 def command(context: Context, /, *, name: str, object_: str, **about: Any) -> Any:
-    r"""Make a version NAME of OBJECT, a variable or expression of the kernel.
+    """Make a version NAME of OBJECT, a variable or expression of the kernel.
 
     The object is converted to an edge format, and the conversion checked against the
     object's own answers.

@@ -33,7 +33,7 @@ def start(
     require_token: bool,
     foreground: bool,
 ) -> Any:
-    r"""Start a runtime on this machine.
+    """Start a runtime on this machine.
 
     With NAME: in the background, known here under that name. Without, or with
     --foreground: until it is stopped; this is how an edge machine runs it.

@@ -93,6 +93,7 @@ def verbs(name: str) -> VerbGroup:
         name=name,
         help="From a notebook cell to an edge device and back: "
         "log, version, upload, pin, deploy, infer, see.",
-        epilog=f"`{name} VERB --help` tells all about a verb.",
+        epilog=f"`{name} VERB --help` tells all about a verb."
+        + ("" if name.startswith("%") else " --json, anywhere, prints for machines; --version."),
         context_settings={"help_option_names": ["-h", "--help"]},
     )

@@ -16,7 +16,7 @@ from nbmodel.commands.options import about_version, read_about
 @about_version
 @pass_context
 def command(context: Context, /, *, paths: tuple[str, ...], name: str, **about: Any) -> Any:
-    r"""Make a version of a model file with its companions, or of a folder.
+    """Make a version of a model file with its companions, or of a folder.
 
     \b
     nbmodel upload mobilenet.tflite --name fruit --labels labels.txt

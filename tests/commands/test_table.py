@@ -33,6 +33,7 @@ def test_help_tells_what_a_verb_does(verb: str, capsys: pytest.CaptureFixture[st
     shown = capsys.readouterr().out
     assert shown.startswith(f"Usage: nbmodel {verb}")
     assert len(shown.splitlines()) >= 5
+    assert "\\b" not in shown
 
 
 def test_the_group_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
@@ -44,3 +45,10 @@ def test_the_group_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_unknown_verb_is_told_with_the_nearest() -> None:
     with pytest.raises(click.UsageError, match="unknown verb 'depoly': did you mean 'deploy'"):
         verbs("nbmodel").main(["depoly", "x"], prog_name="nbmodel", standalone_mode=False)
+
+
+def test_examples_stay_on_lines_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    verbs("nbmodel").main(["alias", "--help"], prog_name="nbmodel", standalone_mode=False)
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert "nbmodel alias digits champion --remove" in lines
+    assert "nbmodel alias digits" in lines

@@ -64,6 +64,7 @@ def convert_source(
         if LABELS_PATH in read.files
         else converted.files,
         model_type=converted.model_type or read.model_type,
+        signature=read.signature.with_columns(converted.columns),
         metadata=converted.metadata,
         conversion=conversion,
     ).with_golden(golden, converted.golden.to_bytes())

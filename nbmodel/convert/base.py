@@ -31,6 +31,7 @@ class Converted:
         source: What was converted: ``sklearn.pipeline.Pipeline``.
         tool: What converted it: ``skl2onnx 1.20.0``.
         metadata: JSON values worth keeping with the version.
+        columns: Names of what the only input has along its last axis, where they are known.
     """
 
     files: Mapping[str, bytes]
@@ -41,6 +42,7 @@ class Converted:
     source: str
     tool: str
     metadata: Mapping[str, Any]
+    columns: tuple[str, ...] = ()
 
 
 class Converter(ABC):

@@ -91,6 +91,7 @@ class SklearnToOnnx(Converter):
                 "estimator": type_name(_last_step(model)),
                 "scikit-learn": sklearn.__version__,
             },
+            columns=() if rows.is_frame else _columns(model),
         )
 
 
@@ -250,6 +251,11 @@ def _labels(model: Any) -> tuple[str, ...]:
     if not isinstance(classes, np.ndarray) or classes.ndim != 1:
         return ()
     return tuple(str(name) for name in classes.tolist())
+
+
+def _columns(model: Any) -> tuple[str, ...]:
+    """What it was fitted on, where that had names: it takes columns in that order only."""
+    return tuple(str(name) for name in getattr(model, "feature_names_in_", ()))
 
 
 def _model_type(model: Any, outputs: Mapping[str, NDArray[Any]]) -> str:

@@ -99,7 +99,8 @@ class Tensor:
         datatype: A key of ``DATATYPES``, or one of ``FOREIGN_DATATYPES``.
         shape: Row-major; −1 is a variable dimension, ``()`` a scalar, None an unknown rank.
         description: For people; may be empty.
-        labels: Names of classes, in index order; empty when there are none.
+        labels: Names of classes, in index order; empty when there are none. The names along
+            the last axis of an input are those of its columns.
         label_kind: ``axis``: position along the last axis is the index of the label;
             ``value``: the element's value is.
         profile: What it holds: one of ``PROFILES``.
@@ -260,6 +261,19 @@ class Signature:
         outputs = list(self.outputs)
         outputs[index] = replace(outputs[index], labels=tuple(labels), label_kind=kind)
         return replace(self, outputs=tuple(outputs))
+
+    def with_columns(self, columns: Sequence[str]) -> Signature:
+        """The same signature with names for what the only input has along its last axis.
+
+        Nothing changes where there are several inputs, or not as many columns as names.
+        """
+        if len(self.inputs) != 1:
+            return self
+        (tensor,) = self.inputs
+        if not tensor.shape or tensor.shape[-1] != len(columns):
+            return self
+        named = replace(tensor, labels=tuple(columns), label_kind="axis")
+        return replace(self, inputs=(named,))
 
     def overridden_by(self, given: Signature) -> Signature:
         """This signature, read from a file, with what a person said about it on top.

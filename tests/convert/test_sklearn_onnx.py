@@ -532,3 +532,16 @@ def test_warnings_of_the_tools_do_not_reach_the_user(recwarn: Any):
     frame = datasets.load_iris(as_frame=True).data
     convert(forest().fit(frame, Y), X)
     assert [str(warning.message) for warning in recwarn] == []
+
+
+@pytest.mark.parametrize("kind", ["alone", "in a pipeline", "with an array as sample"])
+def test_names_of_columns_come_along_where_the_input_is_one(kind):
+    frame = pd.DataFrame({"b": [1.0, 2.0, 3.0, 4.0], "a": [4.0, 3.0, 1.0, 2.0]})
+    model = tree.DecisionTreeClassifier(random_state=0)
+    if kind == "in a pipeline":
+        model = pipeline.make_pipeline(preprocessing.StandardScaler(), model)
+    model.fit(frame, [0, 0, 1, 1])
+    array = frame.to_numpy()
+    assert convert(model, array if "array" in kind else None).columns == ("b", "a")
+    assert convert(model, frame).columns == ()  # an input a column says it already
+    assert convert(model.fit(array, [0, 0, 1, 1])).columns == ()

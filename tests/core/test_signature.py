@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nbmodel.core.model_type import model_type_of
 from nbmodel.core.signature import (
     DATATYPES,
     FOREIGN_DATATYPES,
@@ -252,3 +253,16 @@ def test_requests_are_checked(
     with pytest.raises(error, match=problem) as caught:
         check_inputs(READ, given)
     assert caught.value.hint == "the model takes x FP32[-1,3], k INT64[]"
+
+
+def test_names_of_columns_are_the_only_input_s() -> None:
+    rows = Tensor("x", "FP32", (-1, 2))
+    scores = Tensor("y", "FP32", (-1, 2))
+    named = Signature((rows,), (scores,)).with_columns(["a", "b"])
+    assert named.inputs[0].labels == ("a", "b")
+    assert named.labels == ()  # those of classes
+    assert Signature.from_json(named.to_json()) == named
+    assert model_type_of(named) is None
+    for other in (Signature((rows, rows)), Signature((Tensor("x", "FP32", None),))):
+        assert other.with_columns(["a", "b"]) == other
+    assert Signature((rows,)).with_columns(["a"]) == Signature((rows,))

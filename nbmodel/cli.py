@@ -32,6 +32,7 @@ EXIT_CODES: Mapping[type[errors.NbModelError], int] = {
     errors.TargetUnreachableError: 6,
     errors.AuthenticationError: 7,
 }
+DAMAGED = 5  # `verify` found something, and printed it
 INTERRUPTED = 130  # as a shell reports a command that Ctrl-C ended
 BROKEN_PIPE = 141  # and one that SIGPIPE ended
 
@@ -89,7 +90,7 @@ def _carry_out(words: list[str], *, as_json: bool) -> int:
     if result is not None:
         _show(result, as_json=as_json)
     sys.stdout.flush()  # here, where a reader that has gone is no error
-    return 0
+    return 0 if getattr(result, "is_clean", True) else DAMAGED
 
 
 def exit_code(exc: errors.NbModelError) -> int:

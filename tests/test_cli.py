@@ -117,6 +117,21 @@ def test_wrong_words_are_json_when_json_is_wanted(capsys: pytest.CaptureFixture[
     assert "--threads" in json.loads(capsys.readouterr().err)["error"]
 
 
+def test_verify_tells_what_is_damaged_and_fails(
+    uploaded: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", uploaded]) == 0
+    capsys.readouterr()
+    version = _json(capsys, "show", uploaded)
+    assert isinstance(version, dict)
+    (weights,) = version["files"]
+    blob = tmp_path / "home" / "registry" / "blobs" / weights["digest"].replace(":", "/")
+    blob.chmod(0o644)
+    blob.write_bytes(b"x" * weights["size"])
+    assert main(["verify"]) == 5
+    assert "lines:1" in capsys.readouterr().out
+
+
 def test_a_reader_that_has_seen_enough_is_no_error(uploaded: str, tmp_path: Path) -> None:
     command = f"{sys.executable} -m nbmodel list {{}} | head -c 1"
     for words in ("lines", "lines --json", "--help"):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nbmodel.errors import InputError
 from nbmodel.magics.words import split_line
@@ -32,6 +35,33 @@ NAMESPACE: dict[str, Any] = {"name": "digits", "accuracy": 0.97531, "folder": "m
         pytest.param("show {unknown}", ["show", "{unknown}"], id="what is no value stays"),
         pytest.param("infer d X[:4]", ["infer", "d", "X[:4]"], id="brackets are words"),
         pytest.param("", [], id="nothing"),
+        pytest.param(
+            'infer iris X[["petal width (cm)"]]',
+            ["infer", "iris", 'X[["petal width (cm)"]]'],
+            id="quotes in brackets are Python's",
+        ),
+        pytest.param('infer net im.convert("L")', ["infer", "net", 'im.convert("L")'], id="a call"),
+        pytest.param(
+            'log m f --sample np.zeros((1, 28), "uint8")',
+            ["log", "m", "f", "--sample", 'np.zeros((1, 28), "uint8")'],
+            id="spaces in brackets",
+        ),
+        pytest.param("infer m X.iloc[:2, ::-1]", ["infer", "m", "X.iloc[:2, ::-1]"], id="a slice"),
+        pytest.param(
+            'do s@edge {"command": "stats"}',
+            ["do", "s@edge", '{"command": "stats"}'],
+            id="JSON without quotes around it",
+        ),
+        pytest.param(
+            """infer m 'X[["a b"]]'""", ["infer", "m", 'X[["a b"]]'], id="a quoted expression"
+        ),
+        pytest.param(
+            """infer m d["it's"]""", ["infer", "m", """d["it's"]"""], id="a quote in quotes"
+        ),
+        pytest.param("describe m --x='a b'", ["describe", "m", "--x=a b"], id="a quote in a word"),
+        pytest.param("describe m (half", ["describe", "m", "(half"], id="a bracket left open"),
+        pytest.param("pull m a\\ b", ["pull", "m", "a b"], id="an escaped space"),
+        pytest.param('upload "my file.onnx"', ["upload", "my file.onnx"], id="a path in quotes"),
     ],
 )
 def test_a_line_becomes_words(line: str, words: list[str]) -> None:
@@ -42,3 +72,13 @@ def test_an_open_quote_is_told() -> None:
     with pytest.raises(InputError, match="No closing quotation") as caught:
         split_line("describe digits 'half", NAMESPACE)
     assert caught.value.hint == "close the quote"
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="$;{}\r\n"), max_size=12)))
+def test_what_a_shell_quotes_comes_back(words: list[str]) -> None:
+    assert split_line(shlex.join(words), {}) == words
+
+
+@given(st.lists(st.from_regex(r"[a-z0-9_@:=./-]+", fullmatch=True)))
+def test_plain_words_are_told_apart_by_spaces(words: list[str]) -> None:
+    assert split_line("  ".join(words), {}) == words

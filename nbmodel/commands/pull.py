@@ -11,7 +11,7 @@ from nbmodel.commands.context import Context, pass_context
 
 @click.command("pull")
 @click.argument("reference", metavar="REF")
-@click.argument("folder", default=".", metavar="FOLDER")
+@click.argument("folder", default=".", metavar="[FOLDER]")
 @pass_context
 def command(context: Context, *, reference: str, folder: str) -> Any:
     """Copy a version's files into FOLDER (here when not given), digests checked."""

@@ -40,7 +40,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "status": ("status", "what runs where"),
     "infer": ("infer", "run inputs through a model and see the answer"),
     "do": ("do", "send a free-form command to a service"),
-    "runtime": ("runtime", "start, add, list, remove, config, logs"),
+    "runtime": ("runtime", "start, stop, add, list, remove, config, logs"),
 }
 
 

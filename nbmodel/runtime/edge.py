@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
+from nbmodel.core.digest import short_digest
 from nbmodel.core.machine import MachineConfig, Service
 from nbmodel.core.signature import Signature
 from nbmodel.core.version import now, parse_time, stamp_of
@@ -94,6 +95,8 @@ class EdgeRuntime:
         self._started = now()
         self._version = version("nbmodel")
         self._config_lock = threading.Lock()
+        #: What taking the config file did, or None when nothing was taken from it.
+        self.config_note: str | None = None
         self._config = self._first_config(config)
         self._wake = threading.Condition()
         self._asked = self._retry = self._busy = self._closing = self._ready = False
@@ -240,8 +243,7 @@ class EdgeRuntime:
         if live is None:
             return ServiceView(name, False, "1", Signature())
         number = live.installed.version.number if live.installed else None
-        model_type = live.installed.manifest.model_type if live.installed else None
-        return ServiceView(name, True, str(number or 1), live.signature, model_type)
+        return ServiceView(name, True, str(number or 1), live.signature, live.model_type)
 
     def infer(
         self,
@@ -332,9 +334,10 @@ class EdgeRuntime:
             if kept.etag != checked.etag:
                 self._journal.note("the config file is as before; what was set since stays")
             return kept
+        self.config_note = _taken(checked, kept, was_given=self._reconciler.given is not None)
         self._states.save_config(checked)
         self._reconciler.remember_given(checked.etag)
-        self._journal.note("config taken from the file that was given")
+        self._journal.note(self.config_note)
         return checked
 
     def _replace(self, config: MachineConfig, why: str) -> None:
@@ -431,6 +434,20 @@ class EdgeRuntime:
         if status["state"] == "failed" and not self.settled:
             return {**status, "state": "loading"}  # it is being tried again
         return status
+
+
+def _taken(config: MachineConfig, before: MachineConfig | None, *, was_given: bool) -> str:
+    """What a config file does that is taken at the start."""
+    if before is None or before.etag == config.etag or not before.to_json():
+        return "config taken from the file that was given"
+    kept = {service.name for service in config.services}
+    gone = sorted({service.name for service in before.services} - kept)
+    services = ", ".join(gone) or "none"
+    why = "changed since the last start" if was_given else "given for the first time"
+    return (
+        f"config file {why}: it replaces the config that was set, "
+        f"{short_digest(before.etag)}; removed services: {services}"
+    )
 
 
 def _check(live: LiveService) -> dict[str, Any]:

@@ -292,7 +292,11 @@ class Reconciler:
         attributes = dict(replaced.value)
         if own is not None and attributes.get("model_path") == str(own.folder):
             attributes["model_path"] = str(own.folder / model_file(own.manifest))
-        return load_service(wish.service.model, attributes, wish.key, own)
+
+        def note(text: str) -> None:
+            self._journal.warn(f"{wish.service.name}: {text}")
+
+        return load_service(wish.service.model, attributes, wish.key, own, note)
 
     def _switch(self, wish: Wish, live: LiveService) -> None:
         name = wish.service.name

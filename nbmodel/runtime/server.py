@@ -123,6 +123,8 @@ def serve(
 
         runtime = EdgeRuntime(folder, config=wanted, name=name)
         stack.callback(runtime.close)
+        if runtime.config_note is not None:
+            _say(runtime.config_note)
         _run(runtime, gate, listener)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from nbmodel.core.manifest import Manifest
 from nbmodel.core.signature import Signature
 from nbmodel.core.version import now
 from nbmodel.errors import FormatError, GoldenSampleError, NbModelError
+from nbmodel.formats import ModelFacts, read_model
 from nbmodel.golden import MAX_GOLDEN, Difference, GoldenSample, compare
 from nbmodel.runtime.packages import Installed
 
@@ -34,7 +35,7 @@ class ServiceView:
         ready: Whether it can infer.
         version: Digits: the version's number, or ``1`` when it has none.
         signature: What its model takes and gives; empty when nothing is loaded.
-        model_type: What the version says it is for; None for a file by path.
+        model_type: What the version, or the file at the path, says it is for, or None.
     """
 
     name: str
@@ -51,13 +52,22 @@ class LiveService:
         session: The loaded model.
         key: Of the wish that it was loaded for.
         installed: The version it is from; None for a file by path.
+        facts: What the file by path says about itself, or None.
     """
 
-    def __init__(self, session: Session, key: str, installed: Installed | None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        key: str,
+        installed: Installed | None,
+        facts: ModelFacts | None = None,
+    ) -> None:
         self.key = key
         self.installed = installed
         self.since = now()
-        self.signature = _signature(session.signature, installed)
+        own = installed.manifest if installed is not None else facts
+        self.signature = _signature(session.signature, own)
+        self.model_type = None if own is None else own.model_type
         self._session = session
         self._lock = threading.Lock()
         self._busy = 0
@@ -120,7 +130,8 @@ class LiveService:
 
     def relabel(self, installed: Installed) -> None:
         """Count as another version from now on, one with the same files."""
-        self.signature = _signature(self._session.signature, installed)
+        self.signature = _signature(self._session.signature, installed.manifest)
+        self.model_type = installed.manifest.model_type
         self.installed = installed
 
     def retire(self) -> None:
@@ -151,7 +162,11 @@ class LiveService:
 
 
 def load_service(
-    model: str, attributes: Mapping[str, Any], key: str, installed: Installed | None
+    model: str,
+    attributes: Mapping[str, Any],
+    key: str,
+    installed: Installed | None,
+    note: Callable[[str], None] = lambda _: None,
 ) -> LiveService:
     """Load a model and let it prove itself on its golden sample.
 
@@ -160,6 +175,7 @@ def load_service(
         attributes: With placeholders replaced.
         key: Of the wish it is loaded for.
         installed: The version it is from; None for a file by path.
+        note: Told when the file says nothing about itself that can be read.
 
     Raises:
         NbModelError: It cannot be loaded, or answers its golden sample wrongly. Whatever
@@ -169,7 +185,9 @@ def load_service(
     try:
         if installed is not None:
             check_golden(session, installed.manifest, installed.folder)
-        return LiveService(session, key, installed)
+            return LiveService(session, key, installed)
+        facts = _facts(Path(attributes["model_path"]), note)
+        return LiveService(session, key, None, facts)
     except BaseException:
         session.close()
         raise
@@ -212,12 +230,22 @@ def check_golden(session: Session, manifest: Manifest, folder: Path) -> Differen
     return difference
 
 
-def _signature(engine: Signature, installed: Installed | None) -> Signature:
-    """The version's own signature, which says more, when it is about the same tensors."""
-    if installed is None:
+def _facts(path: Path, note: Callable[[str], None]) -> ModelFacts | None:
+    """What a file says about itself; the engine runs it whether that can be read or not."""
+    try:
+        return read_model(path)
+    except (NbModelError, OSError) as exc:
+        note(f"what {path} says about itself cannot be read: {exc}")
+        return None
+
+
+def _signature(engine: Signature, own: Manifest | ModelFacts | None) -> Signature:
+    """The model's own signature, which says more, when it is about the same tensors."""
+    if own is None or _tensors(own.signature) != _tensors(engine):
         return engine
-    own = installed.manifest.signature
-    return own if _tensors(own) == _tensors(engine) else engine
+    # What its config says of a file by path (label_path) is in the engine's signature only.
+    given = engine.labels if isinstance(own, ModelFacts) else ()
+    return own.signature.with_labels(given) if given else own.signature
 
 
 def _tensors(signature: Signature) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:

@@ -23,12 +23,14 @@ from nbmodel.errors import (
     ConfigConflictError,
     ConfigError,
     DeployError,
+    FormatError,
     InferenceError,
     InputError,
     ShapeError,
     TargetError,
 )
 from nbmodel.golden import GoldenSample
+from nbmodel.runtime import services
 from nbmodel.runtime.edge import EdgeRuntime
 
 SETTLE_S = 60.0
@@ -809,3 +811,88 @@ def test_two_registries_with_one_label(runtime: EdgeRuntime, push: Pusher) -> No
     push(1, 3, "latest")
     assert factor(runtime) == 3
     runtime.do("scaler", {"command": "check"})
+
+
+def _service(name: str, path: Path) -> dict[str, Any]:
+    return {
+        "name": name,
+        "api": "rdk:service:mlmodel",
+        "model": "onnx_cpu",
+        "attributes": {"model_path": str(path)},
+    }
+
+
+def test_a_changed_config_file_says_what_it_removes(tmp_path: Path) -> None:
+    model = tmp_path / "model.onnx"
+    model.write_bytes(scaling_onnx(2))
+    data: dict[str, Any] = {"services": [_service("first", model)]}
+    runtime = EdgeRuntime(tmp_path / "home", config=data)
+    assert runtime.config_note == "config taken from the file that was given"
+    more = {"services": [*data["services"], _service("mnist", model), _service("fruit", model)]}
+    runtime.set_config(more, if_match=None)
+    runtime.close()
+
+    same = EdgeRuntime(tmp_path / "home", config=data)
+    assert same.config_note is None
+    assert len(same.config[0]["services"]) == 3
+    same.close()
+
+    edited = {"services": [*data["services"], _service("second", model)]}
+    after = EdgeRuntime(tmp_path / "home", config=edited)
+    said = "config file changed since the last start: it replaces the config that was set"
+    try:
+        assert after.config_note is not None
+        assert after.config_note.startswith(said)
+        assert after.config_note.endswith("; removed services: fruit, mnist")
+        assert any(after.config_note in line for line in after.logs(100))
+    finally:
+        after.close()
+
+
+def test_a_config_file_given_for_the_first_time_says_what_it_removes(tmp_path: Path) -> None:
+    model = tmp_path / "model.onnx"
+    model.write_bytes(scaling_onnx(2))
+    runtime = EdgeRuntime(tmp_path / "home")
+    runtime.set_config({"services": [_service("mnist", model)]}, if_match=None)
+    runtime.close()
+    after = EdgeRuntime(tmp_path / "home", config={"services": []})
+    after.close()
+    assert str(after.config_note).startswith("config file given for the first time: it replaces")
+    assert str(after.config_note).endswith("; removed services: mnist")
+
+
+def test_a_file_by_path_says_itself_what_its_classes_are(tmp_path: Path, test_models: Path) -> None:
+    pytest.importorskip("ai_edge_litert", reason="pip install 'nbmodel[runtime]'")
+    path = test_models / "mobilenet_v1_0.25_224_quant_with_metadata.tflite"
+    service = {**_service("birds", path), "model": "tflite_cpu"}
+    labels = tmp_path / "own.txt"
+    labels.write_text("".join(f"class {index}\n" for index in range(1001)))
+    own = {**service, "name": "own"}
+    own["attributes"] = {"model_path": str(path), "label_path": str(labels)}
+    runtime = EdgeRuntime(tmp_path / "home", config={"services": [service, own]})
+    try:
+        assert runtime.wait_settled(SETTLE_S)
+        view = runtime.service("birds")
+        assert "macaw" in view.signature.labels
+        assert view.model_type == "classification"
+        assert runtime.service("own").signature.labels[3] == "class 3"
+    finally:
+        runtime.close()
+
+
+def test_a_file_that_says_nothing_readable_runs_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(path: Path) -> None:
+        raise FormatError(f"{path}: damaged metadata")
+
+    monkeypatch.setattr(services, "read_model", unreadable)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(scaling_onnx(2))
+    runtime = EdgeRuntime(tmp_path / "home", config={"services": [_service("plain", path)]})
+    try:
+        assert runtime.wait_settled(SETTLE_S)
+        assert runtime.infer("plain", {"x": ROW})["y"].tolist() == [[2, 4]]
+        assert any("plain: what" in line and "damaged" in line for line in runtime.logs(100))
+    finally:
+        runtime.close()

@@ -240,3 +240,13 @@ def test_an_address_is_read(text: str, host: str, port: int) -> None:
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(InputError, match="not an address to listen on"):
         Address.parse(text)
+
+
+def test_taking_a_config_file_is_said(tmp_path: Path) -> None:
+    config = tmp_path / "machine.json"
+    for content, says in (('{"x": 1}', "config taken from the file"), ('{"x": 2}', "replaces")):
+        config.write_text(content)
+        with started(tmp_path / "home", "--config", str(config)) as (_, lines):
+            assert says in lines[0]
+        with started(tmp_path / "home", "--config", str(config)) as (_, lines):
+            assert len(lines) == 1  # it is as before

@@ -58,7 +58,7 @@ def describe(catalog: Catalog, ref: Reference | str, text: str) -> Version | Mod
         if parsed.is_model:
             return _update_model(db, find_model(db, parsed.name), "description", text)
         row = find_version(db, parsed)
-        _refuse_published(row, "a description")
+        _refuse_published(row, "description")
         return _update_version(catalog, db, row, "description", text)
 
 

@@ -70,10 +70,10 @@ def delete(catalog: Catalog, ref: Reference | str, *, force: bool) -> Deleted:
             rows = [find_version(db, parsed)]
         uses = [use for row in rows for use in _uses(db, row, rows)]
         if uses and not force:
+            what = parsed.name if parsed.is_model else rows[0].reference
             raise InUseError(
-                f"{parsed.name if parsed.is_model else rows[0].reference} is in use: "
-                f"{'; '.join(uses)}",
-                hint="take these away first, or delete it with force",
+                f"{what} is in use: {'; '.join(uses)}",
+                hint=f"take these away first, or give force: delete {what} --force",
             )
         deleted = _account(db, parsed.name, rows, whole=parsed.is_model)
         if parsed.is_model:

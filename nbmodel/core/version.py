@@ -142,6 +142,7 @@ class Model:
         pin: The version number the whole registry holds it at, or None.
         archived: Whether lists leave it out.
         deprecated: Why nobody should use it, or None.
+        retired: Numbers up to this were another model's of that name; never given again.
     """
 
     name: str
@@ -153,6 +154,7 @@ class Model:
     pin: int | None = None
     archived: bool = False
     deprecated: str | None = None
+    retired: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """All of it as a JSON object."""
@@ -166,6 +168,7 @@ class Model:
             "pin": self.pin,
             "archived": self.archived,
             "deprecated": self.deprecated,
+            "retired": self.retired,
         }
 
 

@@ -37,6 +37,12 @@ class ModelCard(Model, Result):
             blocks.append(Note(f"deprecated: {self.deprecated}", "bad"))
         if self.description:
             blocks.append(Note(self.description))
+        if self.retired:
+            numbers = "number 1 was" if self.retired == 1 else f"numbers 1–{self.retired} were"
+            again = "is" if self.retired == 1 else "are"
+            blocks.append(
+                Note(f"{numbers} used before under this name and {again} not given again")
+            )
         aliases = tuple(f"{alias} → {number}" for alias, number in sorted(self.aliases.items()))
         blocks.append(
             Facts(

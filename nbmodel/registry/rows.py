@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 from nbmodel.core.manifest import Manifest
@@ -271,7 +271,21 @@ def models_of(db: sqlite3.Connection, rows: Iterable[ModelRow]) -> list[Model]:
             " WHERE p.runtime = ''"
         )
     )
-    return [_model(row, counts.get(row.id, (0, None)), aliases[row.id], pins) for row in rows]
+    # A model that was renamed into a name brought numbers of its own: nothing is missing there.
+    retired: dict[str, int] = dict(
+        db.execute(
+            "SELECT r.name, r.last_number FROM retired r JOIN models m ON m.name = r.name"
+            " WHERE r.last_number > 0 AND NOT EXISTS"
+            " (SELECT 1 FROM versions v WHERE v.model = m.id AND v.number <= r.last_number)"
+        )
+    )
+    return [
+        replace(
+            _model(row, counts.get(row.id, (0, None)), aliases[row.id], pins),
+            retired=retired.get(row.name, 0),
+        )
+        for row in rows
+    ]
 
 
 def _model(

@@ -160,3 +160,30 @@ def test_numbers_of_a_name_are_never_given_again(registry: Registry, add: Add) -
     registry.delete("digits")
     assert add("digits").number == 4
     assert add("numbers").number == 3
+
+
+def test_a_published_version_says_in_good_words_what_it_does_not_take(registry: Registry) -> None:
+    registry.publish("digits:1")
+    with pytest.raises(PublishedError, match="it takes no description"):
+        registry.describe("digits:1", "x")
+
+
+def test_a_name_that_is_used_again_tells_which_numbers_it_had(registry: Registry, add: Add) -> None:
+    assert registry.model("digits").retired == 0
+    registry.rename("digits", "numerals")
+    assert add(content=b"c").number == 3
+    assert registry.model("digits").retired == 2
+    assert registry.model("numerals").retired == 0
+
+
+def test_a_model_that_gets_its_name_back_misses_no_number(registry: Registry) -> None:
+    registry.rename("digits", "numerals")
+    registry.rename("numerals", "digits")
+    assert registry.model("digits").retired == 0
+
+
+def test_a_refused_delete_names_the_words_to_add(registry: Registry) -> None:
+    registry.publish("digits:1")
+    with pytest.raises(InUseError) as refused:
+        registry.delete("digits:1")
+    assert "delete digits:1 --force" in (refused.value.hint or "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from nbmodel.core.manifest import Manifest
@@ -61,6 +61,7 @@ class Diff:
         files: By path; values are ``{"size": …, "digest": …}``.
         signature: By tensor and field; added and removed tensors as a whole.
         labels: By output and index, in order of the index; values are the labels.
+        label_count: How many labels were compared.
         metadata: By key.
         metrics: By name; ``delta`` is the gain.
     """
@@ -73,6 +74,7 @@ class Diff:
     labels: tuple[Change, ...] = ()
     metadata: tuple[Change, ...] = ()
     metrics: tuple[Change, ...] = ()
+    label_count: int = 0
 
     @property
     def parts(self) -> dict[str, tuple[Change, ...]]:
@@ -94,7 +96,7 @@ class Diff:
     def to_json(self) -> dict[str, Any]:
         """All of it as a JSON object."""
         parts = {name: [change.to_json() for change in part] for name, part in self.parts.items()}
-        return {"old": self.old, "new": self.new, **parts}
+        return {"old": self.old, "new": self.new, **parts, "label_count": self.label_count}
 
 
 def diff_versions(old: Version, new: Version) -> Diff:
@@ -107,6 +109,9 @@ def diff_versions(old: Version, new: Version) -> Diff:
         files=_changes(_files(first), _files(second)),
         signature=_changes_of_signature(first.signature, second.signature),
         labels=_changes_of_labels(first.signature, second.signature),
+        label_count=len(
+            {*_labels(first.signature), *_labels(_renamed(first.signature, second.signature))}
+        ),
         metadata=_changes(first.metadata, second.metadata),
         metrics=_changes(first.metrics, second.metrics),
     )
@@ -153,9 +158,39 @@ def _tensor_facts(tensor: Tensor) -> dict[str, Any]:
     return facts
 
 
+def _renames(old: Signature, new: Signature) -> dict[str, dict[str, str]]:
+    """By side: name now → name before, of tensors at one place that are otherwise alike."""
+    return {
+        side: {
+            after.name: before.name
+            for before, after in zip(first, second, strict=False)
+            if before.name not in {tensor.name for tensor in second}
+            and after.name not in {tensor.name for tensor in first}
+            and _tensor_facts(before) == _tensor_facts(after)
+        }
+        for side, first, second in (
+            ("input", old.inputs, new.inputs),
+            ("output", old.outputs, new.outputs),
+        )
+    }
+
+
+def _renamed(old: Signature, new: Signature) -> Signature:
+    """The new signature, with the old names of the tensors that only changed those."""
+    names = _renames(old, new)
+    return Signature(
+        tuple(replace(t, name=names["input"].get(t.name, t.name)) for t in new.inputs),
+        tuple(replace(t, name=names["output"].get(t.name, t.name)) for t in new.outputs),
+    )
+
+
 def _changes_of_signature(old: Signature, new: Signature) -> tuple[Change, ...]:
-    first, second = _tensors(old), _tensors(new)
-    found: list[Change] = []
+    found = [
+        Change(f"{side} name", "changed", before, after)
+        for side, names in _renames(old, new).items()
+        for after, before in names.items()
+    ]
+    first, second = _tensors(old), _tensors(_renamed(old, new))
     for title in sorted({*first, *second}):
         if title not in first:
             found.append(Change(title, "added", new=_tensor_facts(second[title])))
@@ -179,7 +214,7 @@ def _labels(signature: Signature) -> dict[tuple[str, int], str]:
 
 
 def _changes_of_labels(old: Signature, new: Signature) -> tuple[Change, ...]:
-    first, second = _labels(old), _labels(new)
+    first, second = _labels(old), _labels(_renamed(old, new))
     found = []
     for key in sorted({*first, *second}):
         if first.get(key) != second.get(key):

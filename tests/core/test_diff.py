@@ -68,10 +68,7 @@ def test_files_are_added_removed_and_changed() -> None:
         ),
         (
             Signature((replace(X, name="z"),), (Y,)),
-            [
-                "- input 'x': {'datatype': 'FP32', 'shape': [-1, 64]}",
-                "+ input 'z': {'datatype': 'FP32', 'shape': [-1, 64]}",
-            ],
+            ["~ input name: x → z"],
         ),
         (
             Signature((replace(X, description="pixels"),), (Y,)),
@@ -123,3 +120,11 @@ def test_metrics_and_facts_say_by_how_much() -> None:
         "old": 0.5,
         "new": 0.75,
     }
+
+
+def test_a_renamed_tensor_is_one_change_and_its_labels_are_compared() -> None:
+    renamed = Signature((X,), (replace(Y, name="z", labels=("ant", "wasp")),))
+    diff = diff_versions(version(1, MANIFEST), version(2, replace(MANIFEST, signature=renamed)))
+    assert [str(change) for change in diff.signature] == ["~ output name: y → z"]
+    assert [str(change) for change in diff.labels] == ["~ y[1]: bee → wasp"]
+    assert diff.label_count == 2

@@ -8,6 +8,7 @@ from typing import Any
 
 from nbmodel.core.deployment import Deployment
 from nbmodel.core.digest import short_digest
+from nbmodel.core.lineage import Conversion, Lineage
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,8 @@ class Node:
         aliases: Names on it, ``latest`` included, sorted.
         created: UTC, ISO 8601, or empty when the version is not here.
         deployments: Services that run it.
+        lineage: Where it was made; None where that was not looked up.
+        conversion: How its file was made from an object, if it was.
     """
 
     digest: str
@@ -27,6 +30,8 @@ class Node:
     aliases: tuple[str, ...] = ()
     created: str = ""
     deployments: tuple[Deployment, ...] = ()
+    lineage: Lineage | None = None
+    conversion: Conversion | None = None
 
     @property
     def title(self) -> str:
@@ -41,6 +46,8 @@ class Node:
             "aliases": list(self.aliases),
             "created": self.created,
             "deployments": [deployment.to_json() for deployment in self.deployments],
+            "lineage": None if self.lineage is None else self.lineage.to_json(),
+            "conversion": None if self.conversion is None else self.conversion.to_json(),
         }
 
 

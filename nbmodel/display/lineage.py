@@ -8,8 +8,9 @@ from dataclasses import fields
 from nbmodel.core.digest import short_digest
 from nbmodel.core.graph import LineageGraph, Node
 from nbmodel.display.base import Result
-from nbmodel.display.card import Block, Card, Chip, Mono, Note, Table
+from nbmodel.display.card import Block, Card, Chip, Facts, Mono, Note, Table
 from nbmodel.display.chips import alias_chip
+from nbmodel.display.origin import converted, origin, short_origin
 from nbmodel.display.quantity import moment
 
 _MAX_ROWS = 100
@@ -31,6 +32,9 @@ class LineageCard(LineageGraph, Result):
         blocks: list[Block] = [
             _tree(title, rows) for title, rows in (("made from", above), ("became", below)) if rows
         ]
+        if root.lineage is not None:
+            made = [origin(root.lineage), ("converted", converted(root.conversion))]
+            blocks.insert(0, Facts(made))
         if root.deployments:
             runs = ", ".join(deployment.target for deployment in root.deployments)
             blocks.insert(0, Note(f"runs as {runs}"))
@@ -59,13 +63,15 @@ def _walk(root: Node, neighbours: Callable[[str], tuple[Node, ...]]) -> list[tup
 
 def _tree(title: str, rows: list[tuple[int, Node]]) -> Table:
     return Table(
-        ("version", "", "uploaded (UTC)", "runs as"),
+        ("version", "", "uploaded (UTC)", "made in", "converted", "runs as"),
         [
             (
                 # No-break spaces: HTML would drop plain ones.
                 ("\u00a0\u00a0" * (depth - 1) + "└", _name(node)),
                 tuple(alias_chip(alias) for alias in node.aliases),
                 moment(node.created),
+                short_origin(node.lineage) if node.lineage is not None else "",
+                node.conversion.tool if node.conversion is not None else "",
                 ", ".join(deployment.target for deployment in node.deployments),
             )
             for depth, node in rows[:_MAX_ROWS]

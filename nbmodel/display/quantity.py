@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from datetime import datetime, timezone
 
 from nbmodel.core.version import parse_time
@@ -66,6 +67,22 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {int(seconds) % 60} s"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def listed(items: Iterable[str], limit: int = 200) -> str:
+    """Items with dots between them, which may have commas inside: ``a, b · c · …``.
+
+    Args:
+        items: In the order to show them.
+        limit: Characters; what does not fit is left out whole, a long first item is cut.
+    """
+    text = ""
+    for item in items:
+        more = f"{text} · {item}" if text else item
+        if len(more) > limit:
+            return f"{text} · …" if text else f"{item[: limit - 1].rstrip()}…"
+        text = more
+    return text
 
 
 def count(number_of: int, noun: str) -> str:

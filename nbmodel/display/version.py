@@ -8,12 +8,12 @@ from dataclasses import fields
 from typing import Any
 
 from nbmodel.core.digest import short_digest
-from nbmodel.core.lineage import Conversion, Lineage
 from nbmodel.core.version import Version
 from nbmodel.display.base import Result
-from nbmodel.display.card import Block, Card, Cell, Chip, Code, Facts, Fold, Mono, Note, Table
+from nbmodel.display.card import Block, Card, Chip, Code, Facts, Fold, Mono, Note, Table
 from nbmodel.display.chips import version_chips
-from nbmodel.display.quantity import count, file_size, moment, number
+from nbmodel.display.origin import converted, origin
+from nbmodel.display.quantity import count, file_size, listed, moment, number
 from nbmodel.display.tensors import signature_table
 
 _MAX_ROWS = 100
@@ -47,9 +47,9 @@ class VersionCard(Version, Result):
                     ("size", f"{file_size(self.size)} in {count(len(self.files), 'file')}"),
                     ("tags", tuple(Chip(_tag(*pair)) for pair in sorted(self.tags.items()))),
                     ("metrics", _metrics(self.metrics)),
-                    ("converted", _conversion(manifest.conversion)),
+                    ("converted", converted(manifest.conversion)),
                     ("checked by", _golden(self)),
-                    ("made in", _origin(manifest.lineage)),
+                    origin(manifest.lineage),
                 ]
             )
         )
@@ -68,35 +68,11 @@ def _metrics(metrics: Mapping[str, float]) -> str:
     return " · ".join(f"{name} {number(value)}" for name, value in sorted(metrics.items()))
 
 
-def _conversion(conversion: Conversion | None) -> str:
-    if conversion is None:
-        return ""
-    return (
-        f"from {conversion.source} by {conversion.tool}; differs by at most "
-        f"{number(conversion.max_abs)} on {count(conversion.samples, 'row')}"
-    )
-
-
 def _golden(version: Version) -> str:
     golden = version.manifest.golden
     if golden is None:
         return ""
     return f"its golden sample, within {number(golden.atol)} + {number(golden.rtol)} × value"
-
-
-def _origin(lineage: Lineage) -> Cell:
-    cells: list[str | Mono] = []
-    if lineage.notebook:
-        cells.append(Mono(lineage.notebook))
-    if lineage.cell is not None:
-        cells.append(f"cell {lineage.cell}")
-    if lineage.git_commit:
-        cells.append("at commit")
-        cells.append(Mono(lineage.git_commit[:10], lineage.git_commit))
-        cells.append("with local changes" if lineage.git_dirty else "")
-    if lineage.user:
-        cells.append(f"by {lineage.user}")
-    return tuple(cells)
 
 
 def _folds(version: Version) -> list[Block]:
@@ -107,8 +83,8 @@ def _folds(version: Version) -> list[Block]:
     folds += [_labels(tensor.name, tensor.labels) for tensor in tensors if tensor.labels]
     if version.metadata:
         rows = [(key, _json(value)) for key, value in sorted(version.metadata.items())]
-        brief = ", ".join(f"{key}={value}" for key, value in rows)
-        folds.append(Fold("metadata", [Facts(rows)], brief[:200]))
+        brief = listed([f"{key}={value}" for key, value in rows])
+        folds.append(Fold("metadata", [Facts(rows)], brief))
     if manifest.lineage.parents:
         parents = [("parent", Mono(digest)) for digest in manifest.lineage.parents]
         short = ", ".join(map(short_digest, manifest.lineage.parents))
@@ -141,8 +117,7 @@ def _labels(tensor: str, labels: Sequence[str]) -> Fold:
     shown = [f"{index}  {label}" for index, label in enumerate(labels[:_MAX_LABELS])]
     if len(labels) > _MAX_LABELS:
         shown.append(f"… and {len(labels) - _MAX_LABELS:,} more")
-    brief = ", ".join(labels[:10]) + (", …" if len(labels) > 10 else "")
-    return Fold(title, [Code("\n".join(shown))], brief)
+    return Fold(title, [Code("\n".join(shown))], listed(labels))
 
 
 def _json(value: Any) -> str:

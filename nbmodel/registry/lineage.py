@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TypeAlias
 
 from nbmodel.core.graph import LineageGraph, Node
 from nbmodel.core.reference import Reference
+from nbmodel.errors import ManifestError, StorageError
 from nbmodel.registry.catalog import Catalog, find_version, local
 from nbmodel.registry.deployments import deployments_on
 from nbmodel.registry.rows import Marks, VersionRow, version_rows
@@ -24,14 +26,28 @@ def lineage(catalog: Catalog, ref: Reference | str) -> LineageGraph:
     parsed = local(ref)
     with catalog.db.read() as db:
         root = find_version(db, parsed)
-        edges = [*_walk(db, root.digest, _parents), *_walk(db, root.digest, _children)]
+        above = list(_walk(db, root.digest, _parents))
+        edges = [*above, *_walk(db, root.digest, _children)]
+        sources = {root.digest, *(parent for parent, _ in above)}
         digests = dict.fromkeys([root.digest, *(end for edge in edges for end in edge)])
         marks = Marks(db)
         nodes = [
             _node(db, marks, digest, root if digest == root.digest else _row(db, digest))
             for digest in digests
         ]
+        nodes = [_told(catalog, node) if node.digest in sources else node for node in nodes]
     return LineageGraph(root.digest, tuple(nodes), tuple(dict.fromkeys(edges)))
+
+
+def _told(catalog: Catalog, node: Node) -> Node:
+    """A node with where it was made, as far as the storage still tells."""
+    if node.reference is None:
+        return node
+    try:
+        manifest = catalog.manifest(node.digest)
+    except (StorageError, ManifestError):  # damaged: verify says so, the graph is known still
+        return node
+    return replace(node, lineage=manifest.lineage, conversion=manifest.conversion)
 
 
 def _walk(db: sqlite3.Connection, start: str, step: _Step) -> Iterator[tuple[str, str]]:

@@ -48,6 +48,21 @@ def test_a_graph_has_ancestors_and_descendants_and_no_cousins(registry: Registry
     assert graph.node(grandchild.digest).aliases == ("latest",)
 
 
+def test_a_graph_tells_where_a_version_and_its_parents_were_made(
+    registry: Registry, add: Add
+) -> None:
+    made = Lineage(notebook="train.ipynb", cell=4)
+    base = add("base", b"0", lineage=made)
+    root = add("root", b"1", lineage=Lineage(parents=(base.digest, FOREIGN), user="ada"))
+    child = add("child", b"2", lineage=Lineage(parents=(root.digest,)))
+    graph = registry.lineage("root:1")
+    assert graph.node(base.digest).lineage == made
+    assert graph.node(root.digest).lineage == root.manifest.lineage
+    assert graph.node(FOREIGN).lineage is None
+    assert graph.node(child.digest).lineage is None
+    assert graph.to_json()["nodes"][1]["lineage"] == made.to_json()
+
+
 def test_a_version_without_relatives_is_a_graph_of_itself(registry: Registry, add: Add) -> None:
     made = add()
     graph = registry.lineage("digits")

@@ -46,7 +46,10 @@ STYLE = (
     "padding:3px 16px 3px 0;text-align:left;vertical-align:baseline;color:inherit;max-width:520px;"
     "white-space:normal;overflow-wrap:break-word;line-height:1.5;background:none}"
     ".nbm table.nbm-t td.nbm-1,.nbm table.nbm-t code.nbm-mono{white-space:nowrap}"
-    ".nbm table.nbm-facts td{overflow-wrap:anywhere;max-width:720px}"
+    # All of the width for what is said: a digest stays on one line.
+    ".nbm table.nbm-facts{width:100%}"
+    ".nbm table.nbm-facts th{width:1%}"
+    ".nbm table.nbm-facts td{overflow-wrap:anywhere;max-width:none}"
     ".nbm table.nbm-facts code.nbm-mono{white-space:normal}"
     ".nbm table.nbm-t th[align=right],.nbm table.nbm-t td[align=right]{text-align:right;"
     "font-variant-numeric:tabular-nums;white-space:nowrap}"

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from nbmodel.core.version import Version
 from nbmodel.display.base import Result
-from nbmodel.display.card import Block, Card, Chip, Code, Facts, Mono
+from nbmodel.display.card import Block, Card, Chip, Code, Facts, Mono, Note
 from nbmodel.display.quantity import duration, file_size
 
 
@@ -85,6 +85,8 @@ class DeployCard(Result):
             ]
         )
         blocks: list[Block] = [facts]
+        if self.version.deprecated is not None:
+            blocks.insert(0, Note(f"deprecated: {self.version.deprecated}", "bad"))
         if self.is_plan:
             blocks.append(Code("\n".join(self.steps) or "nothing would change"))
         chip = Chip("plan", "info") if self.is_plan else Chip("live", "good")

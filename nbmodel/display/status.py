@@ -16,13 +16,24 @@ class StatusCard(dict[str, Any], Result):
     """The status of a runtime: a dictionary that shows itself.
 
     Unknown keys are kept and not shown; a runtime may be newer than this.
+
+    Attributes:
+        known_as: Name it has here; empty: the one it gives itself.
     """
+
+    known_as: str = ""
+
+    def named(self, name: str) -> StatusCard:
+        """A copy headed by the name that the runtime has here."""
+        return self._changed(known_as=name)
 
     def card(self) -> Card:
         """Its services with their versions and errors, then its packages."""
         services, packages = _entries(self, "services"), _entries(self, "packages")
+        own = _said(self, "runtime")
         facts = Facts(
             [
+                ("names itself", own if self.known_as and own != self.known_as else ""),
                 ("nbmodel", _said(self, "version")),
                 ("started", moment(_said(self, "started"))),
                 ("config", Mono(short_digest(_said(self, "config")), _said(self, "config"))),
@@ -43,7 +54,7 @@ class StatusCard(dict[str, Any], Result):
         chips = [Chip(count(len(services), "service"))]
         if self.get("settled") is False:
             chips.append(Chip("changing", "warn"))
-        return Card(_said(self, "runtime") or "runtime", chips, blocks, kind="runtime")
+        return Card(self.known_as or own or "runtime", chips, blocks, kind="runtime")
 
     def to_json(self) -> dict[str, Any]:
         """The status as the runtime gave it."""

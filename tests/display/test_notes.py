@@ -32,3 +32,14 @@ def test_notes_are_added_and_nothing_is_lost(card: Result) -> None:
     assert "edge runs digits:1" in noted.html()
     assert noted.with_notes(["and more"]).notes == ("edge runs digits:1", "and more")
     assert card.notes == ()
+
+
+def test_no_card_loses_anything_when_notes_are_added(results: list[Result]) -> None:
+    for card in results:
+        noted = card.with_notes(["one more"])
+        assert type(noted) is type(card)
+        assert noted.to_json() == card.to_json()
+        assert noted.notes == (*card.notes, "one more")
+        assert noted.text().rstrip().startswith(card.text().rstrip())
+        assert noted.text().endswith("one more")
+        assert noted.html().count("one more") == 1

@@ -13,6 +13,8 @@ VIEWS: Final = PluginTable(
         "classification": "nbmodel.display.views.classes:ClassesView",
         "multi_label_classification": "nbmodel.display.views.classes:ClassesView",
         "detection": "nbmodel.display.views.boxes:BoxesView",
+        "segmentation": "nbmodel.display.views.segments:SegmentsView",
+        "keypoints": "nbmodel.display.views.points:PointsView",
     },
     extras={},
 )

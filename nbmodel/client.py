@@ -595,7 +595,7 @@ class Client:
         service, remote = self._service(target)
         change_config(remote, lambda config: plan.without_service(config, service))
         self.registry.remove_deployment(remote.name, service)
-        return StatusCard(remote.status())
+        return StatusCard(remote.status()).named(remote.name)
 
     def rollback(self, target: str) -> StatusCard:
         """Bring back the version that a service ran before, and hold it there.
@@ -621,7 +621,7 @@ class Client:
                     f"{service} stays at {version.reference} until "
                     f"`unpin {version.model} --on {remote.name}`"
                 )
-        return StatusCard(remote.status()).with_notes(notes)
+        return StatusCard(remote.status()).named(remote.name).with_notes(notes)
 
     def status(self, runtime: str | None = None) -> StatusCard | RuntimeTable:
         """What runs on a runtime, or all runtimes known with what they say.
@@ -635,7 +635,7 @@ class Client:
             return self.runtimes.list()
         remote = self.runtimes.get(runtime)
         status = remote.status()
-        return StatusCard(status).with_notes(self._behind(remote, status))
+        return StatusCard(status).named(runtime).with_notes(self._behind(remote, status))
 
     def infer(
         self,

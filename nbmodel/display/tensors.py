@@ -27,17 +27,28 @@ def signature_table(signature: Signature) -> Table:
     return Table(
         ("", "tensor", "datatype", "shape", "about"),
         [
-            (side, Mono(tensor.name), tensor.datatype, shape_text(tensor.shape), _about(tensor))
+            (
+                side,
+                Mono(tensor.name),
+                tensor.datatype,
+                shape_text(tensor.shape),
+                _about(tensor, label_noun(side)),
+            )
             for side, tensor in rows
         ],
     )
 
 
-def _about(tensor: Tensor) -> str:
+def label_noun(side: str) -> str:
+    """What names along the last axis are called: an ``input`` has columns."""
+    return "column" if side == "input" else "label"
+
+
+def _about(tensor: Tensor, noun: str) -> str:
     """What else is known of a tensor, shortest first."""
     facts = [tensor.profile] if tensor.profile else []
     if tensor.labels:
-        facts.append(count(len(tensor.labels), "label"))
+        facts.append(count(len(tensor.labels), noun))
     if tensor.normalization is not None:
         mean = ", ".join(map(number, tensor.normalization.mean))
         std = ", ".join(map(number, tensor.normalization.std))

@@ -14,7 +14,7 @@ from nbmodel.display.card import Block, Card, Chip, Code, Facts, Fold, Mono, Not
 from nbmodel.display.chips import version_chips
 from nbmodel.display.origin import converted, origin
 from nbmodel.display.quantity import count, file_size, listed, moment, number
-from nbmodel.display.tensors import signature_table
+from nbmodel.display.tensors import label_noun, signature_table
 
 _MAX_ROWS = 100
 _MAX_METRICS = 4  # columns of a table
@@ -79,8 +79,13 @@ def _folds(version: Version) -> list[Block]:
     """What most readers do not need at first sight."""
     manifest = version.manifest
     folds: list[Block] = [_files(version)]
-    tensors = (*version.signature.outputs, *version.signature.inputs)
-    folds += [_labels(tensor.name, tensor.labels) for tensor in tensors if tensor.labels]
+    tensors = [("output", tensor) for tensor in version.signature.outputs]
+    tensors += [("input", tensor) for tensor in version.signature.inputs]
+    folds += [
+        _labels(label_noun(side), tensor.name, tensor.labels)
+        for side, tensor in tensors
+        if tensor.labels
+    ]
     if version.metadata:
         rows = [(key, _json(value)) for key, value in sorted(version.metadata.items())]
         brief = listed([f"{key}={value}" for key, value in rows])
@@ -112,8 +117,8 @@ def _files(version: Version) -> Fold:
     return Fold(count(len(rows), "file"), [table], brief + more)
 
 
-def _labels(tensor: str, labels: Sequence[str]) -> Fold:
-    title = f"{count(len(labels), 'label')} of {tensor}"
+def _labels(noun: str, tensor: str, labels: Sequence[str]) -> Fold:
+    title = f"{count(len(labels), noun)} of {tensor}"
     shown = [f"{index}  {label}" for index, label in enumerate(labels[:_MAX_LABELS])]
     if len(labels) > _MAX_LABELS:
         shown.append(f"… and {len(labels) - _MAX_LABELS:,} more")

@@ -663,7 +663,7 @@ class Client:
         from nbmodel.inputs import draw_rows, inputs_for
         from nbmodel.protocol.coerce import coerce
 
-        number = ""
+        number, deprecated = "", None
         run: Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]
         if _is_remote(target):
             service, remote = self._service(target)
@@ -674,7 +674,7 @@ class Client:
         else:
             version = self._runnable(target)
             signature, where, run = version.signature, version.reference, self.models.of(version)
-            model_type = version.model_type
+            model_type, deprecated = version.model_type, version.deprecated
         request = inputs_for(signature, inputs)
         if image is not None:
             request = draw_rows(request, image)
@@ -682,7 +682,7 @@ class Client:
         began = time.perf_counter()
         outputs = run(tensors)
         latency_ms = (time.perf_counter() - began) * 1000
-        return InferenceResult(
+        result = InferenceResult(
             outputs=dict(outputs),
             signature=signature,
             target=where,
@@ -692,6 +692,7 @@ class Client:
             images=request.images,
             threshold=threshold,
         )
+        return result.with_notes([f"deprecated: {deprecated}"] if deprecated else [])
 
     def do(self, target: str, command: Mapping[str, Any]) -> dict[str, Any]:
         """Send a free-form command to a service (Viam's DoCommand) and give its answer."""
@@ -796,7 +797,8 @@ class Client:
             return self.registry.resolve(_local(target))
         except ModelNotFoundError as exc:
             raise TargetError(
-                f"{exc}: nothing to run", hint="service@runtime, or a model reference"
+                f"{exc}: nothing to run",
+                hint=exc.hint or "a target is service@runtime, or a model reference",
             ) from exc
 
 

@@ -343,9 +343,17 @@ def test_the_model_type_is_asked_for_once(client: Client, tmp_path: Path, model:
 
 
 def test_a_target_that_is_nothing_says_what_a_target_is(client: Client) -> None:
-    with pytest.raises(TargetError) as caught:
+    with pytest.raises(TargetError, match="nothing to run") as caught:
         client.infer("nothing-here", ROWS)
-    assert "service@runtime" in (caught.value.hint or "")
+    assert caught.value.hint
+
+
+def test_an_answer_of_a_deprecated_version_says_so(
+    client: Client, linear_onnx: Path, model: str
+) -> None:
+    _upload(client, linear_onnx, model)
+    client.deprecate(f"{model}:1", "wrong labels")
+    assert client.infer(model, ROWS).notes == ("deprecated: wrong labels",)
 
 
 def test_a_renamed_model_is_followed_on(

@@ -35,8 +35,9 @@ def check_name(name: str) -> str:
     """Return ``name`` unchanged when it can name a model.
 
     Raises:
-        RefError: It is empty, too long, or not ``[namespace/]name`` in lower case.
+        RefError: It is no text, empty, too long, or not ``[namespace/]name`` in lower case.
     """
+    _check_text(name, "a model name such as 'digits'")
     if len(name) > MAX_NAME:
         raise RefError(
             f"model name of {len(name)} characters, expected at most {MAX_NAME}: {name[:40]!r}…",
@@ -119,8 +120,9 @@ class Reference:
         """Read a reference such as ``digits``, ``digits:3``, ``host/team/digits@sha256:…``.
 
         Raises:
-            RefError: The text fits none of the forms.
+            RefError: It is no text, or fits none of the forms.
         """
+        _check_text(text, "a reference such as 'digits:3'")
         rest, at, digest = text.partition("@")
         if at and not is_digest(digest):
             raise RefError(
@@ -168,6 +170,13 @@ class Reference:
         if self.digest:
             return f"{host}{self.name}@{self.digest}"
         return f"{host}{self.name}:{self.tag}" if self.tag else f"{host}{self.name}"
+
+
+def _check_text(value: object, expected: str) -> None:
+    if not isinstance(value, str):
+        found = repr(value)
+        found = found if len(found) <= 80 else found[:77] + "…"
+        raise RefError(f"expected {expected}, found {found}")
 
 
 def _shown(text: str) -> str:

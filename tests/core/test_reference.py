@@ -186,3 +186,11 @@ def test_text_and_reference_are_each_others_inverse(ref: Reference) -> None:
 )
 def test_stamps_in_both_of_viams_forms(text: str, stamp: str | None) -> None:
     assert normal_stamp(text) == stamp
+
+
+@pytest.mark.parametrize("value", [3, None, b"digits", ["digits"]], ids=repr)
+def test_what_is_no_text_is_told(value: object) -> None:
+    with pytest.raises(RefError, match="expected a reference such as 'digits:3', found "):
+        Reference.parse(value)  # type: ignore[arg-type]
+    with pytest.raises(RefError, match="expected a model name such as 'digits', found "):
+        check_name(value)  # type: ignore[arg-type]

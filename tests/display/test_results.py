@@ -129,6 +129,11 @@ def test_machines_get_json(results: list[Result]) -> None:
         json.dumps(result.to_json(), allow_nan=False)
 
 
+def test_a_config_is_printed_as_json_that_can_be_set_again() -> None:
+    config = {"services": [{"name": "f\x7f\u202er\x1büit"}]}
+    assert json.loads(display.ConfigCard(config).text()) == config
+
+
 def test_a_token_is_never_shown(results: list[Result]) -> None:
     for result in results:
         shown = result.text() + result.html() + json.dumps(result.to_json())

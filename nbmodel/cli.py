@@ -72,7 +72,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def _carry_out(words: list[str], *, as_json: bool) -> int:
     """Run one verb and print its result."""
-    if words in (["--version"], ["-V"]):
+    if words[:1] in (["--version"], ["-V"]):
         from importlib.metadata import version
 
         click.echo(f"nbmodel {version('nbmodel')}")

@@ -89,6 +89,7 @@ def test_infer_runs_a_reference_right_here(
         pytest.param(["alias", "lines:1", "7"], 2, "reads as a version", id="an alias of digits"),
         pytest.param(["upload", "absent.onnx", "--name", "x"], 2, "absent.onnx", id="no file"),
         pytest.param(["rename", "lines", "taken"], 4, "taken", id="a name that exists"),
+        pytest.param(["infer", "absent", "x.json"], 3, "absent", id="nothing of that name to run"),
         pytest.param(["status", "absent"], 3, "absent", id="an unknown runtime"),
         pytest.param(["log", "x", "y"], 2, "command line has none", id="no kernel to log from"),
         pytest.param(["deprecate", "lines:1"], 2, "takes a message", id="no message"),
@@ -115,6 +116,34 @@ def test_wrong_words_are_told_with_the_usage(capsys: pytest.CaptureFixture[str])
 def test_wrong_words_are_json_when_json_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["deploy", "lines", "--threads", "0", "--json"]) == 2
     assert "--threads" in json.loads(capsys.readouterr().err)["error"]
+
+
+@pytest.mark.parametrize("words", [["depoly"], ["runtime", "bogus"], ["show"]], ids=" ".join)
+def test_every_wrong_word_is_json_when_json_is_wanted(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--json", *words]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert json.loads(shown.err)["type"] == "InputError"
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["list"], ["deploy"], ["runtime"], ["runtime", "list"]], ids=" ".join
+)
+def test_help_tells_of_json(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*words, "--help"]) == 0
+    assert "  --json " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["--version"], ["-V"], ["--version", "--json"]], ids=" ".join)
+def test_the_version_is_printed_and_in_help(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 0
+    assert capsys.readouterr().out.startswith("nbmodel ")
+    assert main(["--help"]) == 0
+    assert "-V, --version" in capsys.readouterr().out
 
 
 def test_verify_tells_what_is_damaged_and_fails(

@@ -20,6 +20,6 @@ def command(context: Context, *, reference: str, message: str | None, undo: bool
     if undo == (message is not None):
         raise InputError(
             "deprecate takes a message, or --undo",
-            hint=f"deprecate {reference} 'wrong labels, use {reference.partition(':')[0]}:4'",
+            hint=f"`deprecate {reference} 'wrong labels, use {reference.partition(':')[0]}:4'`",
         )
     return context.client.deprecate(reference, message)

@@ -28,6 +28,6 @@ def command(context: Context, /, *, name: str, object_: str, **about: Any) -> An
     if context.evaluate is None:
         raise InputError(
             "log takes an object of a running kernel, and the command line has none",
-            hint=f"save it to a file and use: nbmodel upload FILE --name {name}",
+            hint=f"save it to a file and `upload FILE --name {name}`",
         )
     return context.client.log(name, context.value(object_), **read_about(context, about))

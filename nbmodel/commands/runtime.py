@@ -49,7 +49,7 @@ def start(
     if context.in_notebook:
         raise InputError(
             "a runtime in the foreground would hold up the kernel",
-            hint="give it a name: %mlmodel runtime start edge",
+            hint="give it a name: `runtime start edge`",
         )
     from nbmodel.runtime.server import serve
 

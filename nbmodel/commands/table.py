@@ -5,6 +5,7 @@ A new verb is one file and one line here; help, completion and the reference pag
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib import import_module
@@ -45,7 +46,13 @@ VERBS: Mapping[str, tuple[str, str]] = {
 
 
 class VerbGroup(click.Group):
-    """All verbs; a verb's module is imported when the verb is used."""
+    """All verbs; a verb's module is imported when the verb is used.
+
+    Attributes:
+        on_command_line: Whether help tells of ``--json``, which the command line has alone.
+    """
+
+    on_command_line = False
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Every verb, in the table's order."""
@@ -63,7 +70,7 @@ class VerbGroup(click.Group):
             return None
         module, _ = VERBS[cmd_name]
         command: click.Command = import_module(f"nbmodel.commands.{module}").command
-        return command
+        return _with_json(command) if self.on_command_line else command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -89,11 +96,32 @@ class VerbGroup(click.Group):
 
 def verbs(name: str) -> VerbGroup:
     """The group of all verbs, called ``name`` in help (``nbmodel`` or ``%mlmodel``)."""
-    return VerbGroup(
+    group = VerbGroup(
         name=name,
         help="From a notebook cell to an edge device and back: "
         "log, version, upload, pin, deploy, infer, see.",
-        epilog=f"`{name} VERB --help` tells all about a verb."
-        + ("" if name.startswith("%") else " --json, anywhere, prints for machines; --version."),
+        epilog=f"`{name} VERB --help` tells all about a verb.",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+    group.on_command_line = not name.startswith("%")
+    if group.on_command_line:
+        group.params = [_JSON, _VERSION]
+    return group
+
+
+# For help and completion: the command line reads both words itself, wherever they stand.
+_JSON = click.Option(
+    ["--json"], is_flag=True, expose_value=False, help="print for machines: results and errors"
+)
+_VERSION = click.Option(
+    ["-V", "--version"], is_flag=True, expose_value=False, help="print the version of nbmodel"
+)
+
+
+def _with_json(command: click.Command) -> click.Command:
+    """A copy whose help, and that of what is below it, tells of ``--json``."""
+    told = copy.copy(command)
+    told.params = [*command.params, _JSON]
+    if isinstance(told, click.Group):
+        told.commands = {name: _with_json(below) for name, below in told.commands.items()}
+    return told

@@ -36,6 +36,16 @@ def test_help_tells_what_a_verb_does(verb: str, capsys: pytest.CaptureFixture[st
     assert "\\b" not in shown
 
 
+def test_help_of_the_magic_has_no_word_that_only_the_command_line_knows(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for words in (["--help"], ["list", "--help"], ["runtime", "list", "--help"]):
+        verbs("nbmodel").main(words, prog_name="nbmodel", standalone_mode=False)
+        capsys.readouterr()
+        verbs("%mlmodel").main(words, prog_name="%mlmodel", standalone_mode=False)
+        assert "--json" not in capsys.readouterr().out
+
+
 def test_the_group_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     verbs("%mlmodel").main(["--help"], prog_name="%mlmodel", standalone_mode=False)
     shown = capsys.readouterr().out
@@ -47,8 +57,24 @@ def test_an_unknown_verb_is_told_with_the_nearest() -> None:
         verbs("nbmodel").main(["depoly", "x"], prog_name="nbmodel", standalone_mode=False)
 
 
-def test_examples_stay_on_lines_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
-    verbs("nbmodel").main(["alias", "--help"], prog_name="nbmodel", standalone_mode=False)
-    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
-    assert "nbmodel alias digits champion --remove" in lines
-    assert "nbmodel alias digits" in lines
+@pytest.mark.parametrize(
+    ("words", "examples"),
+    [
+        (["alias"], ["nbmodel alias digits champion --remove", "nbmodel alias digits"]),
+        (["deploy"], ["nbmodel deploy digits:3 --on edge          stays at version 3"]),
+        (["infer"], ["nbmodel infer fruit@edge bowl.jpg", "%mlmodel infer digits@edge X_test[:4]"]),
+        (["list"], ["nbmodel list", "nbmodel list digits"]),
+        (["log"], ["%mlmodel log digits model --sample X_test[:8] --metric acc=0.97"]),
+        (["runtime", "start"], ["%mlmodel runtime start edge"]),
+        (["upload"], ["nbmodel upload mobilenet.tflite --name fruit --labels labels.txt"]),
+    ],
+    ids=lambda words: " ".join(words[:2]),
+)
+def test_examples_stay_on_lines_of_their_own(
+    words: list[str], examples: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    verbs("nbmodel").main([*words, "--help"], prog_name="nbmodel", standalone_mode=False)
+    shown = capsys.readouterr().out
+    assert "\\b" not in shown
+    assert "\b" not in shown
+    assert set(examples) <= {line.strip() for line in shown.splitlines()}

@@ -40,7 +40,7 @@ class Context:
             return self.evaluate(text)
         except Exception as exc:
             raise InputError(
-                f"{text!r} is neither a file nor a value in this kernel: {exc}",
+                f"{text!r} is neither a file nor a value in this kernel: {type(exc).__name__}: {exc}",
                 hint="the name of a variable, an expression such as X[:1], or a path",
             ) from exc
 

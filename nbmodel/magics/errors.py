@@ -42,10 +42,10 @@ def shorten_once(exc: NbModelError) -> None:
 
 
 def message_lines(exc: NbModelError) -> list[str]:
-    """What a person is shown of an error: the message, a config's problems, the hint."""
+    """What a person is shown of an error: the message, several problems in a list, the hint."""
     lines = [f"{type(exc).__name__}: {exc}"]
-    if isinstance(exc, ConfigError):
-        lines += [f"  - {problem}" for problem in exc.problems if problem != str(exc)]
+    if isinstance(exc, ConfigError) and len(exc.problems) > 1:  # one alone is the message
+        lines += [f"  - {problem}" for problem in exc.problems]
     if exc.hint:
         lines.append(f"Hint: {exc.hint}")
     return lines

@@ -113,6 +113,7 @@ def test_an_error_is_one_line_and_a_hint_and_tb_has_the_rest(
         pytest.param("depoly digits", "unknown verb 'depoly'", "", id="a misspelt verb"),
         pytest.param("pin", "Missing argument 'REF'", "%mlmodel pin", id="a missing word"),
         pytest.param("log m nothing", "neither a file nor a value", "", id="no such variable"),
+        pytest.param("log m [][1]", "IndexError: list index", "", id="the error of an expression"),
         pytest.param("runtime start", "hold up the kernel", "runtime start edge", id="foreground"),
     ],
 )

@@ -22,6 +22,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -38,9 +39,14 @@ if TYPE_CHECKING:
     from hashlib import _Hash
     from io import FileIO
 
+INDEX = "index.json"
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 _ATTEMPTS, _PAUSE_S = 10, 0.005  # to get an upload's file for ourselves
 _SYNC_EVERY = 64 * 1024 * 1024  # bytes; write-back of a large blob starts while it comes in
+
+
+def _index(manifests: str) -> bytes:
+    return f'{{"schemaVersion":2,"mediaType":"{INDEX_TYPE}","manifests":{manifests}}}'.encode()
 
 
 class OciLayout(Storage):
@@ -64,8 +70,7 @@ class OciLayout(Storage):
         Raises:
             OSError: The disk does not take it; the former list is still there.
         """
-        index = f'{{"schemaVersion":2,"mediaType":"{INDEX_TYPE}","manifests":{manifests}}}'.encode()
-        write_atomically(self.root / "index.json", index)
+        write_atomically(self.root / INDEX, _index(manifests))
 
     def _file(self, digest: str) -> Path:
         return self._blobs / digest.partition(":")[2]
@@ -154,13 +159,15 @@ class OciLayout(Storage):
         return True
 
     def _make(self) -> None:
-        self._uploads.mkdir(parents=True, exist_ok=True)
         self._blobs.mkdir(parents=True, exist_ok=True)
         marker = self.root / "oci-layout"
         if not marker.exists():
             write_atomically(marker, json.dumps({"imageLayoutVersion": "1.0.0"}).encode())
-        if not (self.root / "index.json").exists():
-            self.write_index("[]")
+        # Only where there is none: another process may have listed versions meanwhile.
+        with suppress(FileExistsError), (self.root / INDEX).open("xb") as file:
+            file.write(_index("[]"))
+        # Last: who finds this folder, in another thread or process, finds all the others.
+        self._uploads.mkdir(exist_ok=True)
 
     def _keep(self, upload: Path, digest: str) -> None:
         """Make a complete, synchronised upload the blob of that digest."""

@@ -162,6 +162,7 @@ def test_a_folder_that_must_not_be_written_can_be_read_and_nothing_changes(
 ) -> None:
     program = """
 import os, sys
+import urllib.parse  # pathlib imports it late, when the interpreter's files cannot be read
 from pathlib import Path
 from nbmodel.core.signature import Signature
 from nbmodel.errors import StorageUnavailableError

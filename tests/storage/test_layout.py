@@ -6,7 +6,9 @@ import json
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -80,7 +82,9 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     # A limit on the size of files fails a write as a full disk does, without being root.
     program = """
 import resource, sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from nbmodel.errors import StorageUnavailableError
 from nbmodel.storage import OciLayout
 layout = OciLayout(Path(sys.argv[1]))
@@ -104,3 +108,28 @@ except StorageUnavailableError as exc:
     layout = OciLayout(tmp_path / "layout")
     assert [digest for digest, _, _ in layout.digests()] == [ABC]
     assert list((tmp_path / "layout" / "uploads").iterdir()) == []
+
+
+def test_first_writers_do_not_wait_for_folders_that_another_makes(tmp_path: Path) -> None:
+    writers = 8
+
+    def write(root: Path, number: int, start: Barrier) -> str:
+        layout = OciLayout(root)
+        start.wait(timeout=30)
+        return layout.add_bytes(b"%d" % number)
+
+    with ThreadPoolExecutor(writers) as pool:
+        for turn in range(20):
+            root, start = tmp_path / str(turn), Barrier(writers)
+            written = [pool.submit(write, root, number, start) for number in range(writers)]
+            digests = {future.result() for future in written}
+            assert {digest for digest, _, _ in OciLayout(root).digests()} == digests
+
+
+def test_a_layout_that_is_half_made_keeps_its_index(tmp_path: Path) -> None:
+    first = OciLayout(tmp_path)
+    first.add_bytes(b"abc")
+    first.write_index('[{"digest":"sha256:x"}]')
+    (tmp_path / "uploads").rmdir()
+    OciLayout(tmp_path).add_bytes(b"def")
+    assert json.loads((tmp_path / "index.json").read_bytes())["manifests"]

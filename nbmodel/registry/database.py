@@ -300,8 +300,12 @@ def _connect(target: str) -> sqlite3.Connection:
         check_same_thread=False,  # ``Database`` lets one thread in at a time
         uri=target.startswith("file:"),
     )
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA synchronous = NORMAL")
+    try:
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = NORMAL")
+    except BaseException:  # a damaged file is found out here
+        connection.close()
+        raise
     return connection
 
 

@@ -33,6 +33,8 @@ each of which has one table over these classes.
     ├─ PluginError                      unknown plug-in, or its extra is not installed
     ├─ ConversionError                  a conversion failed, or its answers differ too much
     ├─ InferenceError                   the engine refused a model or a request
+    │  └─ UnavailableError              it cannot be answered now; later it may be
+    ├─ UnsupportedError                 something of a protocol that is not served here
     ├─ GoldenSampleError                a version does not give the answers it carries
     ├─ DeployError
     │  ├─ RuntimeNotFoundError          no runtime of that name is known here
@@ -183,6 +185,14 @@ class ConversionError(NbModelError):
 
 class InferenceError(NbModelError):
     """The engine refused a model or a request."""
+
+
+class UnavailableError(InferenceError):
+    """It cannot be answered now: not loaded, queue full, waited too long, or stopping."""
+
+
+class UnsupportedError(NbModelError):
+    """Something of a protocol that is not served here."""
 
 
 class GoldenSampleError(NbModelError):

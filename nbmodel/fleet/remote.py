@@ -33,14 +33,8 @@ from nbmodel.errors import (
 )
 from nbmodel.fleet.known import check_url
 from nbmodel.protocol.coerce import coerce
-from nbmodel.protocol.http import (
-    HEADER_LENGTH,
-    InferRequest,
-    InferResponse,
-    RequestedOutput,
-    decode_response,
-    encode_request,
-)
+from nbmodel.protocol.http import HEADER_LENGTH, decode_response, encode_request
+from nbmodel.protocol.inference import InferRequest, InferResponse, RequestedOutput
 from nbmodel.protocol.tensor import datatype_of
 from nbmodel.storage.distribution_client import Distribution
 

@@ -20,7 +20,7 @@ import json
 import math
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -31,6 +31,7 @@ from nbmodel.core.document import MAX_DEPTH, is_too_deep
 from nbmodel.core.signature import Signature, Tensor
 from nbmodel.errors import DatatypeError, FormatError, ShapeError, TensorNameError
 from nbmodel.protocol.datatypes import to_numpy
+from nbmodel.protocol.inference import InferRequest, InferResponse, RequestedOutput
 from nbmodel.protocol.tensor import datatype_of, to_tensor
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -44,73 +45,6 @@ _JSON_TYPES: Mapping[str, frozenset[type]] = {
     "f": frozenset({int, float}),
     "O": frozenset({str}),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class RequestedOutput:
-    """An output that a request asks for by name.
-
-    Attributes:
-        name: Of the output.
-        binary: Whether it is to come as bytes; None: as the request says for all.
-    """
-
-    name: str
-    binary: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class InferRequest:
-    """One request for inference.
-
-    Attributes:
-        model: Name of the model; it travels in the path, not in the body.
-        inputs: Name → array; BYTES are object arrays of ``bytes``.
-        version: Of the model, also in the path; empty: the server's choice.
-        id: Given back in the answer; may be empty.
-        outputs: What is wanted, in this order; empty: everything.
-        binary_outputs: Whether outputs come as bytes where they do not say themselves.
-        parameters: Further parameters, ``binary_data_output`` left out.
-    """
-
-    model: str
-    inputs: Mapping[str, NDArray[Any]]
-    version: str = ""
-    id: str = ""
-    outputs: tuple[RequestedOutput, ...] = ()
-    binary_outputs: bool = False
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def output_names(self) -> tuple[str, ...] | None:
-        """The outputs wanted, in order; None for all of the model's."""
-        return tuple(output.name for output in self.outputs) or None
-
-    def wants_binary(self, output: str) -> bool:
-        """Whether ``output`` is to be sent as bytes."""
-        for wanted in self.outputs:
-            if wanted.name == output and wanted.binary is not None:
-                return wanted.binary
-        return self.binary_outputs
-
-
-@dataclass(frozen=True, slots=True)
-class InferResponse:
-    """One answer to an inference request.
-
-    Attributes:
-        model: Name of the model.
-        version: The version that answered.
-        outputs: Name → array; BYTES are object arrays of ``bytes``.
-        id: The request's, or empty.
-        parameters: Parameters of the answer.
-    """
-
-    model: str
-    version: str
-    outputs: Mapping[str, NDArray[Any]]
-    id: str = ""
-    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,8 @@ HTTP_STATUS: Mapping[type[NbModelError], int] = {
     errors.PluginError: 501,
     errors.ConversionError: 422,
     errors.InferenceError: 500,
+    errors.UnavailableError: 503,
+    errors.UnsupportedError: 501,
     errors.GoldenSampleError: 422,
     errors.DeployError: 409,
     errors.RuntimeNotFoundError: 404,

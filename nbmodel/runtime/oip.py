@@ -25,12 +25,11 @@ from nbmodel.core.signature import Signature, Tensor
 from nbmodel.errors import FormatError, NbModelError, TargetError
 from nbmodel.protocol.http import (
     HEADER_LENGTH,
-    InferRequest,
-    InferResponse,
     decode_raw_request,
     decode_request,
     encode_response,
 )
+from nbmodel.protocol.inference import InferRequest, InferResponse
 from nbmodel.runtime.http_status import status_of
 
 logger = logging.getLogger(__name__)

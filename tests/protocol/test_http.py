@@ -27,15 +27,13 @@ from nbmodel.errors import (
 from nbmodel.protocol.datatypes import from_numpy, to_numpy
 from nbmodel.protocol.http import (
     HEADER_LENGTH,
-    InferRequest,
-    InferResponse,
-    RequestedOutput,
     decode_raw_request,
     decode_request,
     decode_response,
     encode_request,
     encode_response,
 )
+from nbmodel.protocol.inference import InferRequest, InferResponse, RequestedOutput
 
 EXAMPLES: dict[str, NDArray[Any]] = {
     "BOOL": np.array([[True, False, True]]),

@@ -15,6 +15,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import unquote
@@ -108,6 +109,13 @@ class Call:
     answer: Callable[[Mapping[str, str], bytearray], Answer]
 
 
+class Pending(Protocol):
+    """A request that may still wait for its turn."""
+
+    def cancel(self) -> None:
+        """Drop it when it still waits: nobody wants its answer any more."""
+
+
 class DataPlane:
     """Answers the requests of the Open Inference Protocol.
 
@@ -119,6 +127,7 @@ class DataPlane:
     def __init__(self, models: Models, *, version: str) -> None:
         self._models = models
         self._version = version
+        self._decoders = ThreadPoolExecutor(4, thread_name_prefix="nbmodel-decode")
 
     def match(self, path: str) -> Call | None:
         """The route of a path, or None when it is not one of the protocol's.
@@ -164,6 +173,29 @@ class DataPlane:
         except Exception:
             logger.exception("cannot answer a request")
             return _error(500, "internal error; the runtime's log has the details")
+
+    def begin(
+        self,
+        call: Call,
+        method: str,
+        headers: Mapping[str, str],
+        body: bytearray,
+        done: Callable[[Answer], None],
+    ) -> Pending | None:
+        """Begin to answer a request for inference without blocking.
+
+        Args:
+            call: From ``match``.
+            method: In upper case.
+            headers: By lower-case name.
+            body: All of it; arrays are views of it, so it must stay as it is.
+            done: Called exactly once, in this thread before the return or in another.
+
+        Returns:
+            What can be cancelled, or None when the answer was given before the return.
+        """
+        self._decoders.submit(lambda: done(self.answer(call, method, headers, body)))
+        return None
 
     def _server(self, headers: Mapping[str, str]) -> Answer:
         metadata = {"name": SERVER_NAME, "version": self._version, "extensions": list(EXTENSIONS)}

@@ -19,8 +19,9 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
@@ -31,13 +32,22 @@ from nbmodel.core.document import MAX_DEPTH, is_too_deep
 from nbmodel.core.signature import Signature, Tensor
 from nbmodel.errors import DatatypeError, FormatError, ShapeError, TensorNameError
 from nbmodel.protocol.datatypes import to_numpy
-from nbmodel.protocol.inference import InferRequest, InferResponse, RequestedOutput
+from nbmodel.protocol.inference import (
+    InferRequest,
+    InferResponse,
+    Region,
+    RequestedOutput,
+    SharedTensor,
+)
 from nbmodel.protocol.tensor import datatype_of, to_tensor
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 _ALIGNMENT = 8  # bytes; the size of the largest element
 _MAX_RANK = 32  # numpy's limit before 2.0
-_MAX_DIMENSION = 2**48  # elements; with the rank it keeps products short
+_MAX_INT64 = 2**63 - 1
+_MAX_UINT64 = 2**64 - 1
+_dumps = json.JSONEncoder(separators=(",", ":")).encode
+_loads = json.JSONDecoder().decode
 _JSON_TYPES: Mapping[str, frozenset[type]] = {
     "b": frozenset({bool}),
     "i": frozenset({int}),
@@ -86,10 +96,12 @@ def encode_request(request: InferRequest) -> Body:
         parameters["binary_data_output"] = True
     if parameters:
         head["parameters"] = parameters
-    head["inputs"], parts = _encode_tensors("input", request.inputs, request.inputs)
+    entries, parts = _encode_inputs(request.inputs)
+    entries += [_encode_shared(name, tensor) for name, tensor in request.shared_inputs.items()]
+    head["inputs"] = entries
     if request.outputs:
-        head["outputs"] = [_encode_output(output) for output in request.outputs]
-    return _body(head, parts)
+        head["outputs"] = [_encode_requested(output) for output in request.outputs]
+    return _body(_dumps(head), parts)
 
 
 def encode_response(response: InferResponse, request: InferRequest) -> Body:
@@ -100,13 +112,23 @@ def encode_response(response: InferResponse, request: InferRequest) -> Body:
     Raises:
         DatatypeError: An output cannot be JSON and was not asked for as binary.
     """
-    head: dict[str, Any] = {"id": response.id} if response.id else {}
-    head |= {"model_name": response.model, "model_version": response.version}
+    head = f'{{"id":{_dumps(response.id)},' if response.id else "{"
+    head += f'"model_name":{_quoted(response.model)},"model_version":{_quoted(response.version)},'
     if response.parameters:
-        head["parameters"] = dict(response.parameters)
-    binary = [name for name in response.outputs if request.wants_binary(name)]
-    head["outputs"], parts = _encode_tensors("output", response.outputs, binary)
-    return _body(head, parts)
+        head += f'"parameters":{_dumps(dict(response.parameters))},'
+    entries, parts = [], []
+    for name in _order(response, request):
+        shared = response.shared_outputs.get(name)
+        if shared is not None:
+            entries.append(_opened(name, shared.datatype, shared.shape) + "}")
+            continue
+        entry, part = _encode_output_tensor(
+            name, response.outputs[name], as_bytes=request.wants_binary(name)
+        )
+        entries.append(entry)
+        if part is not None:
+            parts.append(part)
+    return _body(f'{head}"outputs":[{",".join(entries)}]}}', parts)
 
 
 def decode_request(
@@ -134,21 +156,22 @@ def decode_request(
     """
     head, tail = _split(body, header_length)
     data = _parse(head, "request")
-    parameters = _parameters(data, "the request")
-    for key in parameters:
-        if key.startswith("triton_") and key != "triton_enable_empty_final_response":
-            raise FormatError(f"parameter keys starting with 'triton_' are reserved: {key!r}")
-    binary_outputs = _flag(parameters.pop("binary_data_output", False), "binary_data_output")
+    id_ = _string(data, "id", "the request")
+    parameters = _request_parameters(data) if "parameters" in data else {}
+    binary_outputs = parameters.pop("binary_data_output", False)
     if "inputs" not in data:
         raise FormatError("Unable to parse 'inputs': the request has none")
+    inputs, shared = _decode_tensors("input", _objects(data, "inputs"), tail, model)
+    outputs = _objects(data, "outputs") if "outputs" in data else ()
     return InferRequest(
         model=model,
         version=version,
-        id=_string(data, "id", "the request"),
-        inputs=_decode_tensors("input", _objects(data, "inputs"), tail, model),
-        outputs=tuple(_decode_output(output) for output in _objects(data, "outputs")),
+        id=id_,
+        inputs=inputs,
+        outputs=tuple([_decode_output(output) for output in outputs]),
         binary_outputs=binary_outputs,
         parameters=parameters,
+        shared_inputs=shared,
     )
 
 
@@ -194,55 +217,110 @@ def decode_response(
     head, tail = _split(body, header_length)
     data = _parse(head, "response")
     model = _string(data, "model_name", "the response")
+    outputs, shared = _decode_tensors("output", _objects(data, "outputs"), tail, model)
     return InferResponse(
         model=model,
         version=_string(data, "model_version", "the response"),
-        outputs=_decode_tensors("output", _objects(data, "outputs"), tail, model),
+        outputs=outputs,
         id=_string(data, "id", "the response"),
         parameters=_parameters(data, "the response"),
+        shared_outputs=shared,
     )
 
 
 # --- writing ------------------------------------------------------------------------
 
 
-def _body(head: Mapping[str, Any], parts: Sequence[bytes | memoryview]) -> Body:
-    text = json.dumps(head, separators=(",", ":")).encode()
-    if not parts:
+def _body(head: str, parts: Sequence[bytes | memoryview]) -> Body:
+    text = head.encode()
+    if not any(map(len, parts)):
         return Body((text,), None)
     text += b" " * (-len(text) % _ALIGNMENT)
     return Body((text, *parts), len(text))
 
 
-def _encode_tensors(
-    kind: str, arrays: Mapping[str, NDArray[Any]], binary: Iterable[str]
+def _encode_inputs(
+    arrays: Mapping[str, NDArray[Any]],
 ) -> tuple[list[dict[str, Any]], list[bytes | memoryview]]:
-    as_bytes = frozenset(binary)
     entries: list[dict[str, Any]] = []
     parts: list[bytes | memoryview] = []
     for name, given in arrays.items():
-        what = f"{kind} {name!r}"
+        what = f"input {name!r}"
         array = to_tensor(given, what=what)
-        datatype = datatype_of(array, what=what)
-        entry: dict[str, Any] = {
-            "name": name,
-            "datatype": datatype,
-            "shape": list(array.shape),
-        }
-        if name in as_bytes:
-            part = _to_bytes(array)
-            entry["parameters"] = {"binary_data_size": len(part)}
-            parts.append(part)
-        else:
-            entry["data"] = _to_json(what, datatype, array)
-        entries.append(entry)
+        part = _to_bytes(array)
+        entries.append(
+            {
+                "name": name,
+                "datatype": datatype_of(array, what=what),
+                "shape": list(array.shape),
+                "parameters": {"binary_data_size": len(part)},
+            }
+        )
+        parts.append(part)
     return entries, parts
 
 
-def _encode_output(output: RequestedOutput) -> dict[str, Any]:
-    if output.binary is None:
-        return {"name": output.name}
-    return {"name": output.name, "parameters": {"binary_data": output.binary}}
+def _encode_shared(name: str, tensor: SharedTensor) -> dict[str, Any]:
+    return {
+        "name": name,
+        "datatype": tensor.datatype,
+        "shape": list(tensor.shape),
+        "parameters": _encode_region(tensor.region),
+    }
+
+
+def _encode_requested(output: RequestedOutput) -> dict[str, Any]:
+    parameters: dict[str, Any] = {}
+    if output.binary is not None:
+        parameters["binary_data"] = output.binary
+    if output.classification:
+        parameters["classification"] = output.classification
+    if output.region is not None:
+        parameters |= _encode_region(output.region)
+    return {"name": output.name, **({"parameters": parameters} if parameters else {})}
+
+
+def _encode_region(region: Region) -> dict[str, Any]:
+    parameters: dict[str, Any] = {
+        "shared_memory_region": region.name,
+        "shared_memory_byte_size": region.byte_size,
+    }
+    if region.offset:
+        parameters["shared_memory_offset"] = region.offset
+    return parameters
+
+
+def _order(response: InferResponse, request: InferRequest) -> Iterable[str]:
+    """Outputs as they were asked for; else as the model gives them."""
+    if not response.shared_outputs:
+        return response.outputs
+    there = {**response.outputs, **response.shared_outputs}
+    wanted = [output.name for output in request.outputs if output.name in there]
+    return wanted or there
+
+
+def _encode_output_tensor(
+    name: str, given: NDArray[Any], *, as_bytes: bool
+) -> tuple[str, bytes | memoryview | None]:
+    what = f"output {name!r}"
+    array = to_tensor(given, what=what)
+    datatype = datatype_of(array, what=what)
+    opened = _opened(name, datatype, array.shape)
+    if as_bytes:
+        part = _to_bytes(array)
+        return f'{opened},"parameters":{{"binary_data_size":{len(part)}}}}}', part
+    return f'{opened},"data":{_dumps(_to_json(what, datatype, array))}}}', None
+
+
+def _opened(name: str, datatype: str, shape: tuple[int, ...]) -> str:
+    """The JSON of an output up to its data, its object still open."""
+    dims = ",".join(map(str, shape))
+    return f'{{"name":{_quoted(name)},"datatype":"{datatype}","shape":[{dims}]'
+
+
+@lru_cache(maxsize=1024)  # names and versions: few, and in every answer
+def _quoted(text: str) -> str:
+    return _dumps(text)
 
 
 def _to_bytes(array: NDArray[Any]) -> bytes | memoryview:
@@ -265,6 +343,8 @@ def _to_json(what: str, datatype: str, array: NDArray[Any]) -> list[Any]:
         ) from exc
 
 
+_NOTHING: Mapping[str, Any] = {}
+
 # --- reading ------------------------------------------------------------------------
 
 
@@ -285,7 +365,7 @@ def _parse(head: memoryview, what: str) -> dict[str, Any]:
     prefix = f"failed to parse the {what} JSON buffer"
     try:
         text = str(head, "utf-8")
-        data = json.loads(text)
+        data = _loads(text)
     except RecursionError as exc:
         raise FormatError(f"{prefix}: nested deeper than {MAX_DEPTH} levels") from exc
     except ValueError as exc:
@@ -334,80 +414,189 @@ def _parameters(data: Mapping[str, Any], owner: str) -> dict[str, Any]:
     return dict(parameters)
 
 
-def _flag(value: object, key: str) -> bool:
-    if not isinstance(value, bool):
-        raise FormatError(f"Unable to parse {key!r}: expected a boolean, found {_kind(value)}")
-    return value
+def _request_parameters(data: Mapping[str, Any]) -> dict[str, Any]:
+    parameters = _parameters(data, "the request")
+    for key, value in parameters.items():
+        if key.startswith("triton_"):
+            raise FormatError(
+                "parameter keys starting with 'triton_' are reserved for Triton usage and "
+                f"should not be specified: {key!r}"
+            )
+        kind = _RESERVED.get(key)
+        if kind is not None and not kind.allows(value):
+            raise FormatError(
+                f"Unable to parse {key!r}: expected {kind.expected}, found {_kind(value)}"
+            )
+    return parameters
+
+
+def _is_unsigned(value: object) -> bool:
+    return type(value) is int and 0 <= value <= _MAX_UINT64
+
+
+@dataclass(frozen=True, slots=True)
+class _Reserved:
+    """What a parameter with a meaning in the protocol may be."""
+
+    expected: str
+    allows: Callable[[object], bool]
+
+
+_FLAG = _Reserved("a boolean", lambda value: isinstance(value, bool))
+_UNSIGNED = _Reserved("an unsigned integer", _is_unsigned)
+#: Source: Triton's sequence, schedule policy and binary data extensions.
+_RESERVED: Mapping[str, _Reserved] = {
+    "sequence_id": _Reserved(
+        "an unsigned integer or a string",
+        lambda value: isinstance(value, str) or _is_unsigned(value),
+    ),
+    "sequence_start": _FLAG,
+    "sequence_end": _FLAG,
+    "priority": _UNSIGNED,
+    "timeout": _UNSIGNED,
+    "binary_data_output": _FLAG,
+}
+
+
+def _unsigned(parameters: Mapping[str, Any], key: str, what: str) -> int:
+    value = parameters.get(key, 0)
+    if type(value) is int and 0 <= value <= _MAX_UINT64:
+        return value
+    raise FormatError(
+        f"Unable to parse {key!r} of {what}: expected an unsigned integer, found {value!r}"
+    )
+
+
+def _region(parameters: Mapping[str, Any], what: str) -> Region:
+    name = parameters["shared_memory_region"]
+    if not isinstance(name, str):
+        raise FormatError(
+            f"Unable to parse 'shared_memory_region' of {what}: expected a string, "
+            f"found {_kind(name)}"
+        )
+    return Region(
+        name,
+        byte_size=_unsigned(parameters, "shared_memory_byte_size", what),
+        offset=_unsigned(parameters, "shared_memory_offset", what),
+    )
 
 
 def _decode_output(data: Mapping[str, Any]) -> RequestedOutput:
+    parameters = _parameters(data, "an output") if "parameters" in data else {}
+    is_shared = "shared_memory_region" in parameters
+    if is_shared and "classification" in parameters:
+        raise FormatError("Output can't set both 'shared_memory_region' and 'classification'")
+    binary = parameters.get("binary_data")
+    if binary is not None and not isinstance(binary, bool):
+        raise FormatError(f"Unable to parse 'binary_data': expected a boolean, found {binary!r}")
+    if is_shared and binary:
+        raise FormatError("Output can't set both 'shared_memory_region' and 'binary_data'")
     name = _string(data, "name", "an output")
     if not name:
         raise FormatError("Unable to parse 'outputs': an output has no name")
-    parameters = _parameters(data, f"output {name!r}")
-    for key in ("classification", "shared_memory_region"):
-        if key in parameters:
-            raise FormatError(f"output {name!r}: parameter {key!r} is not served here")
-    if "binary_data" not in parameters:
-        return RequestedOutput(name)
-    return RequestedOutput(name, _flag(parameters["binary_data"], "binary_data"))
+    what = f"output {name!r}"
+    return RequestedOutput(
+        name,
+        binary,
+        classification=_unsigned(parameters, "classification", what),
+        region=_region(parameters, what) if is_shared else None,
+    )
 
 
 def _decode_tensors(
     kind: str, entries: Sequence[Mapping[str, Any]], tail: memoryview, model: str
-) -> dict[str, NDArray[Any]]:
+) -> tuple[dict[str, NDArray[Any]], dict[str, SharedTensor]]:
     arrays: dict[str, NDArray[Any]] = {}
+    shared: dict[str, SharedTensor] = {}
     for entry in entries:
+        parameters = entry.get("parameters", _NOTHING)
+        if parameters is not _NOTHING:
+            parameters = _parameters(entry, f"an {kind}")
+        if kind == "input":
+            _check_source(entry, parameters)
         name = _string(entry, "name", f"an {kind}")
-        what = f"{kind} {name!r}"
         if not name:
             raise FormatError(f"Unable to parse '{kind}s': an {kind} has no name")
-        if name in arrays:
-            raise TensorNameError(f"{what} is given twice for model {model!r}")
+        what = f"{kind} {name!r}"
         datatype, shape = _string(entry, "datatype", what), _shape(entry, what)
-        size = _binary_size(entry, what)
-        if size is None:
+        if name in arrays or name in shared:
+            raise TensorNameError(f"{what} already exists in request for model {model!r}")
+        if "binary_data_size" in parameters:
+            size = _unsigned(parameters, "binary_data_size", what)
+            if size > tail.nbytes:
+                raise FormatError(
+                    f"unexpected size for {what}, expecting {size - tail.nbytes} additional "
+                    f"bytes for model {model!r}"
+                )
+            arrays[name] = _from_bytes(name, datatype, shape, tail[:size])
+            tail = tail[size:]
+        elif "shared_memory_region" in parameters:
+            shared[name] = SharedTensor(datatype, shape, _region(parameters, what))
+        elif kind == "output" and "data" not in entry:
+            # Triton does not repeat where a shared output was asked to be written.
+            shared[name] = SharedTensor(datatype, shape, Region("", 0))
+        else:
             arrays[name] = _from_json(what, datatype, shape, entry)
-            continue
-        if size > tail.nbytes:
-            raise FormatError(
-                f"unexpected size for {what}, expecting {size - tail.nbytes} additional bytes "
-                f"for model {model!r}"
-            )
-        arrays[name] = _from_bytes(name, datatype, shape, tail[:size])
-        tail = tail[size:]
     if tail.nbytes:
         raise FormatError(
             f"unexpected additional {kind} data for model {model!r}: {tail.nbytes} bytes"
         )
-    return arrays
+    return arrays, shared
+
+
+_SOURCES = ("'data'", "'binary_data_size'", "'shared_memory_region'")
+
+
+def _check_source(entry: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
+    there = (
+        "data" in entry,
+        "binary_data_size" in parameters,
+        "shared_memory_region" in parameters,
+    )
+    if sum(there) != 1:
+        found = [source for source, is_there in zip(_SOURCES, there, strict=True) if is_there]
+        raise FormatError(
+            "Input must set only one of the following fields: 'data', 'binary_data_size' in "
+            "'parameters', 'shared_memory_region' in 'parameters'. But "
+            + (f"set {' '.join(found)}" if found else "no field is set")
+        )
 
 
 def _shape(entry: Mapping[str, Any], what: str) -> tuple[int, ...]:
     shape = entry.get("shape")
-    if not isinstance(shape, list) or not all(type(dim) is int for dim in shape):
-        raise FormatError(f"Unable to parse 'shape' of {what}: expected an array of integers")
-    if any(dim < 0 for dim in shape):
-        raise ShapeError(f"{what} has a negative dimension in shape {shape}")
-    if len(shape) > _MAX_RANK or any(dim > _MAX_DIMENSION for dim in shape):
-        raise ShapeError(
-            f"{what} has more than {_MAX_RANK} dimensions, or one above {_MAX_DIMENSION}"
+    if not isinstance(shape, list):
+        raise FormatError(
+            f"Unable to parse 'shape' of {what}: expected an array of integers, "
+            f"found {_kind(shape)}"
         )
+    if len(shape) > _MAX_RANK:
+        raise ShapeError(f"{what} has {len(shape)} dimensions, expected at most {_MAX_RANK}")
+    for dim in shape:
+        if type(dim) is not int:
+            raise FormatError(
+                f"Unable to parse 'shape' of {what}: expected unsigned integers, found {dim!r}"
+            )
+        if not 0 <= dim <= _MAX_INT64:
+            raise ShapeError(
+                f"Unable to parse 'shape' of {what}: expected unsigned integers up to "
+                f"{_MAX_INT64}, found {dim}"
+            )
     return tuple(shape)
 
 
-def _binary_size(entry: Mapping[str, Any], what: str) -> int | None:
-    parameters = _parameters(entry, what)
-    if "shared_memory_region" in parameters:
-        raise FormatError(f"{what}: shared memory is not served here")
-    size = parameters.get("binary_data_size")
-    if size is None:
-        return None
-    if type(size) is not int or size < 0:
-        raise FormatError(f"Unable to parse 'binary_data_size' of {what}: found {size!r}")
-    if "data" in entry:
-        raise FormatError(f"{what} has both 'data' and 'binary_data_size'")
-    return size
+def _count(what: str, datatype: str, shape: tuple[int, ...], itemsize: int) -> int:
+    count = math.prod(shape)
+    if count > _MAX_INT64:
+        raise ShapeError(
+            f"invalid shape for {what}: shape {list(shape)} causes total element count to "
+            f"exceed maximum size of {_MAX_INT64}"
+        )
+    if count * itemsize > _MAX_INT64:
+        raise ShapeError(
+            f"byte size overflow for {what}: element count ({count}) * data type size "
+            f"({itemsize}) exceeds maximum allowed size ({_MAX_INT64}), datatype {datatype}"
+        )
+    return count
 
 
 def _from_json(
@@ -415,15 +604,16 @@ def _from_json(
 ) -> NDArray[Any]:
     _check_json_carries(what, datatype)
     dtype = to_numpy(datatype)
+    count = _count(what, datatype, shape, dtype.itemsize)
     data = entry.get("data")
     if not isinstance(data, list):
         raise FormatError(
             f"Unable to parse 'data' of {what}: expected an array, found {_kind(data)}"
         )
     flat = _flat(data, what)
-    if len(flat) != math.prod(shape):
+    if len(flat) != count:
         raise ShapeError(
-            f"Unable to parse 'data' of {what}: shape {list(shape)} has {math.prod(shape)} "
+            f"Unable to parse 'data' of {what}: shape {list(shape)} has {count} "
             f"elements, found {len(flat)}"
         )
     allowed = _JSON_TYPES[dtype.kind]

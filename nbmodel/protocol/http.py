@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import json
 import math
-import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -39,6 +38,7 @@ from nbmodel.protocol.inference import (
     RequestedOutput,
     SharedTensor,
 )
+from nbmodel.protocol.raw import decode_raw, encode_raw, reshape
 from nbmodel.protocol.tensor import datatype_of, to_tensor
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -196,7 +196,7 @@ def decode_raw_request(
     tensor = signature.inputs[0]
     view = memoryview(body)
     shape = _raw_shape(tensor, view.nbytes)
-    array = _from_bytes(tensor.name, tensor.datatype, shape, view)
+    array = decode_raw(tensor.name, tensor.datatype, shape, view)
     return InferRequest(model, {tensor.name: array}, version=version, binary_outputs=True)
 
 
@@ -247,7 +247,7 @@ def _encode_inputs(
     for name, given in arrays.items():
         what = f"input {name!r}"
         array = to_tensor(given, what=what)
-        part = _to_bytes(array)
+        part = encode_raw(array)
         entries.append(
             {
                 "name": name,
@@ -307,7 +307,7 @@ def _encode_output_tensor(
     datatype = datatype_of(array, what=what)
     opened = _opened(name, datatype, array.shape)
     if as_bytes:
-        part = _to_bytes(array)
+        part = encode_raw(array)
         return f'{opened},"parameters":{{"binary_data_size":{len(part)}}}}}', part
     return f'{opened},"data":{_dumps(_to_json(what, datatype, array))}}}', None
 
@@ -321,12 +321,6 @@ def _opened(name: str, datatype: str, shape: tuple[int, ...]) -> str:
 @lru_cache(maxsize=1024)  # names and versions: few, and in every answer
 def _quoted(text: str) -> str:
     return _dumps(text)
-
-
-def _to_bytes(array: NDArray[Any]) -> bytes | memoryview:
-    if array.dtype.kind == "O":
-        return b"".join(struct.pack("<I", len(item)) + item for item in array.reshape(-1))
-    return array.reshape(-1).view(np.uint8).data
 
 
 def _to_json(what: str, datatype: str, array: NDArray[Any]) -> list[Any]:
@@ -528,7 +522,7 @@ def _decode_tensors(
                     f"unexpected size for {what}, expecting {size - tail.nbytes} additional "
                     f"bytes for model {model!r}"
                 )
-            arrays[name] = _from_bytes(name, datatype, shape, tail[:size])
+            arrays[name] = decode_raw(name, datatype, shape, tail[:size])
             tail = tail[size:]
         elif "shared_memory_region" in parameters:
             shared[name] = SharedTensor(datatype, shape, _region(parameters, what))
@@ -622,7 +616,7 @@ def _from_json(
         raise DatatypeError(
             f"Unable to parse 'data' of {what}: expected {datatype}, found {_kind(wrong)}"
         )
-    return _reshape(_array(what, datatype, dtype, flat), shape, what)
+    return reshape(_array(what, datatype, dtype, flat), shape, what)
 
 
 def _array(what: str, datatype: str, dtype: np.dtype[Any], flat: list[Any]) -> NDArray[Any]:
@@ -655,58 +649,6 @@ def _flat(data: list[Any], what: str) -> list[Any]:
             raise FormatError(f"Unable to parse 'data' of {what}: rows and values are mixed")
         data = list(chain.from_iterable(data))
     return data
-
-
-def _from_bytes(name: str, datatype: str, shape: tuple[int, ...], data: memoryview) -> NDArray[Any]:
-    dtype = to_numpy(datatype)
-    if datatype == "BYTES":
-        return _reshape(_strings(name, data, math.prod(shape)), shape, name)
-    expected = math.prod(shape) * dtype.itemsize
-    if expected != data.nbytes:
-        raise ShapeError(
-            f"byte size mismatch for tensor {name!r} of datatype {datatype} and shape "
-            f"{list(shape)}. Expected {expected}, got {data.nbytes}"
-        )
-    if datatype == "BOOL":
-        # Any byte but 0 is true on the wire; numpy's bool is undefined for all but 0 and 1.
-        return _reshape(np.frombuffer(data, dtype=np.uint8) != 0, shape, name)
-    array = np.frombuffer(data, dtype=dtype)
-    # Engines read through typed pointers, and not every CPU takes a misaligned one.
-    return _reshape(array if array.flags.aligned else array.copy(), shape, name)
-
-
-def _strings(name: str, data: memoryview, count: int) -> NDArray[Any]:
-    items: list[bytes] = []
-    position = 0
-    while position < data.nbytes:
-        if len(items) == count:
-            raise ShapeError(f"expected {count} string elements for tensor {name!r}, got more")
-        if data.nbytes - position < 4:
-            raise FormatError(
-                f"incomplete string length indicator for tensor {name!r}, expecting 4 bytes "
-                f"but only {data.nbytes - position} bytes available"
-            )
-        (length,) = struct.unpack_from("<I", data, position)
-        position += 4
-        if data.nbytes - position < length:
-            raise FormatError(
-                f"incomplete string data for tensor {name!r}, expecting string of length "
-                f"{length} but only {data.nbytes - position} bytes available"
-            )
-        items.append(bytes(data[position : position + length]))
-        position += length
-    if len(items) != count:
-        raise ShapeError(f"expected {count} string elements for tensor {name!r}, got {len(items)}")
-    made = np.empty(count, dtype=np.object_)
-    made[:] = items
-    return made
-
-
-def _reshape(array: NDArray[Any], shape: tuple[int, ...], what: str) -> NDArray[Any]:
-    try:
-        return array.reshape(shape)
-    except ValueError as exc:  # the count is right; numpy refuses [0, 2**62], for one
-        raise ShapeError(f"impossible shape {list(shape)} of {what}: {exc}") from exc
 
 
 def _raw_shape(tensor: Tensor, size: int) -> tuple[int, ...]:

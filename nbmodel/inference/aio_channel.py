@@ -1,0 +1,102 @@
+"""The way to a server of ``channel``, for an event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from nbmodel.errors import FormatError
+from nbmodel.inference import refusal
+from nbmodel.inference.aio_connection import AsyncPool
+from nbmodel.inference.channel import (
+    Heads,
+    check_answer,
+    client_options,
+    httpx_headers,
+    to_answer,
+    told,
+    told_by_httpx,
+)
+from nbmodel.inference.http1 import MAX_BODY, Answer
+from nbmodel.inference.server import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S, Server
+from nbmodel.protocol.http import Body
+
+
+class AsyncChannel:
+    """A way to one server, as ``Channel`` is, for the tasks of one event loop.
+
+    Args:
+        server: Which one.
+        timeout_s: Seconds to wait for an answer.
+    """
+
+    def __init__(self, server: Server, *, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
+        self.server = server
+        self._timeout_s = timeout_s
+        self._heads = Heads(server)
+        self._client = httpx.AsyncClient(**client_options(server, timeout_s))
+        self._pool = (
+            AsyncPool(server.host, server.port, connect_timeout_s=CONNECT_TIMEOUT_S)
+            if server.is_direct()
+            else None
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+        if self._pool is not None:
+            self._pool.close()
+
+    async def request(
+        self, method: str, path: str, *, is_claim: bool = False, **options: Any
+    ) -> httpx.Response:
+        """Ask something that is no inference; as ``Channel.request``."""
+        with told_by_httpx(self.server, self._timeout_s):
+            answer = await self._client.request(method, path, **options)
+        check_answer(self.server, answer, is_claim=is_claim)
+        return answer
+
+    async def post(
+        self,
+        path: str,
+        body: Body,
+        *,
+        headers: Mapping[str, str],
+        timeout_s: float | None,
+        may_repeat: bool,
+    ) -> Answer:
+        """Send a request for inference; as ``Channel.post``."""
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        if self._pool is None:
+            answer = await self._post_by_httpx(path, body, headers, timeout_s)
+        else:
+            head = self._heads.post(path, body, headers)
+            try:
+                answer = await self._pool.exchange(
+                    (head, *body.parts), timeout_s, may_repeat=may_repeat
+                )
+            except (OSError, FormatError) as exc:
+                raise told(self.server, exc, timeout_s) from exc
+        if answer.status != 200:
+            raise refusal.refusal(self.server, answer.status, answer.reason, answer.body)
+        return answer
+
+    async def _post_by_httpx(
+        self, path: str, body: Body, headers: Mapping[str, str], timeout_s: float
+    ) -> Answer:
+        with told_by_httpx(self.server, timeout_s):
+            async with self._client.stream(
+                "POST",
+                path,
+                content=body.join(),
+                headers=httpx_headers(body, headers),
+                timeout=httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
+            ) as answer:
+                received = bytearray()  # so that the arrays which view it can be written to
+                async for piece in answer.aiter_bytes():
+                    received += piece
+                    if len(received) > MAX_BODY:
+                        raise refusal.too_long(self.server)
+        return to_answer(answer, received)

@@ -1,0 +1,198 @@
+"""Talking to one server, in a thread that waits: inference fast, all else by httpx.
+
+Also inference goes by httpx where a plain connection does not reach: to ``https`` and
+through a proxy. Errors of both are told in the same words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+from nbmodel.errors import FormatError
+from nbmodel.inference import refusal
+from nbmodel.inference.connection import NoConnectionInTimeError, Pool
+from nbmodel.inference.http1 import MAX_BODY, Answer, field_lines, request_head
+from nbmodel.inference.server import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S, Server
+from nbmodel.protocol.http import Body
+
+
+class Channel:
+    """A way to one server. May be used by several threads at once.
+
+    Every method raises TargetUnreachableError when the server does not answer,
+    AuthenticationError when it wants another token, and otherwise the error that the
+    server's answer means.
+
+    Args:
+        server: Which one.
+        timeout_s: Seconds to wait for an answer.
+    """
+
+    def __init__(self, server: Server, *, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
+        self.server = server
+        self._timeout_s = timeout_s
+        self._heads = Heads(server)
+        self._client = httpx.Client(**client_options(server, timeout_s))
+        self._pool = (
+            Pool(server.host, server.port, connect_timeout_s=CONNECT_TIMEOUT_S)
+            if server.is_direct()
+            else None
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+        if self._pool is not None:
+            self._pool.close()
+
+    def request(
+        self, method: str, path: str, *, is_claim: bool = False, **options: Any
+    ) -> httpx.Response:
+        """Ask something that is no inference.
+
+        Args:
+            method: In upper case.
+            path: From the server's address on.
+            is_claim: Whether a refusal is an answer as well, but for one of the token.
+            options: Those of ``httpx.Client.request``.
+        """
+        with told_by_httpx(self.server, self._timeout_s):
+            answer = self._client.request(method, path, **options)
+        check_answer(self.server, answer, is_claim=is_claim)
+        return answer
+
+    def post(
+        self,
+        path: str,
+        body: Body,
+        *,
+        headers: Mapping[str, str],
+        timeout_s: float | None,
+        may_repeat: bool,
+    ) -> Answer:
+        """Send a request for inference.
+
+        Args:
+            path: From the server's address on, percent-encoded.
+            body: What to send; its parts may be views of arrays.
+            headers: Further ones.
+            timeout_s: Seconds to wait; None: the channel's.
+            may_repeat: Whether it may be sent again when a kept connection was closed
+                before anything of an answer came.
+        """
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        if self._pool is None:
+            answer = self._post_by_httpx(path, body, headers, timeout_s)
+        else:
+            head = self._heads.post(path, body, headers)
+            try:
+                answer = self._pool.exchange((head, *body.parts), timeout_s, may_repeat=may_repeat)
+            except (OSError, FormatError) as exc:
+                raise told(self.server, exc, timeout_s) from exc
+        if answer.status != 200:
+            raise refusal.refusal(self.server, answer.status, answer.reason, answer.body)
+        return answer
+
+    def _post_by_httpx(
+        self, path: str, body: Body, headers: Mapping[str, str], timeout_s: float
+    ) -> Answer:
+        with (
+            told_by_httpx(self.server, timeout_s),
+            self._client.stream(
+                "POST",
+                path,
+                content=body.join(),
+                headers=httpx_headers(body, headers),
+                timeout=httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
+            ) as answer,
+        ):
+            received = bytearray()  # so that the arrays which view it can be written to
+            for piece in answer.iter_bytes():
+                received += piece
+                if len(received) > MAX_BODY:
+                    raise refusal.too_long(self.server)
+        return to_answer(answer, received)
+
+
+def client_options(server: Server, timeout_s: float) -> dict[str, Any]:
+    """How an httpx client for a server is made, whether it waits or awaits."""
+    return {
+        "base_url": server.url,
+        "headers": {} if server.token is None else {"Authorization": f"Bearer {server.token}"},
+        "timeout": httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
+        # A proxy cannot reach this machine's own loopback.
+        "trust_env": not server.is_local,
+    }
+
+
+def httpx_headers(body: Body, headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers of inference: tensors are not worth compressing, as httpx would ask for."""
+    return {"Accept-Encoding": "identity", **body.headers, **headers}
+
+
+def to_answer(answer: httpx.Response, body: bytearray) -> Answer:
+    """An answer of httpx in the form of our own connections."""
+    headers = {name.lower(): value for name, value in answer.headers.items()}
+    return Answer(answer.status_code, answer.reason_phrase, headers, memoryview(body))
+
+
+def check_answer(server: Server, answer: httpx.Response, *, is_claim: bool = False) -> None:
+    """Raise what an answer means that is not the one hoped for."""
+    if answer.is_success or (is_claim and answer.status_code not in (401, 403)):
+        return
+    raise refusal.refusal(server, answer.status_code, answer.reason_phrase, answer.content)
+
+
+@contextmanager
+def told_by_httpx(server: Server, timeout_s: float) -> Iterator[None]:
+    """Inside, what httpx raises about a connection becomes an error of nbmodel."""
+    try:
+        yield
+    except httpx.ConnectTimeout as exc:
+        raise refusal.no_connection_in_time(server) from exc
+    except httpx.TimeoutException as exc:
+        raise refusal.no_answer_in_time(server, timeout_s) from exc
+    except (httpx.TransportError, httpx.DecodingError) as exc:
+        raise refusal.unreachable(server, str(exc) or type(exc).__name__) from exc
+
+
+def told(server: Server, exc: OSError | FormatError, timeout_s: float) -> Exception:
+    """The error of nbmodel for what a connection of our own raised."""
+    if isinstance(exc, FormatError):
+        return refusal.unreadable(server, exc)
+    if isinstance(exc, NoConnectionInTimeError):
+        return refusal.no_connection_in_time(server)
+    if isinstance(exc, TimeoutError):
+        return refusal.no_answer_in_time(server, timeout_s)
+    return refusal.unreachable(server, str(exc) or type(exc).__name__)
+
+
+class Heads:
+    """Heads of requests for inference to one server, for connections of our own.
+
+    Args:
+        server: Which one.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._path = server.path
+        self._common = field_lines({**server.headers, "Accept-Encoding": "identity"})
+
+    def post(self, path: str, body: Body, headers: Mapping[str, str]) -> bytes:
+        """The head that goes before a body.
+
+        Args:
+            path: From the server's address on, percent-encoded.
+            body: What follows.
+            headers: Further ones.
+
+        Raises:
+            InputError: A header cannot be sent.
+        """
+        length = sum(map(len, body.parts))
+        lines = field_lines({**body.headers, **headers})
+        return request_head("POST", self._path + path, self._common + lines, length)

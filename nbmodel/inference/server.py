@@ -1,0 +1,105 @@
+"""Which server is talked to, what it is called in messages, and how it is reached."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import quote, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from nbmodel.core.address import is_loopback
+from nbmodel.errors import InputError
+from nbmodel.inference.http1 import field_lines
+
+CONNECT_TIMEOUT_S = 2.0
+ANSWER_TIMEOUT_S = 60.0  # a slow model on a slow card
+_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server of the inference protocol, by its address.
+
+    Attributes:
+        url: ``http[s]://host[:port][/path]``, without a slash at the end.
+        token: What it wants to be shown, or None.
+        label: What it is called in messages.
+        if_away: What to do when it does not answer, or None.
+        if_refused: What to do when it wants another token, or None.
+
+    Raises:
+        InputError: ``url`` is not the address of a server, or ``token`` cannot be sent.
+    """
+
+    url: str
+    token: str | None = field(default=None, repr=False)
+    label: str = ""
+    if_away: str | None = None
+    if_refused: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "url", check_url(self.url))
+        if not self.label:
+            object.__setattr__(self, "label", self.url)
+        field_lines(self.headers)
+
+    @property
+    def host(self) -> str:
+        """Name or address, without brackets."""
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        """TCP port; that of the scheme when the address has none."""
+        parts = urlsplit(self.url)
+        return parts.port or _PORTS[parts.scheme]
+
+    @property
+    def path(self) -> str:
+        """What comes before ``/v2``, percent-encoded; may be empty."""
+        return quote(urlsplit(self.url).path, safe="/%:@!$&'()*+,;=~")
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What every request carries."""
+        shown = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
+        return {"Host": urlsplit(self.url).netloc, **shown}
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is on this machine; a proxy could not reach it."""
+        return is_loopback(self.host)
+
+    def is_direct(self) -> bool:
+        """Whether a plain connection reaches it: no TLS, and no proxy from the environment."""
+        if urlsplit(self.url).scheme != "http":
+            return False
+        if self.is_local:
+            return True
+        proxies = getproxies()
+        return not (proxies.get("http") or proxies.get("all")) or bool(proxy_bypass(self.host))
+
+
+def check_url(text: str, what: str = "server") -> str:
+    """An address in full: ``pi:8000`` becomes ``http://pi:8000``.
+
+    Args:
+        text: As a person gave it.
+        what: Whose address it is, for messages.
+
+    Raises:
+        InputError: It is not an address, or holds a user, a query or a fragment.
+    """
+    url = (text if "://" in text else f"http://{text}").rstrip("/")
+    try:
+        parts = urlsplit(url)
+        is_fine = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        is_fine = False
+    if not is_fine or parts.scheme not in _PORTS or "@" in parts.netloc:
+        raise InputError(
+            f"not the address of a {what}: {text!r}", hint="for example http://raspberrypi:8080"
+        )
+    if parts.query or parts.fragment:
+        raise InputError(f"the address of a {what} has no query or fragment, found {text!r}")
+    return url

@@ -72,15 +72,11 @@ _WORDS = {
     "BF16": "bfloat16",
     "BYTES": "string",
 }
-#: Our model types → ``type`` of the metadata, as the proto and the rdk have them.
+#: Our model types → ``type`` of the metadata, where the proto has a word of its own.
 _MODEL_TYPES = {
-    "classification": "image_classifier",
-    "multi_label_classification": "image_classifier",
     "detection": "object_detector",
-    "segmentation": "image_segmenter",
-    "keypoints": "keypoint_detector",
-    "text": "text_generator",
-    "audio": "audio_classifier",
+    "classification": "classifier",
+    "multi_label_classification": "classifier",
 }
 _U8 = np.dtype("<u8")
 

@@ -13,10 +13,8 @@ from nbmodel.inference.infer import Wish
 from nbmodel.inference.known import (
     KnownModel,
     KnownModels,
-    may_repeat,
     model_of,
     optional_inputs,
-    read_answer,
 )
 from nbmodel.inference.questions import (
     ModelMetadata,
@@ -25,8 +23,8 @@ from nbmodel.inference.questions import (
     ServerMetadata,
 )
 from nbmodel.inference.server import ANSWER_TIMEOUT_S, Server
-from nbmodel.protocol.http import encode_request
-from nbmodel.protocol.inference import InferRequest, InferResponse, RequestedOutput
+from nbmodel.protocol.http import Body
+from nbmodel.protocol.inference import InferResponse, RequestedOutput
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -157,20 +155,20 @@ class AsyncInferenceClient:
     ) -> InferResponse:
         """Run a model once; as ``InferenceClient.infer``."""
         wish = Wish(model, inputs, outputs, version, id, parameters, headers, timeout_s)
-        known, request = await self._prepared(wish)
+        known, body = await self._prepared(wish)
         try:
             answer = await self._channel.post(
                 wish.path,
-                encode_request(request),
+                body,
                 headers=wish.headers or {},
                 timeout_s=wish.timeout_s,
-                may_repeat=may_repeat(request),
+                may_repeat=wish.may_repeat,
             )
         except NbModelError:
             self._models.forget(known)
             raise
         try:
-            response = read_answer(answer)
+            response = known.read(answer)
         except FormatError as exc:
             raise refusal.unreadable(self._channel.server, exc) from exc
         self._models.answered(known, response.version)
@@ -190,24 +188,24 @@ class AsyncInferenceClient:
         except FormatError as exc:
             raise refusal.unreadable(self._channel.server, exc) from exc
 
-    async def _prepared(self, wish: Wish) -> tuple[KnownModel, InferRequest]:
+    async def _prepared(self, wish: Wish) -> tuple[KnownModel, Body]:
         known = self._models.get(wish.model, wish.version)
         if known is not None:
             try:
-                return known, wish.request(known)
+                return known, wish.body(known)
             except SignatureError:
                 pass  # another version, with other inputs, may run by now
         metadata = await self.model_metadata(wish.model, wish.version)
         known = self._models.keep(model_of(wish.model, wish.version, metadata.signature))
         try:
-            return known, wish.request(known)
+            return known, wish.body(known)
         except TensorNameError:
             missing = known.missing(wish.inputs)
             optional = await self._ask_optional(known) if missing else frozenset()
             if not optional:
                 raise
         known = self._models.keep(replace(known, optional=optional))
-        return known, wish.request(known)
+        return known, wish.body(known)
 
     async def _ask_optional(self, known: KnownModel) -> frozenset[str]:
         try:

@@ -19,6 +19,8 @@ from nbmodel.inference.http1 import MAX_BODY, Answer, field_lines, request_head
 from nbmodel.inference.server import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S, Server
 from nbmodel.protocol.http import Body
 
+_HEADS_KEPT = 256  # by model and size; a program has a few
+
 
 class Channel:
     """A way to one server. May be used by several threads at once.
@@ -181,6 +183,7 @@ class Heads:
     def __init__(self, server: Server) -> None:
         self._path = server.path
         self._common = field_lines({**server.headers, "Accept-Encoding": "identity"})
+        self._made: dict[tuple[str, int | None, int], bytes] = {}
 
     def post(self, path: str, body: Body, headers: Mapping[str, str]) -> bytes:
         """The head that goes before a body.
@@ -194,5 +197,16 @@ class Heads:
             InputError: A header cannot be sent.
         """
         length = sum(map(len, body.parts))
+        if headers:
+            return self._make(path, body, headers, length)
+        key = path, body.header_length, length
+        head = self._made.get(key)
+        if head is None:
+            if len(self._made) >= _HEADS_KEPT:
+                self._made.clear()
+            head = self._made[key] = self._make(path, body, headers, length)
+        return head
+
+    def _make(self, path: str, body: Body, headers: Mapping[str, str], length: int) -> bytes:
         lines = field_lines({**body.headers, **headers})
         return request_head("POST", self._path + path, self._common + lines, length)

@@ -49,6 +49,7 @@ class Connection:
             raise NoConnectionInTimeError(str(exc)) from exc
         self._scratch = bytearray(MAX_HEAD)
         self._timeout_s = timeout_s
+        self._poll: select.poll | None = None
         self.keeps_alive = True
         self.answered = 0
         # Head, JSON and tensors leave at once, not after the other side's acknowledgement.
@@ -64,9 +65,10 @@ class Connection:
         """Whether it can be used again: an idle server that says something says goodbye."""
         if not hasattr(select, "poll"):  # Windows
             return not select.select([self._socket], [], [], 0)[0]
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        return not poll.poll(0)
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self._socket, select.POLLIN)
+        return not self._poll.poll(0)
 
     def exchange(self, parts: Sequence[bytes | memoryview], timeout_s: float) -> Answer:
         """Send a request and wait for its answer.

@@ -16,6 +16,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -118,7 +120,7 @@ class ResponseReader:
         self._view = memoryview(scratch)
         self._framing: _Framing = "head"
         self._filled = 0  # of the scratch while reading the head, then of the body
-        self._head: tuple[int, str, Mapping[str, str]] = (0, "", {})
+        self._head = _NO_HEAD
         self._body = memoryview(b"")
         self._chunks = _Chunks()
         self._interims = 0
@@ -167,8 +169,7 @@ class ResponseReader:
     def answer(self) -> Answer:
         """The whole answer."""
         assert self._framing == "done"
-        status, reason, headers = self._head
-        return Answer(status, reason, headers, self._body)
+        return Answer(self._head.status, self._head.reason, self._head.headers, self._body)
 
     def _read_head(self, begin: int) -> bool:
         end = self._scratch.find(b"\r\n\r\n", max(0, begin - 3), self._filled)
@@ -179,14 +180,15 @@ class ResponseReader:
                 raise FormatError("what came is not an answer of HTTP/1.1")
             return False
         end += 4
-        status, reason, headers, is_current = _parse_head(self._scratch[:end])
+        head = _parse_head(bytes(self._scratch[:end]))
         rest = self._view[end : self._filled]
-        if status < 200:
-            return self._skip_interim(status, rest)
-        self._head = status, reason, headers
-        connection = headers.get("connection", "").lower()
-        self.keeps_alive = ("close" not in connection) if is_current else "keep-alive" in connection
-        self._frame(status, headers)
+        if head.status < 200:
+            return self._skip_interim(head.status, rest)
+        self._head = head
+        self.keeps_alive = head.keeps_alive
+        self._framing = head.framing
+        if head.framing == "length":
+            self._body = _memory(head.length, head.json_length)
         if self._framing != "length":
             return self._take(rest)
         if rest.nbytes > self._body.nbytes:
@@ -204,23 +206,6 @@ class ResponseReader:
         self._view[: len(kept)] = kept
         self._filled = len(kept)
         return self._read_head(0)
-
-    def _frame(self, status: int, headers: Mapping[str, str]) -> None:
-        coding, length = headers.get("transfer-encoding"), headers.get("content-length")
-        if coding is not None and (length is not None or coding.lower() != "chunked"):
-            raise FormatError(
-                f"the answer's length is ambiguous: Transfer-Encoding {coding!r}, "
-                f"Content-Length {length!r}"
-            )
-        if status in (204, 304):
-            length = "0"
-        if coding is not None:
-            self._framing = "chunked"
-        elif length is None:
-            self._framing, self.keeps_alive = "close", False
-        else:
-            self._framing = "length"
-            self._body = _memory(length, headers.get(_JSON_LENGTH, ""))
 
     def _take(self, data: memoryview) -> bool:
         if self._framing == "close":
@@ -306,12 +291,25 @@ class _Chunks:
         return True
 
 
-def _parse_head(head: bytearray) -> tuple[int, str, Mapping[str, str], bool]:
-    """Status, reason, headers, and whether it is HTTP/1.1."""
-    text = head.decode("latin-1")
-    found = _HEAD.fullmatch(text)
+@dataclass(frozen=True, slots=True)
+class _Head:
+    status: int
+    reason: str
+    headers: Mapping[str, str]
+    keeps_alive: bool
+    framing: _Framing
+    length: int  # bytes of the body, where that is how it is framed
+    json_length: int  # bytes of the body before its tensors
+
+
+_NO_HEAD = _Head(0, "", {}, False, "head", 0, 0)
+
+
+@lru_cache(maxsize=64)  # a server repeats itself
+def _parse_head(head: bytes) -> _Head:
+    found = _HEAD.fullmatch(head.decode("latin-1"))
     if found is None:
-        raise FormatError(f"what came is not an answer of HTTP/1.1: {text[:40]!r}")
+        raise FormatError(f"what came is not an answer of HTTP/1.1: {head[:40]!r}")
     headers: dict[str, str] = {}
     for name, value in _FIELD.findall(found[4]):
         key = name.lower()
@@ -319,17 +317,44 @@ def _parse_head(head: bytearray) -> tuple[int, str, Mapping[str, str], bool]:
             headers[key] = value
         elif key != "content-length" or headers[key] != value:
             headers[key] += f", {value}"
-    return int(found[2]), found[3] or "", headers, found[1] == "1"
+    status = int(found[2])
+    framing, length = _framing(status, headers)
+    connection = headers.get("connection", "").lower()
+    is_kept = "close" not in connection if found[1] == "1" else "keep-alive" in connection
+    text = headers.get(_JSON_LENGTH, "")
+    return _Head(
+        status,
+        found[3] or "",
+        MappingProxyType(headers),
+        is_kept and framing != "close",
+        framing,
+        length,
+        int(text) if _NUMBER.fullmatch(text) else 0,
+    )
 
 
-def _memory(length: str, json_length: str) -> memoryview:
-    """Room for a body, in which the tensors after its JSON are aligned."""
+def _framing(status: int, headers: Mapping[str, str]) -> tuple[_Framing, int]:
+    coding, length = headers.get("transfer-encoding"), headers.get("content-length")
+    if coding is not None and (length is not None or coding.lower() != "chunked"):
+        raise FormatError(
+            f"the answer's length is ambiguous: Transfer-Encoding {coding!r}, "
+            f"Content-Length {length!r}"
+        )
+    if status < 200 or status in (204, 304):
+        return "length", 0
+    if coding is not None:
+        return "chunked", 0
+    if length is None:
+        return "close", 0
     if _NUMBER.fullmatch(length) is None or int(length) > MAX_BODY:
         raise FormatError(
             f"the answer's length cannot be read: expected 0..{MAX_BODY}, found {length!r}"
         )
-    size = int(length)
-    before = int(json_length) if _NUMBER.fullmatch(json_length) else 0
+    return "length", int(length)
+
+
+def _memory(size: int, before: int) -> memoryview:
+    """Room for a body, in which what follows its first ``before`` bytes is aligned."""
     gap = -before % _ALIGNMENT
     # Not zeroed, which a bytearray would be: every byte is received, or the body not used.
     room: memoryview = np.empty(size + gap, np.uint8).data

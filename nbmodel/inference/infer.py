@@ -13,11 +13,10 @@ from nbmodel.inference.known import (
     KnownModel,
     KnownModels,
     may_repeat,
-    read_answer,
 )
-from nbmodel.inference.questions import model_path
-from nbmodel.protocol.http import encode_request
-from nbmodel.protocol.inference import InferRequest, InferResponse, RequestedOutput
+from nbmodel.inference.questions import infer_path
+from nbmodel.protocol.http import Body
+from nbmodel.protocol.inference import InferResponse, RequestedOutput
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +43,19 @@ class Wish:
     headers: Mapping[str, str] | None = None
     timeout_s: float | None = None
 
-    def request(self, known: KnownModel) -> InferRequest:
-        """The request, checked by what is known of the model."""
-        return known.request(
-            self.inputs, self.outputs, id=self.id, parameters=self.parameters or {}
-        )
+    def body(self, known: KnownModel) -> Body:
+        """The body of the request, checked by what is known of the model."""
+        return known.body(self.inputs, self.outputs, id=self.id, parameters=self.parameters or {})
 
     @property
     def path(self) -> str:
         """Where it is sent."""
-        return f"{model_path(self.model, self.version)}/infer"
+        return infer_path(self.model, self.version)
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether sending the request twice does no harm."""
+        return self.parameters is None or may_repeat(self.parameters)
 
 
 class Inferrer:
@@ -84,20 +86,20 @@ class Inferrer:
             TargetError: The server has no such model.
             InferenceError: The model failed, or the answer cannot be read.
         """
-        known, request = self._prepared(wish)
+        known, body = self._prepared(wish)
         try:
             answer = self._channel.post(
                 wish.path,
-                encode_request(request),
+                body,
                 headers=wish.headers or {},
                 timeout_s=wish.timeout_s,
-                may_repeat=may_repeat(request),
+                may_repeat=wish.may_repeat,
             )
         except NbModelError:
             self._models.forget(known)
             raise
         try:
-            response = read_answer(answer)
+            response = known.read(answer)
         except FormatError as exc:
             raise refusal.unreadable(self._channel.server, exc) from exc
         self._models.answered(known, response.version)
@@ -107,20 +109,20 @@ class Inferrer:
         """What the server says of a model at this moment."""
         return self._models.keep(self._learn(model, version))
 
-    def _prepared(self, wish: Wish) -> tuple[KnownModel, InferRequest]:
+    def _prepared(self, wish: Wish) -> tuple[KnownModel, Body]:
         known = self._models.get(wish.model, wish.version)
         if known is not None:
             try:
-                return known, wish.request(known)
+                return known, wish.body(known)
             except SignatureError:
                 pass  # another version, with other inputs, may run by now
         known = self.learned(wish.model, wish.version)
         try:
-            return known, wish.request(known)
+            return known, wish.body(known)
         except TensorNameError:
             missing = known.missing(wish.inputs)
             optional = self._ask_optional(known) if missing else frozenset()
             if not optional:
                 raise
         known = self._models.keep(replace(known, optional=optional))
-        return known, wish.request(known)
+        return known, wish.body(known)

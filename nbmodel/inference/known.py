@@ -7,16 +7,19 @@ it asks again when values contradict one, and forgets it when another version an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from nbmodel.core.signature import Signature, check_inputs
 from nbmodel.errors import FormatError, InputError, NbModelError
 from nbmodel.inference.http1 import Answer
+from nbmodel.inference.repeat import Answers, Outputs, Requests
 from nbmodel.inputs import inputs_for
 from nbmodel.protocol.coerce import coerce
-from nbmodel.protocol.http import HEADER_LENGTH, decode_response
+from nbmodel.protocol.http import Body, encode_request
 from nbmodel.protocol.inference import InferRequest, InferResponse, RequestedOutput
 from nbmodel.protocol.tensor import datatype_of
 
@@ -36,6 +39,8 @@ class KnownModel:
         signature: What it takes and gives.
         answering: The version that answers; empty until one has.
         optional: Inputs that may be left out.
+        requests: Those that were checked before.
+        answers: Those that were read before.
     """
 
     name: str
@@ -43,16 +48,18 @@ class KnownModel:
     signature: Signature
     answering: str = ""
     optional: frozenset[str] = frozenset()
+    requests: Requests = field(default_factory=Requests, repr=False, compare=False)
+    answers: Answers = field(default_factory=Answers, repr=False, compare=False)
 
-    def request(
+    def body(
         self,
         inputs: object,
-        outputs: Sequence[str | RequestedOutput] | None,
+        outputs: Outputs,
         *,
         id: str,  # noqa: A002 - the protocol's word
         parameters: Mapping[str, Any],
-    ) -> InferRequest:
-        """A request that the model takes.
+    ) -> Body:
+        """The body of a request that the model takes.
 
         Args:
             inputs: As ``inputs_for`` takes them; a list of pictures or paths is a batch.
@@ -65,9 +72,14 @@ class KnownModel:
             TensorNameError, DatatypeError, ShapeError: The inputs are not what the model
                 takes, with the tensor, what was expected and what was found.
         """
+        if type(inputs) is np.ndarray and len(self.signature.inputs) == 1:
+            inputs = {self.signature.inputs[0].name: inputs}
+        is_plain = not id and not parameters
+        if is_plain and (body := self.requests.again(inputs, outputs)) is not None:
+            return body
         tensors = coerce(self.signature, inputs_for(self.signature, _values(inputs)).tensors)
         self._check(tensors)
-        return InferRequest(
+        request = InferRequest(
             self.name,
             tensors,
             version=self.version,
@@ -79,6 +91,23 @@ class KnownModel:
             binary_outputs=True,
             parameters=parameters,
         )
+        body = encode_request(request)
+        if is_plain:
+            self.requests.keep(inputs, outputs, request, body)
+        return body
+
+    def read(self, answer: Answer) -> InferResponse:
+        """The tensors of an answer, which belong to the caller and may be written to.
+
+        Raises:
+            FormatError: It is not the protocol's.
+        """
+        try:
+            return self.answers.read(answer)
+        except FormatError:
+            raise
+        except (NbModelError, ValueError) as exc:
+            raise FormatError(str(exc)) from exc
 
     def missing(self, inputs: object) -> frozenset[str]:
         """Inputs of the model that a mapping of them leaves out."""
@@ -149,24 +178,9 @@ def optional_inputs(config: Mapping[str, Any]) -> frozenset[str]:
     )
 
 
-def read_answer(answer: Answer) -> InferResponse:
-    """The tensors of an answer, which belong to the caller and may be written to.
-
-    Raises:
-        FormatError: It is not the protocol's.
-    """
-    try:
-        length = answer.headers.get(HEADER_LENGTH.lower())
-        return decode_response(answer.body, None if length is None else int(length))
-    except FormatError:
-        raise
-    except (NbModelError, ValueError) as exc:
-        raise FormatError(str(exc)) from exc
-
-
-def may_repeat(request: InferRequest) -> bool:
+def may_repeat(parameters: Mapping[str, Any]) -> bool:
     """Whether sending a request twice does no harm: one of a sequence changes its state."""
-    return not any(key.startswith("sequence_") for key in request.parameters)
+    return not any(key.startswith("sequence_") for key in parameters)
 
 
 def _values(inputs: object) -> Sequence[object]:

@@ -12,6 +12,7 @@ import base64
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
@@ -177,6 +178,12 @@ def model_path(model: str, version: str = "") -> str:
         )
     path = f"/v2/models/{quote(model, safe='')}"
     return f"{path}/versions/{version}" if version else path
+
+
+@lru_cache(maxsize=256)
+def infer_path(model: str, version: str = "") -> str:
+    """Where requests for inference are sent; raises as ``model_path``."""
+    return f"{model_path(model, version)}/infer"
 
 
 def _claim(path: str) -> Question[bool]:

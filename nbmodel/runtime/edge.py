@@ -9,12 +9,11 @@ import logging
 import os
 import platform
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nbmodel.core.digest import short_digest
 from nbmodel.core.machine import MachineConfig, Service
@@ -23,24 +22,32 @@ from nbmodel.core.version import now, parse_time, stamp_of
 from nbmodel.errors import (
     ConfigConflictError,
     DeployError,
-    InferenceError,
     InputError,
     NbModelError,
     TargetError,
+    UnavailableError,
 )
+from nbmodel.protocol.inference import InferRequest, InferResponse
 from nbmodel.runtime.desired import model_package, read_config
 from nbmodel.runtime.journal import Journal
 from nbmodel.runtime.packages import PackageFolder
 from nbmodel.runtime.plan import Plan
 from nbmodel.runtime.reconciler import Reconciler
-from nbmodel.runtime.report import package_status, service_status
+from nbmodel.runtime.report import package_status, service_status, vision_status
+from nbmodel.runtime.scheduler import Pending
 from nbmodel.runtime.services import LiveService, RetiredError, ServiceView
+from nbmodel.runtime.shared_memory import SharedMemory
 from nbmodel.runtime.state import Record, StateFolder
+from nbmodel.runtime.statistics import ModelStatistics
+from nbmodel.runtime.visions import Visions
 from nbmodel.storage import OciLayout
 from nbmodel.storage.manifests import load_manifest
 from nbmodel.storage.tags import TagStore
 
 ROLLBACK_TIMEOUT_S = 120.0  # a big model on a slow card loads this long
+
+if TYPE_CHECKING:
+    from nbmodel.runtime.vision_service import VisionService
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +71,8 @@ class EdgeRuntime:
             last.
         name: What it calls itself; None for the machine's name.
         environment: Variables that placeholders may name; None for the process's own.
+        shared_memory: Where requests may have their tensors; None: clients may register
+            no region.
 
     Raises:
         ConfigError: ``config`` cannot be followed; ``problems`` lists everything.
@@ -77,20 +86,30 @@ class EdgeRuntime:
         config: object = None,
         name: str | None = None,
         environment: Mapping[str, str] | None = None,
+        shared_memory: SharedMemory | None = None,
     ) -> None:
+        self.shared_memory = SharedMemory() if shared_memory is None else shared_memory
         self.storage = OciLayout(home / "blobs")
         self.tags = TagStore(home / "tags")
         self.name = name or platform.node()
         self._environment = dict(os.environ if environment is None else environment)
         self._journal = Journal()
         self._states = StateFolder(home)
+        packages = PackageFolder(home / "packages", self.storage)
         self._reconciler = Reconciler(
             storage=self.storage,
             tags=self.tags,
-            packages=PackageFolder(home / "packages", self.storage),
+            packages=packages,
             states=self._states,
             journal=self._journal,
             environment=self._environment,
+        )
+        self._visions = Visions(
+            infer=lambda request, deadline: self.infer(request, deadline=deadline),
+            reconciler=self._reconciler,
+            folder=packages.link,
+            environment=self._environment,
+            journal=self._journal,
         )
         self._started = now()
         self._version = version("nbmodel")
@@ -239,31 +258,84 @@ class EdgeRuntime:
             TargetError: There is none of that name; the message lists those there are.
         """
         self._configured(name)
-        live = self._reconciler.live(name)
-        if live is None:
-            return ServiceView(name, False, "1", Signature())
-        number = live.installed.version.number if live.installed else None
-        return ServiceView(name, True, str(number or 1), live.signature, live.model_type)
+        return self._view(name)
 
-    def infer(
-        self,
-        name: str,
-        inputs: Mapping[str, NDArray[Any]],
-        outputs: Sequence[str] | None = None,
-    ) -> dict[str, NDArray[Any]]:
-        """Run a service's model once.
+    def services(self) -> tuple[ServiceView, ...]:
+        """All services of the config, in its order, ready or not."""
+        return tuple(self._view(one.name) for one in self._config.services if one.is_served)
+
+    def infer(self, request: InferRequest, *, deadline: float | None = None) -> InferResponse:
+        """Run a service's model once, in the calling thread where an instance is free.
 
         Args:
-            name: Of the service.
-            inputs: Tensors by name, as its signature says.
-            outputs: Names of the outputs wanted; None for all.
+            request: Tensors by name, as the service's signature says.
+            deadline: When nobody waits for the answer any more, ``time.monotonic()``
+                seconds; None: the request's ``timeout`` alone says so.
 
         Raises:
-            TargetError: There is no such service.
+            TargetError: There is no such service, or not in the version asked for.
             SignatureError: The tensors are not what the model takes.
-            InferenceError: The service is not ready, or the engine failed.
+            UnavailableError: The service is not ready, too many requests wait, or the
+                deadline passed while this one waited.
+            InferenceError: The engine failed.
         """
-        return self._with_live(name, lambda live: live.infer(inputs, outputs))
+        return self._with_live(request.model, lambda live: self._answer(live, request, deadline))
+
+    def submit(
+        self,
+        request: InferRequest,
+        done: Callable[[InferResponse | NbModelError], None],
+        *,
+        deadline: float | None = None,
+    ) -> Pending:
+        """Run a service's model once, without blocking the calling thread for long.
+
+        Args:
+            request: As for ``infer``.
+            done: Called exactly once with the answer, or the error that ``infer`` would
+                have raised: in this thread before the return, or in another.
+            deadline: As for ``infer``.
+
+        Returns:
+            What can be cancelled while it waits.
+        """
+        try:
+            done(self.infer(request, deadline=deadline))
+        except NbModelError as exc:
+            done(exc)
+        return _Done()
+
+    def statistics(self, name: str | None = None) -> tuple[ModelStatistics, ...]:
+        """What the services that are ready have done since their models were loaded.
+
+        Args:
+            name: Of one service; None for all, in the config's order.
+
+        Raises:
+            TargetError: There is no service of that name.
+        """
+        views = self.services() if name is None else (self.service(name),)
+        return tuple(ModelStatistics(view.name, view.version) for view in views if view.ready)
+
+    def vision(self, name: str) -> VisionService:
+        """A vision service of the config.
+
+        Raises:
+            TargetError: There is none of that name; the message lists those there are.
+            UnavailableError: It cannot be set up, or has not been yet.
+        """
+        names = [service.name for service in self._config.services if service.is_vision]
+        if name not in names:
+            raise TargetError(
+                f"no vision service {name!r} on runtime {self.name!r}",
+                hint=f"vision services: {', '.join(names)}" if names else "it has none",
+            )
+        found = self._visions.get(name)
+        if found is None:
+            error = self._visions.error(name)
+            why = str(error) if error is not None else "it is still being set up"
+            raise UnavailableError(f"vision service {name!r} is not ready: {why}")
+        return found
 
     def do(self, service: str, command: Mapping[str, Any]) -> dict[str, Any]:
         """A free-form command to a service, as Viam's ``DoCommand``.
@@ -300,6 +372,7 @@ class EdgeRuntime:
             "settled": self.settled,
             "config": config.etag,
             "services": [self._service_status(s, config) for s in config.services if s.is_served],
+            "vision": [self._vision_status(s) for s in config.services if s.is_vision],
             "packages": [
                 package_status(package, self._reconciler.found(package.name))
                 for package in config.packages
@@ -307,7 +380,7 @@ class EdgeRuntime:
             "not_served": [
                 {"name": s.name, "api": s.api, "why": "not a model service"}
                 for s in config.services
-                if not s.is_served
+                if not s.is_served and not s.is_vision
             ],
         }
 
@@ -354,7 +427,9 @@ class EdgeRuntime:
                     return
                 retry, self._asked, self._retry, self._busy = self._retry, False, False, True
             try:
-                self._reconciler.run(self._config, retry=retry)
+                config = self._config
+                self._reconciler.run(config, retry=retry)
+                self._visions.follow(config, retry=retry)
             except Exception as exc:
                 # The thread must live: the next config may well be better.
                 logger.exception("a pass of the reconciler failed")
@@ -377,14 +452,36 @@ class EdgeRuntime:
             hint=f"services: {names}" if names else "it has no services",
         )
 
+    def _view(self, name: str) -> ServiceView:
+        live = self._reconciler.live(name)
+        if live is None:
+            return ServiceView(name, False, "1", Signature(), reason=self._why_not(name))
+        return ServiceView(
+            name, True, live.version, live.signature, live.model_type, "", live.backend
+        )
+
+    def _why_not(self, name: str) -> str:
+        refusal = self._reconciler.refusal(name)
+        return str(refusal.error) if refusal is not None else "it is still being loaded"
+
+    def _answer(
+        self, live: LiveService, request: InferRequest, deadline: float | None
+    ) -> InferResponse:
+        if deadline is not None and time.monotonic() >= deadline:
+            raise UnavailableError("Request timeout expired")
+        if request.version not in ("", live.version):
+            raise TargetError(
+                f"Request for unknown model: {request.model!r} version {request.version} is not found"
+            )
+        outputs = live.infer(request.inputs, request.output_names)
+        return InferResponse(request.model, live.version, outputs, id=request.id)
+
     def _with_live(self, name: str, action: Callable[[LiveService], _T]) -> _T:
         while True:
             self._configured(name)
             live = self._reconciler.live(name)
             if live is None:
-                refusal = self._reconciler.refusal(name)
-                why = str(refusal.error) if refusal is not None else "it is still being loaded"
-                raise InferenceError(f"service {name!r} is not ready: {why}")
+                raise UnavailableError(f"service {name!r} is not ready: {self._why_not(name)}")
             try:
                 return action(live)
             except RetiredError:
@@ -435,6 +532,16 @@ class EdgeRuntime:
             return {**status, "state": "loading"}  # it is being tried again
         return status
 
+    def _vision_status(self, service: Service) -> dict[str, Any]:
+        status = vision_status(
+            service, vision=self._visions.get(service.name), error=self._visions.error(service.name)
+        )
+        if self._closing:
+            return {**status, "state": "stopped"}
+        if status["state"] == "failed" and not self.settled:
+            return {**status, "state": "loading"}  # it is being tried again
+        return status
+
 
 def _taken(config: MachineConfig, before: MachineConfig | None, *, was_given: bool) -> str:
     """What a config file does that is taken at the start."""
@@ -455,3 +562,10 @@ def _check(live: LiveService) -> dict[str, Any]:
     if difference is None:
         return {"golden": False, "message": "the version has no golden sample"}
     return {"golden": True, "max_abs": difference.max_abs, "message": str(difference)}
+
+
+class _Done:
+    """A request that was answered before anybody could cancel it."""
+
+    def cancel(self) -> None:
+        """Do nothing."""

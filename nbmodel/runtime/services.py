@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from nbmodel.errors import FormatError, GoldenSampleError, NbModelError
 from nbmodel.formats import ModelFacts, read_model
 from nbmodel.golden import MAX_GOLDEN, Difference, GoldenSample, compare
 from nbmodel.runtime.packages import Installed
+from nbmodel.runtime.scheduler import Scheduling
 
 
 class RetiredError(Exception):
@@ -36,6 +37,9 @@ class ServiceView:
         version: Digits: the version's number, or ``1`` when it has none.
         signature: What its model takes and gives; empty when nothing is loaded.
         model_type: What the version, or the file at the path, says it is for, or None.
+        reason: Why it is not ready; empty when it is.
+        backend: Name of the backend; empty when nothing is loaded.
+        scheduling: How its requests share it.
     """
 
     name: str
@@ -43,6 +47,9 @@ class ServiceView:
     version: str
     signature: Signature
     model_type: str | None = None
+    reason: str = ""
+    backend: str = ""
+    scheduling: Scheduling = field(default_factory=Scheduling)
 
 
 class LiveService:
@@ -53,6 +60,7 @@ class LiveService:
         key: Of the wish that it was loaded for.
         installed: The version it is from; None for a file by path.
         facts: What the file by path says about itself, or None.
+        backend: Name of the backend that it runs on.
     """
 
     def __init__(
@@ -61,13 +69,16 @@ class LiveService:
         key: str,
         installed: Installed | None,
         facts: ModelFacts | None = None,
+        backend: str = "",
     ) -> None:
         self.key = key
+        self.backend = backend
         self.installed = installed
         self.since = now()
         own = installed.manifest if installed is not None else facts
         self.signature = _signature(session.signature, own)
         self.model_type = None if own is None else own.model_type
+        self.metadata: Mapping[str, Any] = {} if own is None else own.metadata
         self._session = session
         self._lock = threading.Lock()
         self._busy = 0
@@ -75,6 +86,12 @@ class LiveService:
         self._inferences = 0
         self._failures = 0
         self._seconds = 0.0
+
+    @property
+    def version(self) -> str:
+        """Digits: the version's number, or ``1`` when it has none."""
+        number = self.installed.version.number if self.installed is not None else None
+        return str(number or 1)
 
     @property
     def inferences(self) -> int:
@@ -132,6 +149,7 @@ class LiveService:
         """Count as another version from now on, one with the same files."""
         self.signature = _signature(self._session.signature, installed.manifest)
         self.model_type = installed.manifest.model_type
+        self.metadata = installed.manifest.metadata
         self.installed = installed
 
     def retire(self) -> None:
@@ -181,13 +199,14 @@ def load_service(
         NbModelError: It cannot be loaded, or answers its golden sample wrongly. Whatever
             is raised, nothing is left of the model.
     """
-    session = load_backend(model).load(attributes)
+    backend = load_backend(model)
+    session = backend.load(attributes)
     try:
         if installed is not None:
             check_golden(session, installed.manifest, installed.folder)
-            return LiveService(session, key, installed)
+            return LiveService(session, key, installed, backend=backend.name)
         facts = _facts(Path(attributes["model_path"]), note)
-        return LiveService(session, key, None, facts)
+        return LiveService(session, key, None, facts, backend.name)
     except BaseException:
         session.close()
         raise

@@ -30,6 +30,7 @@ from nbmodel.errors import (
     TargetError,
 )
 from nbmodel.golden import GoldenSample
+from nbmodel.protocol.inference import InferRequest
 from nbmodel.runtime import services
 from nbmodel.runtime.edge import EdgeRuntime
 
@@ -149,7 +150,7 @@ def set_config(runtime: EdgeRuntime, data: Mapping[str, Any]) -> None:
 
 def factor(runtime: EdgeRuntime, name: str = "scaler") -> float:
     """What the live model scales by."""
-    return float(runtime.infer(name, {"x": ROW})["y"][0, 0])
+    return float(runtime.infer(InferRequest(name, {"x": ROW})).outputs["y"][0, 0])
 
 
 def status_of(runtime: EdgeRuntime, name: str = "scaler") -> dict[str, Any]:
@@ -438,7 +439,7 @@ def test_a_service_that_is_taken_out_stops(runtime: EdgeRuntime, push: Pusher) -
     set_config(runtime, config())
     set_config(runtime, {})
     with pytest.raises(TargetError, match="no service 'scaler' on runtime 'here'"):
-        runtime.infer("scaler", {"x": ROW})
+        runtime.infer(InferRequest("scaler", {"x": ROW}))
 
 
 # Restarts
@@ -698,7 +699,7 @@ def test_a_wrong_shape_is_refused(runtime: EdgeRuntime, push: Pusher) -> None:
     push(1, 1, "latest")
     set_config(runtime, config())
     with pytest.raises(ShapeError, match=r"input 'x' has shape \[-1, 2\], found \[1, 3\]"):
-        runtime.infer("scaler", {"x": np.zeros((1, 3), np.float32)})
+        runtime.infer(InferRequest("scaler", {"x": np.zeros((1, 3), np.float32)}))
 
 
 def test_a_service_without_a_model_says_why(runtime: EdgeRuntime) -> None:
@@ -706,7 +707,7 @@ def test_a_service_without_a_model_says_why(runtime: EdgeRuntime) -> None:
     view = runtime.service("scaler")
     assert not view.ready
     with pytest.raises(InferenceError, match="model 'scale' is not on this device yet"):
-        runtime.infer("scaler", {"x": ROW})
+        runtime.infer(InferRequest("scaler", {"x": ROW}))
 
 
 @pytest.mark.parametrize(
@@ -739,7 +740,7 @@ def test_the_stats_command(runtime: EdgeRuntime, push: Pusher) -> None:
     set_config(runtime, config())
     factor(runtime)
     with pytest.raises(ShapeError):
-        runtime.infer("scaler", {"x": np.zeros((1, 3), np.float32)})
+        runtime.infer(InferRequest("scaler", {"x": np.zeros((1, 3), np.float32)}))
     stats = runtime.do("scaler", {"command": "stats"})
     assert (stats["inferences"], stats["failures"], stats["busy"]) == (1, 1, 0)
     assert stats["mean_ms"] > 0
@@ -892,7 +893,7 @@ def test_a_file_that_says_nothing_readable_runs_all_the_same(
     runtime = EdgeRuntime(tmp_path / "home", config={"services": [_service("plain", path)]})
     try:
         assert runtime.wait_settled(SETTLE_S)
-        assert runtime.infer("plain", {"x": ROW})["y"].tolist() == [[2, 4]]
+        assert runtime.infer(InferRequest("plain", {"x": ROW})).outputs["y"].tolist() == [[2, 4]]
         assert any("plain: what" in line and "damaged" in line for line in runtime.logs(100))
     finally:
         runtime.close()

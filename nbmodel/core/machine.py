@@ -21,6 +21,9 @@ from nbmodel.core.document import MAX_DEPTH, canonical_json, is_too_deep
 from nbmodel.errors import ConfigError
 
 MLMODEL_API = "rdk:service:mlmodel"
+VISION_API = "rdk:service:vision"
+#: What a vision service over a model service is called; its other kinds are left alone.
+VISION_MODELS = ("mlmodel", "rdk:builtin:mlmodel", "viam:vision:mlmodel")
 ML_MODEL = "ml_model"
 PACKAGE_TYPES = (ML_MODEL, "module", "slam_map", "archive")
 MAX_PACKAGE_NAME = 200  # characters
@@ -83,8 +86,13 @@ class Service:
 
     @property
     def is_served(self) -> bool:
-        """Whether it is a model service; others are kept and left alone."""
+        """Whether it is a model service; others, vision apart, are kept and left alone."""
         return self.api == MLMODEL_API
+
+    @property
+    def is_vision(self) -> bool:
+        """Whether it is a vision service over a model service."""
+        return self.api == VISION_API and self.model in VISION_MODELS
 
 
 @dataclass(frozen=True, slots=True)

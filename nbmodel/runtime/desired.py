@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from nbmodel.backends import backend_name, load_backend
 from nbmodel.core.digest import digest_of
 from nbmodel.core.document import canonical_json
-from nbmodel.core.machine import MachineConfig, Package, Service, refuse
+from nbmodel.core.machine import MachineConfig, Package, Service, quoted, refuse
 from nbmodel.core.manifest import Manifest
 from nbmodel.core.placeholder import replace_placeholders
+from nbmodel.core.vision_config import VisionConfig
 from nbmodel.errors import NbModelError, PluginError
 from nbmodel.runtime.resolve import PackageVersion
 
@@ -70,6 +72,9 @@ def read_config(data: object, environment: Mapping[str, str]) -> MachineConfig:
     for service in config.services:
         if service.is_served:
             found = _service_problems(service, packages, environment)
+            problems += tuple(f"service {service.name!r}: {problem}" for problem in found)
+        elif service.is_vision:
+            found = _vision_problems(service, config, packages, environment)
             problems += tuple(f"service {service.name!r}: {problem}" for problem in found)
     refuse(problems)
     return config
@@ -150,3 +155,39 @@ def _service_problems(
         suffix = next((one.suffix for one in backend.attributes if one.name == "model_path"), "")
         attributes["model_path"] += f"/model{suffix}"
     yield from backend.check(attributes)
+
+
+def _vision_problems(
+    service: Service,
+    config: MachineConfig,
+    packages: Mapping[str, Package],
+    environment: Mapping[str, str],
+) -> Iterable[str]:
+    replaced = replace_placeholders(
+        dict(service.attributes),
+        packages,
+        folder=lambda package: f"/packages/{package.name}",
+        environment=environment,
+    )
+    yield from replaced.problems
+    vision, problems = VisionConfig.read(replaced.value)
+    yield from problems
+    models = [one.name for one in config.services if one.is_served]
+    if vision.model and vision.model not in models:
+        near = get_close_matches(vision.model, models, n=1)
+        known = f"the config has {', '.join(models)}" if models else "the config has none"
+        advice = f"did you mean {near[0]!r}?" if near else known
+        yield f"mlmodel_name: no model service is called {vision.model!r}; {advice}"
+    if vision.camera and not _may_have_camera(config, vision.camera):
+        yield f"could not find camera {quoted(vision.camera)}"
+
+
+def _may_have_camera(config: MachineConfig, name: str) -> bool:
+    """Whether the config has that camera, or has parts elsewhere that may have it."""
+    document = config.document
+    if document.get("remotes") or document.get("modules") or document.get("fragments"):
+        return True
+    components = document.get("components")
+    return isinstance(components, list) and any(
+        isinstance(entry, Mapping) and entry.get("name") == name for entry in components
+    )

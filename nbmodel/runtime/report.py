@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nbmodel.core.machine import Package, Service
 from nbmodel.errors import NbModelError, VersionNotFoundError
 from nbmodel.runtime.desired import Found
 from nbmodel.runtime.reconciler import Refusal
 from nbmodel.runtime.services import LiveService
+
+if TYPE_CHECKING:
+    from nbmodel.runtime.vision_service import VisionService
 
 
 def service_status(
@@ -49,6 +52,36 @@ def service_status(
         "refused": refusal.version if refusal is not None else None,
         "since": live.since if live is not None else None,
         "inferences": live.inferences if live is not None else 0,
+    }
+
+
+def vision_status(
+    service: Service, *, vision: VisionService | None, error: NbModelError | None
+) -> dict[str, Any]:
+    """One vision service: the model service it uses, what it can do, and what ails it.
+
+    ``state`` is ``ready``, ``failed`` with an error, or ``loading``. ``classifications``
+    and ``detections`` are None while it is not ready.
+
+    Args:
+        service: As configured.
+        vision: As it was set up, or None.
+        error: Why it does not work, or None.
+    """
+    is_ready = vision is not None and vision.since is not None and error is None
+    able = vision.abilities if vision is not None and is_ready else (None, None)
+    waiting = "loading" if error is None else "failed"
+    return {
+        "name": service.name,
+        "state": "ready" if is_ready else waiting,
+        "backend": service.model,
+        "mlmodel_name": service.attributes.get("mlmodel_name"),
+        "classifications": able[0],
+        "detections": able[1],
+        "error": str(error) if error is not None else None,
+        "hint": error.hint if error is not None else None,
+        "since": vision.since if vision is not None else None,
+        "inferences": vision.calls if vision is not None else 0,
     }
 
 

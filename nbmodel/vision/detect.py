@@ -86,11 +86,11 @@ def boxes(
     """
     if sorted(order) != [0, 1, 2, 3]:
         raise InputError(f"box order {list(order)} is not a permutation of 0, 1, 2, 3")
-    roles = _Roles.of(outputs, signature)
+    roles = Roles.of(outputs, signature)
     location, category, score = roles.read(outputs, signature, row)
     corners = _pixels(location[:, np.argsort(order)], signature, image_size)
     labels = roles.labels(signature)
-    offset = _offset(labels, roles) if label_offset is None else label_offset
+    offset = background_offset(labels, roles) if label_offset is None else label_offset
     keep = np.isfinite(corners).all(axis=1) & np.isfinite(category) & (score >= threshold)
     ranked = [int(i) for i in np.argsort(-score, kind="stable") if keep[i]]
     found = []
@@ -105,8 +105,15 @@ def boxes(
 
 
 @dataclass(frozen=True, slots=True)
-class _Roles:
-    """Names of the outputs that hold each thing; None where the model has no such output."""
+class Roles:
+    """Names of the outputs that hold each thing; None where the model has no such output.
+
+    Attributes:
+        location: The boxes.
+        score: Their scores.
+        category: Their classes.
+        count: How many of them there are.
+    """
 
     location: str
     score: str
@@ -114,16 +121,39 @@ class _Roles:
     count: str | None
 
     @classmethod
-    def of(cls, outputs: Mapping[str, NDArray[Any]], signature: Signature) -> _Roles:
-        left = _in_order(outputs, signature)
-        location = _take(left, _is_location, ("location", "box"))
+    def of(
+        cls,
+        outputs: Mapping[str, NDArray[Any]],
+        signature: Signature,
+        given: Mapping[str, str] | None = None,
+    ) -> Roles:
+        """Tell a detector's outputs apart.
+
+        Args:
+            outputs: What the model gave, by name.
+            signature: Its signature; notes about outputs and their order count.
+            given: ``location``, ``category`` or ``score`` → the output that is known to
+                hold it.
+
+        Raises:
+            SignatureError: None holds boxes, or none holds scores.
+        """
+        known = {
+            role: (name, outputs[name], _tensor(signature, name))
+            for role, name in (given or {}).items()
+        }
+        claimed = {name for name, _, _ in known.values()}
+        left = [entry for entry in _in_order(outputs, signature) if entry[0] not in claimed]
+        location = known.get("location") or _take(left, _is_location, ("location", "box"))
         if location is None:
             raise SignatureError(
                 f"no output holds boxes [N,K,4]: the model gives {_shapes(outputs)}"
             )
-        many = location[1].shape[-2]
+        many = location[1].shape[-2] if location[1].ndim > 1 else 1
         count = _take(left, _is_count, ("count", "num", "n_detections"), named=many == 1)
-        category, score = _category_and_score(left, count)
+        category, score = _category_and_score(
+            left, count, known.get("category"), known.get("score")
+        )
         if score is None:
             raise SignatureError(
                 f"no output holds the scores of boxes: the model gives {_shapes(outputs)}"
@@ -162,6 +192,15 @@ class _Roles:
         counts = outputs[self.count].reshape(-1).astype(np.float64)
         count = counts[min(row, counts.size - 1)]
         return min(max(int(count), 0), most) if math.isfinite(count) else most
+
+    def row_count(self, outputs: Mapping[str, NDArray[Any]], most: int) -> int:
+        """How many boxes the model says there are, of ``most``; all when it does not say."""
+        return self._count(outputs, 0, most)
+
+    @property
+    def is_post_processed(self) -> bool:
+        """Whether the model ends as TFLite's post-processing does: it counts and names boxes."""
+        return self.count is not None and self.category is not None
 
     def labels(self, signature: Signature) -> tuple[str, ...]:
         """The labels of the classes."""
@@ -213,12 +252,14 @@ def _is_count(array: NDArray[Any]) -> bool:
 
 
 def _category_and_score(
-    left: list[_Named], count: _Named | None
+    left: list[_Named],
+    count: _Named | None,
+    category: _Named | None,
+    score: _Named | None,
 ) -> tuple[_Named | None, _Named | None]:
-    """Which of the outputs that remain are the classes and the scores."""
+    """Which of the outputs that remain are the classes and the scores, where that is not known."""
     left = [entry for entry in left if entry[1].dtype.kind in "fiuV" and entry[1].ndim >= 1]
     most = None if count is None else int(np.nan_to_num(count[1].reshape(-1)[0]))
-    category = score = None
     for entry in left:
         name, array, tensor = entry
         if score is None and (
@@ -302,10 +343,14 @@ def _input_size(signature: Signature, image_size: tuple[int, int]) -> tuple[int,
     return image_size
 
 
-def _offset(labels: Sequence[str], roles: _Roles) -> int:
-    is_post_processed = roles.count is not None and roles.category is not None
+def background_offset(labels: Sequence[str], roles: Roles) -> int:
+    """What is added to a class to find its label: 1 for a list that starts with a background.
+
+    That is a first label like ``???`` where the model ends in TFLite's post-processing,
+    which counts classes without a background; else 0.
+    """
     starts_with_background = bool(labels) and labels[0].strip().lower() in _BACKGROUND
-    return 1 if is_post_processed and starts_with_background else 0
+    return 1 if roles.is_post_processed and starts_with_background else 0
 
 
 def _shapes(outputs: Mapping[str, NDArray[Any]]) -> str:

@@ -1,0 +1,179 @@
+"""The vision services of a runtime, kept in line with its config and its model services."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nbmodel.core.labels import parse_labels
+from nbmodel.core.machine import MachineConfig, Package, Service
+from nbmodel.core.placeholder import replace_placeholders
+from nbmodel.core.vision_config import VisionConfig
+from nbmodel.errors import ConfigError, NbModelError, UnavailableError
+from nbmodel.runtime.journal import Journal
+from nbmodel.runtime.reconciler import Reconciler
+
+if TYPE_CHECKING:
+    from nbmodel.runtime.vision_service import Infer, Served, VisionService
+
+MAX_LABELS_FILE = 16 * 1024 * 1024  # bytes
+
+
+class Visions:
+    """Every vision service of the config, working or not.
+
+    ``follow`` is called by one thread at a time; everything else by any.
+
+    Args:
+        infer: Runs a request on a model service.
+        reconciler: Knows what model services run.
+        folder: Where a package of that local name has its files.
+        environment: Variables that placeholders may name.
+        journal: Told of everything that changes.
+    """
+
+    def __init__(
+        self,
+        *,
+        infer: Infer,
+        reconciler: Reconciler,
+        folder: Callable[[str], Path],
+        environment: Mapping[str, str],
+        journal: Journal,
+    ) -> None:
+        self._infer = infer
+        self._reconciler = reconciler
+        self._folder = folder
+        self._environment = environment
+        self._journal = journal
+        self._lock = threading.Lock()
+        self._services: dict[str, VisionService] = {}
+        self._errors: dict[str, NbModelError] = {}
+
+    def get(self, name: str) -> VisionService | None:
+        """A service of that name that was set up, or None."""
+        with self._lock:
+            return self._services.get(name)
+
+    def error(self, name: str) -> NbModelError | None:
+        """Why a service does not work, or None."""
+        with self._lock:
+            return self._errors.get(name)
+
+    def follow(self, config: MachineConfig, *, retry: bool = False) -> None:
+        """Set up what the config asks for, and try it on what the model services run now.
+
+        Args:
+            config: What is wanted.
+            retry: Whether to try again what failed before and has not changed since.
+        """
+        wanted = {service.name: service for service in config.services if service.is_vision}
+        with self._lock:
+            gone = self._services.keys() - wanted.keys()
+            self._services = {n: s for n, s in self._services.items() if n in wanted}
+            self._errors = {n: e for n, e in self._errors.items() if n in wanted}
+        for name in sorted(gone):
+            self._journal.note(f"{name}: stopped")
+        packages = {package.name: package for package in config.packages}
+        for service in wanted.values():
+            self._bring_up(service, packages, retry=retry)
+
+    def _bring_up(self, service: Service, packages: Mapping[str, Package], *, retry: bool) -> None:
+        name = service.name
+        try:
+            ours = self._set_up(service, packages)
+            before = ours.since
+            ours.fit(retry=retry)
+            able = ours.properties()
+        except NbModelError as exc:
+            self._fail(name, exc)
+            return
+        with self._lock:
+            self._errors.pop(name, None)
+        if ours.since != before:
+            tasks = [
+                *(["classifier"] if able.classifications_supported else []),
+                *(["detector"] if able.detections_supported else []),
+            ]
+            self._journal.note(f"{name}: {ours.config.model} is used as {' and '.join(tasks)}")
+
+    def _set_up(self, service: Service, packages: Mapping[str, Package]) -> VisionService:
+        """The service as the config asks for it: the one that is there, or a new one."""
+        # Imaging is loaded for runtimes that look at pictures only.
+        from nbmodel.runtime.vision_service import VisionService
+
+        try:
+            config, labels = self._read(service, packages)
+        except NbModelError:
+            with self._lock:
+                self._services.pop(service.name, None)
+            raise
+        ours = self.get(service.name)
+        if ours is not None and (ours.config, ours.labels) == (config, labels):
+            return ours
+
+        def served() -> Served:
+            return self._served(config.model)
+
+        ours = VisionService(service.name, config, labels, infer=self._infer, served=served)
+        with self._lock:
+            self._services[service.name] = ours
+        return ours
+
+    def _served(self, model: str) -> Served:
+        from nbmodel.runtime.vision_service import Served
+
+        live = self._reconciler.live(model)
+        if live is None:
+            refusal = self._reconciler.refusal(model)
+            why = str(refusal.error) if refusal is not None else "it is still being loaded"
+            raise UnavailableError(f"model service {model!r} is not ready: {why}")
+        digest = live.installed.version.digest if live.installed is not None else None
+        return Served((live.key, live.since, digest), live.signature, live.metadata)
+
+    def _read(
+        self, service: Service, packages: Mapping[str, Package]
+    ) -> tuple[VisionConfig, tuple[str, ...]]:
+        replaced = replace_placeholders(
+            dict(service.attributes),
+            packages,
+            folder=lambda package: str(self._folder(package.name)),
+            environment=self._environment,
+        )
+        config, problems = VisionConfig.read(replaced.value)
+        problems = (*replaced.problems, *problems)
+        if problems:
+            raise ConfigError("; ".join(problems), problems=problems)
+        return config, read_labels(Path(config.label_path)) if config.label_path else ()
+
+    def _fail(self, name: str, error: NbModelError) -> None:
+        with self._lock:
+            before = self._errors.get(name)
+            self._errors[name] = error
+        if before is None or str(before) != str(error):
+            self._journal.warn(f"{name}: {error}")
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """The labels in a file.
+
+    A blank line is a label without a name, so that the others keep their indices. (Viam
+    skips it, and shifts all that follow.)
+
+    Raises:
+        ConfigError: It cannot be read, or is no label file.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_LABELS_FILE + 1)
+        if len(data) > MAX_LABELS_FILE:
+            raise ConfigError(
+                f"failed to read file {path}: it is larger than {MAX_LABELS_FILE} bytes"
+            )
+        return parse_labels(data)
+    except OSError as exc:
+        raise ConfigError(f"failed to read file {path}: {exc.strerror or exc}") from exc
+    except NbModelError as exc:
+        raise ConfigError(f"failed to read file {path}: {exc}", hint=exc.hint) from exc

@@ -63,7 +63,7 @@ def from_numpy(dtype: np.dtype[Any], *, what: str) -> str:
     Raises:
         DatatypeError: The protocol cannot carry it, as with complex numbers and dates.
     """
-    datatype = _NUMPY_TO_DATATYPE.get(dtype.newbyteorder("="))
+    datatype = _NUMPY_TO_DATATYPE.get(dtype) or _NUMPY_TO_DATATYPE.get(dtype.newbyteorder("="))
     if datatype is not None:
         return datatype
     if dtype.kind in "SUT":

@@ -10,12 +10,18 @@
     GET  /nbmodel/services/{name}            version and signature of a service, or what ails it
     POST /nbmodel/services/{name}/do         a free-form command (Viam's DoCommand)
     POST /nbmodel/services/{name}/rollback   back to the version it ran before
+    POST /nbmodel/services/{name}/detections             objects in the picture of the body
+    POST /nbmodel/services/{name}/classifications?count=N    its best classes
     POST /nbmodel/reconcile                  look again at what should run
     GET  /nbmodel/logs?lines=N               the last lines of the log
 
 A config is only replaced by somebody who says which one he replaces: ``If-Match`` with
 the ETag he read, or ``*`` for whichever it is; without it the answer is 428. A dry run
 needs none.
+
+A picture is the body as it is: the bytes of a JPEG or PNG file, or of another format of
+``vision.viam.picture.FORMATS``. ``{"detections": […]}`` has pixels of that picture, their
+normalised values, confidence and class; without ``count`` all classes come, unsorted.
 
 Every error is ``{"error": …, "hint": … or null, "type": …}``, where ``type`` is the
 class in ``nbmodel.errors``, so that a client can raise the same; a refused config also
@@ -28,9 +34,11 @@ import json
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from anyio import CapacityLimiter, to_thread
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -43,6 +51,8 @@ if TYPE_CHECKING:
     from nbmodel.runtime.edge import EdgeRuntime
 
 MAX_BODY = 4 * 1024 * 1024  # bytes of a config or a command
+MAX_PICTURE = 32 * 1024 * 1024  # bytes of a picture's file
+PICTURES = 4  # looked at at once; further ones wait
 MAX_LINES = 10_000  # of the log in one answer
 _ETAG = re.compile(r'"([^"]*)"')
 
@@ -63,6 +73,10 @@ def control_routes(runtime: EdgeRuntime, *, version: str) -> list[Route]:
         Route("/nbmodel/services/{name}", control.service, methods=["GET"]),
         Route("/nbmodel/services/{name}/do", control.do, methods=["POST"]),
         Route("/nbmodel/services/{name}/rollback", control.rollback, methods=["POST"]),
+        Route("/nbmodel/services/{name}/detections", control.detections, methods=["POST"]),
+        Route(
+            "/nbmodel/services/{name}/classifications", control.classifications, methods=["POST"]
+        ),
         Route("/nbmodel/reconcile", control.reconcile, methods=["POST"]),
         Route("/nbmodel/logs", control.logs, methods=["GET"]),
     ]
@@ -86,6 +100,7 @@ class _Control:
     def __init__(self, runtime: EdgeRuntime, version: str) -> None:
         self._runtime = runtime
         self._version = version
+        self._pictures: CapacityLimiter | None = None  # made on the event loop it belongs to
 
     def version(self, _request: Request) -> Response:
         return JSONResponse(
@@ -151,15 +166,42 @@ class _Control:
     def rollback(self, request: Request) -> Response:
         return JSONResponse(self._runtime.rollback(request.path_params["name"]))
 
+    async def detections(self, request: Request) -> Response:
+        def look(picture: bytearray) -> dict[str, Any]:
+            from nbmodel.vision.viam.picture import read_picture
+
+            found = vision.detections(read_picture(picture))
+            return {"detections": [asdict(one) for one in found]}
+
+        vision = self._runtime.vision(request.path_params["name"])
+        return await self._looked(request, look)
+
+    async def classifications(self, request: Request) -> Response:
+        def look(picture: bytearray) -> dict[str, Any]:
+            from nbmodel.vision.viam.picture import read_picture
+
+            found = vision.classifications(read_picture(picture), count)
+            return {"classifications": [asdict(one) for one in found]}
+
+        count = _number(request, "count", "0")
+        vision = self._runtime.vision(request.path_params["name"])
+        return await self._looked(request, look)
+
+    async def _looked(
+        self, request: Request, look: Callable[[bytearray], dict[str, Any]]
+    ) -> Response:
+        """What is in the picture of the body; looked at in a thread of the pictures' own."""
+        if self._pictures is None:
+            self._pictures = CapacityLimiter(PICTURES)
+        picture = await _read_body(request, MAX_PICTURE)
+        return JSONResponse(await to_thread.run_sync(look, picture, limiter=self._pictures))
+
     def reconcile(self, _request: Request) -> Response:
         self._runtime.reconcile()
         return JSONResponse({}, status_code=202)
 
     def logs(self, request: Request) -> Response:
-        text = request.query_params.get("lines", "100")
-        if not (text.isascii() and text.isdecimal()) or not 0 < len(text) < 10:
-            raise InputError(f"lines must be a number, found {text!r}")
-        lines = min(int(text), MAX_LINES)
+        lines = min(_number(request, "lines", "100"), MAX_LINES)
         return JSONResponse({"lines": list(self._runtime.logs(lines))})
 
 
@@ -176,6 +218,13 @@ def _expected(header: str | None) -> str | None:
     return etags[0]
 
 
+def _number(request: Request, name: str, default: str) -> int:
+    text = request.query_params.get(name, default)
+    if not (text.isascii() and text.isdecimal()) or not 0 < len(text) < 10:
+        raise InputError(f"{name} must be a number, found {text!r}")
+    return int(text)
+
+
 def _flag(request: Request, name: str) -> bool:
     value = request.query_params.get(name, "false").lower()
     if value not in ("true", "false"):
@@ -183,12 +232,17 @@ def _flag(request: Request, name: str) -> bool:
     return value == "true"
 
 
-async def _read_json(request: Request) -> Mapping[str, Any]:
+async def _read_body(request: Request, most: int) -> bytearray:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MAX_BODY:
-            raise InputError(f"the body is larger than {MAX_BODY} bytes")
+        if len(body) > most:
+            raise InputError(f"the body is larger than {most} bytes")
+    return body
+
+
+async def _read_json(request: Request) -> Mapping[str, Any]:
+    body = await _read_body(request, MAX_BODY)
     try:
         data = json.loads(body)
     except (ValueError, RecursionError) as exc:

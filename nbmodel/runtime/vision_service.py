@@ -227,7 +227,7 @@ class VisionService:
             if fitted is not None and fitted.served.model == served.model:
                 return fitted
             if unfit is not None and unfit[0] == served.model and not retry:
-                raise unfit[1]
+                raise InferenceError(str(unfit[1]), hint=unfit[1].hint)
             self._fitted = self._unfit = self._since = None
             try:
                 self._fitted = fitted = self._probe(served)

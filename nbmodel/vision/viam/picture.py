@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from nbmodel.errors import InputError
-from nbmodel.vision.image import MAX_PIXELS
 
+#: Of one picture: above any camera's frame, and 120 MB decoded.
+MAX_PIXELS = 40_000_000
 #: What is decoded; Pillow's rarer readers, some of which start programs, are left out.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP")
 _ONE = 256  # what a weight of 1 is

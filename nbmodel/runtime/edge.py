@@ -457,7 +457,13 @@ class EdgeRuntime:
         if live is None:
             return ServiceView(name, False, "1", Signature(), reason=self._why_not(name))
         return ServiceView(
-            name, True, live.version, live.signature, live.model_type, "", live.backend
+            name,
+            True,
+            live.version,
+            live.signature,
+            live.model_type,
+            backend=live.backend,
+            label_path=live.label_path,
         )
 
     def _why_not(self, name: str) -> str:

@@ -40,6 +40,7 @@ class ServiceView:
         reason: Why it is not ready; empty when it is.
         backend: Name of the backend; empty when nothing is loaded.
         scheduling: How its requests share it.
+        label_path: Its label file on this machine, as configured; empty when there is none.
     """
 
     name: str
@@ -50,6 +51,7 @@ class ServiceView:
     reason: str = ""
     backend: str = ""
     scheduling: Scheduling = field(default_factory=Scheduling)
+    label_path: str = ""
 
 
 class LiveService:
@@ -61,6 +63,7 @@ class LiveService:
         installed: The version it is from; None for a file by path.
         facts: What the file by path says about itself, or None.
         backend: Name of the backend that it runs on.
+        label_path: The label file that it was configured with, or empty.
     """
 
     def __init__(
@@ -70,9 +73,11 @@ class LiveService:
         installed: Installed | None,
         facts: ModelFacts | None = None,
         backend: str = "",
+        label_path: str = "",
     ) -> None:
         self.key = key
         self.backend = backend
+        self.label_path = label_path
         self.installed = installed
         self.since = now()
         own = installed.manifest if installed is not None else facts
@@ -201,12 +206,15 @@ def load_service(
     """
     backend = load_backend(model)
     session = backend.load(attributes)
+    label_path = str(attributes.get("label_path") or "")
     try:
         if installed is not None:
             check_golden(session, installed.manifest, installed.folder)
-            return LiveService(session, key, installed, backend=backend.name)
+            return LiveService(
+                session, key, installed, backend=backend.name, label_path=label_path
+            )
         facts = _facts(Path(attributes["model_path"]), note)
-        return LiveService(session, key, None, facts, backend.name)
+        return LiveService(session, key, None, facts, backend.name, label_path)
     except BaseException:
         session.close()
         raise

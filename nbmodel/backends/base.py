@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, NoReturn, final
 
+import numpy as np
 from numpy.typing import NDArray
 
 from nbmodel.core.labels import parse_labels
-from nbmodel.core.signature import FOREIGN_DATATYPES, Signature, check_inputs
+from nbmodel.core.signature import FOREIGN_DATATYPES, Signature, Tensor, check_inputs
 from nbmodel.errors import (
     ConfigError,
     DatatypeError,
@@ -25,6 +26,7 @@ from nbmodel.errors import (
     NbModelError,
     TensorNameError,
 )
+from nbmodel.protocol.datatypes import DATATYPE_TO_NUMPY
 from nbmodel.protocol.tensor import datatype_of, to_tensor
 
 AttributeKind = Literal["path", "string", "integer"]
@@ -42,6 +44,7 @@ class Attribute:
         required: Whether it must be given.
         minimum: Smallest value of an integer, or None.
         suffix: What a path must end in, in lower case; empty when anything will do.
+        maximum: Largest value of an integer, or None.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Attribute:
     required: bool = False
     minimum: int | None = None
     suffix: str = ""
+    maximum: int | None = None
 
     def problem(self, value: object) -> str | None:
         """What is wrong with a value, as a sentence; None when nothing is."""
@@ -65,11 +69,52 @@ class Attribute:
 
     def _integer_problem(self, value: object) -> str | None:
         bound = "" if self.minimum is None else f" of {self.minimum} or more"
+        if self.maximum is not None:
+            bound = f" from {self.minimum} to {self.maximum}"
         # JSON's true is Python's 1: a count of threads it is not.
         number = value if isinstance(value, int) and not isinstance(value, bool) else None
-        if number is None or (self.minimum is not None and number < self.minimum):
+        if (
+            number is None
+            or (self.minimum is not None and number < self.minimum)
+            or (self.maximum is not None and number > self.maximum)
+        ):
             return f"attribute {self.name!r} must be an integer{bound}, found {value!r}"
         return None
+
+
+#: What a service of every backend may say about how its requests share the model.
+#: Source: ``instance_group`` and ``dynamic_batching`` of Triton's model configuration.
+SCHEDULING_ATTRIBUTES = (
+    Attribute(
+        "instances",
+        "integer",
+        "requests that run at the same time; default 1",
+        minimum=1,
+        maximum=64,
+    ),
+    Attribute(
+        "max_batch_size",
+        "integer",
+        "rows of the largest batch, of requests that waited and of a single one; 0: no batches; "
+        "default: found out when the model is loaded",
+        minimum=0,
+        maximum=65536,
+    ),
+    Attribute(
+        "max_queue_delay_microseconds",
+        "integer",
+        "how long a request waits for others to share its batch; default 0",
+        minimum=0,
+        maximum=60_000_000,
+    ),
+    Attribute(
+        "max_queue_size",
+        "integer",
+        "requests that may wait; one more is refused; default 128",
+        minimum=1,
+        maximum=65536,
+    ),
+)
 
 
 def file_attributes(suffix: str) -> tuple[Attribute, ...]:
@@ -85,6 +130,29 @@ def file_attributes(suffix: str) -> tuple[Attribute, ...]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Expected:
+    """What an input has to be, for a check that is quick when it is.
+
+    Attributes:
+        tensor: As the signature has it.
+        dtype: Of an array in the protocol's form that needs no look at its elements; None
+            where there is no such dtype.
+    """
+
+    tensor: Tensor
+    dtype: np.dtype[Any] | None
+
+    def is_met(self, array: object) -> bool:
+        """Whether an array is just what the engine takes; a False may be a False alarm."""
+        return (
+            type(array) is np.ndarray
+            and array.dtype == self.dtype
+            and array.flags.c_contiguous
+            and (array.shape == self.tensor.shape or self.tensor.fits(array.shape))
+        )
+
+
 class Session(ABC):
     """A loaded model. ``infer`` may be called from several threads at once.
 
@@ -94,10 +162,28 @@ class Session(ABC):
     Args:
         signature: Names, datatypes and shapes as the engine reports them.
         name: The model file's name, for messages.
+
+    Attributes:
+        runs_together: Whether several calls run at the same time, not one after another.
+        takes_batches: Whether rows are run together at no price but their own: no buffers
+            are made anew when their number changes.
     """
+
+    runs_together: ClassVar[bool] = False
+    takes_batches: ClassVar[bool] = True
 
     def __init__(self, signature: Signature, *, name: str) -> None:
         self._signature = signature
+        self._expected = tuple(
+            (tensor.name, _Expected(tensor, _plain_dtype(tensor.datatype)))
+            for tensor in signature.inputs
+        )
+        self._output_names = tuple(tensor.name for tensor in signature.outputs)
+        self._carried = {
+            tensor.name: _plain_dtype(tensor.datatype)
+            for tensor in signature.outputs
+            if tensor.datatype not in FOREIGN_DATATYPES
+        }
         self._name = name
         self._is_closed = False
 
@@ -126,8 +212,26 @@ class Session(ABC):
                 signature says.
             InferenceError: The engine failed, or the session is closed.
         """
-        if self._is_closed:
-            raise self._closed()
+        return self.run(*self.prepare(inputs, outputs))
+
+    @final
+    def prepare(
+        self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None
+    ) -> tuple[Mapping[str, NDArray[Any]], tuple[str, ...]]:
+        """The first half of ``infer``: everything that may be wrong with a request.
+
+        Returns:
+            Tensors in the protocol's form and names of outputs, for ``run``.
+
+        Raises:
+            TensorNameError, DatatypeError, ShapeError: As ``infer``.
+        """
+        if len(inputs) == len(self._expected):
+            for name, expected in self._expected:
+                if not expected.is_met(inputs.get(name)):
+                    break
+            else:
+                return inputs, self._wanted(outputs)
         tensors = {name: to_tensor(array, what=f"input {name!r}") for name, array in inputs.items()}
         check_inputs(
             self._signature,
@@ -136,16 +240,33 @@ class Session(ABC):
                 for name, tensor in tensors.items()
             },
         )
-        wanted = self._wanted(outputs)
+        return tensors, self._wanted(outputs)
+
+    @final
+    def run(
+        self, tensors: Mapping[str, NDArray[Any]], outputs: tuple[str, ...]
+    ) -> dict[str, NDArray[Any]]:
+        """The second half of ``infer``: the engine's work.
+
+        Args:
+            tensors: As ``prepare`` gave them; or rows of several such, one below another.
+            outputs: As ``prepare`` gave them.
+
+        Raises:
+            InferenceError: The engine failed, or the session is closed.
+        """
+        if self._is_closed:
+            raise self._closed()
         try:
-            answers = self._run(tensors, wanted)
+            answers = self._run(tensors, outputs)
         except NbModelError:
             raise
         except Exception as exc:  # engines raise untyped errors of their own
             if self._is_closed:  # by another thread, after the check above
                 raise self._closed() from exc
             raise InferenceError(f"{self._name} cannot be run: {_one_line(exc)}") from exc
-        return {name: _writable(answers[name], name) for name in wanted}
+        carried = self._carried
+        return {name: _writable(answers[name], name, carried[name]) for name in outputs}
 
     @final
     def close(self) -> None:
@@ -177,24 +298,23 @@ class Session(ABC):
         return InferenceError(f"the session of {self._name} is closed")
 
     def _wanted(self, outputs: Sequence[str] | None) -> tuple[str, ...]:
-        datatypes = {tensor.name: tensor.datatype for tensor in self._signature.outputs}
-        wanted = tuple(datatypes) if outputs is None else tuple(outputs)
+        wanted = self._output_names if outputs is None else tuple(outputs)
         for name in wanted:
-            if name not in datatypes:
-                raise TensorNameError(
-                    f"unexpected output {name!r}",
-                    hint=f"the model gives {', '.join(datatypes) or 'nothing'}",
-                )
-            if datatypes[name] in FOREIGN_DATATYPES:
-                carried = [
-                    other for other in datatypes if datatypes[other] not in FOREIGN_DATATYPES
-                ]
-                raise DatatypeError(
-                    f"output {name!r} is {datatypes[name]}, which the inference protocol "
-                    f"cannot carry",
-                    hint=f"ask for {', '.join(carried)} alone" if carried else None,
-                )
+            if name not in self._carried:
+                self._refuse_output(name)
         return wanted
+
+    def _refuse_output(self, name: str) -> NoReturn:
+        datatypes = {tensor.name: tensor.datatype for tensor in self._signature.outputs}
+        if name not in datatypes:
+            raise TensorNameError(
+                f"unexpected output {name!r}",
+                hint=f"the model gives {', '.join(datatypes) or 'nothing'}",
+            )
+        raise DatatypeError(
+            f"output {name!r} is {datatypes[name]}, which the inference protocol cannot carry",
+            hint=f"ask for {', '.join(self._carried)} alone" if self._carried else None,
+        )
 
 
 class Backend(ABC):
@@ -203,7 +323,7 @@ class Backend(ABC):
     Attributes:
         name: In the table and in machine configs: ``onnx_cpu``.
         formats: Names of the file formats it runs.
-        attributes: What a service of this backend may say.
+        attributes: What a service of this backend may say, ``SCHEDULING_ATTRIBUTES`` apart.
     """
 
     name: ClassVar[str]
@@ -216,7 +336,9 @@ class Backend(ABC):
 
         Placeholders in paths are fine: a config is checked before its packages are there.
         """
-        known = {attribute.name: attribute for attribute in self.attributes}
+        known = {
+            attribute.name: attribute for attribute in (*self.attributes, *SCHEDULING_ATTRIBUTES)
+        }
         problems = [self._unknown(name, known) for name in attributes if name not in known]
         for name, attribute in known.items():
             if name in attributes:
@@ -285,6 +407,13 @@ def _one_line(exc: Exception) -> str:
     return " ".join(str(exc).split()) or type(exc).__name__
 
 
-def _writable(array: NDArray[Any], name: str) -> NDArray[Any]:
+def _plain_dtype(datatype: str) -> np.dtype[Any] | None:
+    """The dtype of a datatype whose arrays need no look at their elements."""
+    return None if datatype == "BYTES" else DATATYPE_TO_NUMPY.get(datatype)
+
+
+def _writable(array: NDArray[Any], name: str, dtype: np.dtype[Any] | None) -> NDArray[Any]:
+    if type(array) is np.ndarray and array.dtype == dtype and array.flags.carray:
+        return array
     tensor = to_tensor(array, what=f"output {name!r}")
     return tensor if tensor.flags.writeable else tensor.copy()

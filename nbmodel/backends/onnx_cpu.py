@@ -92,6 +92,8 @@ class OnnxCpu(Backend):
 class OnnxCpuSession(Session):
     """A model in ONNX Runtime, which takes calls from several threads at once."""
 
+    runs_together = True
+
     def __init__(self, engine: Any, *, name: str) -> None:
         signature = Signature(
             inputs=tuple(_tensor(node) for node in engine.get_inputs()),
@@ -99,16 +101,19 @@ class OnnxCpuSession(Session):
         )
         super().__init__(signature, name=name)
         self._engine = engine
+        self._has_text = any(tensor.datatype == "BYTES" for tensor in signature.inputs)
         tensors = (*signature.inputs, *signature.outputs)
         self._has_bfloat16 = any(tensor.datatype == "BF16" for tensor in tensors)
 
     def _run(
         self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str]
     ) -> Mapping[str, NDArray[Any]]:
-        feed = {
-            name: _decoded(array, name) if array.dtype == object else array
-            for name, array in inputs.items()
-        }
+        feed = inputs
+        if self._has_text:
+            feed = {
+                name: _decoded(array, name) if array.dtype == object else array
+                for name, array in inputs.items()
+            }
         try:
             if self._has_bfloat16:
                 return _run_with_bfloat16(self._engine, feed, outputs)

@@ -53,6 +53,8 @@ class TfliteCpuSession(Session):
     request never reaches the answer to another.
     """
 
+    takes_batches = False
+
     def __init__(self, engine: Any, *, name: str) -> None:
         inputs = _by_name(engine.get_input_details(), "input")
         outputs = _by_name(engine.get_output_details(), "output")

@@ -135,10 +135,14 @@ class Tensor:
 
     def fits(self, shape: Sequence[int]) -> bool:
         """Whether a concrete shape agrees with this tensor's shape."""
-        return self.shape is None or (
-            len(shape) == len(self.shape)
-            and all(mine in (-1, theirs) for mine, theirs in zip(self.shape, shape, strict=True))
-        )
+        if self.shape is None:
+            return True
+        if len(shape) != len(self.shape):
+            return False
+        for mine, theirs in zip(self.shape, shape):  # noqa: B905, SIM110 - once a request
+            if mine not in (-1, theirs):
+                return False
+        return True
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; ``from_json`` gives the tensor back."""

@@ -79,7 +79,7 @@ def check_coding(coding: str) -> str | None:
     if coding in ("", "identity"):
         return None
     raise UnsupportedError(
-        f"Unsupported compression type: {coding!r}", hint=f"send {' or '.join(CODINGS)}"
+        f"Unsupported compression type: {coding}", hint=f"send {' or '.join(CODINGS)}"
     )
 
 

@@ -19,9 +19,10 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nbmodel.errors import NbModelError
+from nbmodel.runtime.answer import Call
 from nbmodel.runtime.auth import Gate
 from nbmodel.runtime.control import control_routes, error_response
-from nbmodel.runtime.oip import Call, DataPlane
+from nbmodel.runtime.oip import DataPlane
 
 if TYPE_CHECKING:
     from nbmodel.runtime.edge import EdgeRuntime
@@ -107,7 +108,7 @@ class DataPlaneApp:
     async def _respond(self, call: Call, scope: Scope, receive: Receive) -> Response | None:
         headers, method = _headers(scope), scope["method"]
         body = bytearray()
-        if call.waits and method == call.method:
+        if method == "POST" and method in call.methods:
             length = headers.get("content-length", "0")
             if length.isdecimal() and int(length) > self._max_input:
                 return self._too_large()

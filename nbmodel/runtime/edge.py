@@ -34,7 +34,16 @@ from nbmodel.runtime.packages import PackageFolder
 from nbmodel.runtime.plan import Plan
 from nbmodel.runtime.reconciler import Reconciler
 from nbmodel.runtime.report import package_status, service_status, vision_status
+from nbmodel.runtime.repository import (
+    LoadRequest,
+    Overlay,
+    OverrideFolder,
+    check_name,
+    failed_to_load,
+    read_override,
+)
 from nbmodel.runtime.scheduler import Pending
+from nbmodel.runtime.server_settings import LogSettings, TraceSettings
 from nbmodel.runtime.services import LiveService, RetiredError, ServiceView
 from nbmodel.runtime.shared_memory import SharedMemory
 from nbmodel.runtime.state import Record, StateFolder
@@ -45,6 +54,7 @@ from nbmodel.storage.manifests import load_manifest
 from nbmodel.storage.tags import TagStore
 
 ROLLBACK_TIMEOUT_S = 120.0  # a big model on a slow card loads this long
+LOAD_TIMEOUT_S = 600.0  # nobody loads anew while somebody waits for this
 
 if TYPE_CHECKING:
     from nbmodel.runtime.vision_service import VisionService
@@ -113,6 +123,12 @@ class EdgeRuntime:
         )
         self._started = now()
         self._version = version("nbmodel")
+        #: What clients set with the logging and trace extensions.
+        self.log_settings = LogSettings()
+        self.trace_settings = TraceSettings()
+        self._overrides = OverrideFolder(home / "overrides")
+        self._overlay = Overlay()
+        self._repository_lock = threading.Lock()
         self._config_lock = threading.Lock()
         #: What taking the config file did, or None when nothing was taken from it.
         self.config_note: str | None = None
@@ -157,7 +173,8 @@ class EdgeRuntime:
                     f"the machine config changed: expected {if_match}, found {current}",
                     hint="read it again, and make the change on that",
                 )
-            plan = Plan(config.etag, config.etag != current, self._reconciler.plan(config))
+            overlaid = self._overlay.after(self._config, config).applied(config)
+            plan = Plan(config.etag, config.etag != current, self._reconciler.plan(overlaid))
             if not dry_run:
                 self._replace(config, "config replaced")
         return plan
@@ -262,7 +279,7 @@ class EdgeRuntime:
 
     def services(self) -> tuple[ServiceView, ...]:
         """All services of the config, in its order, ready or not."""
-        return tuple(self._view(one.name) for one in self._config.services if one.is_served)
+        return tuple(self._view(one.name) for one in self._served())
 
     def infer(self, request: InferRequest, *, deadline: float | None = None) -> InferResponse:
         """Run a service's model once, in the calling thread where an instance is free.
@@ -304,6 +321,50 @@ class EdgeRuntime:
         except NbModelError as exc:
             done(exc)
         return _Done()
+
+    def load(self, name: str, request: LoadRequest) -> None:
+        """Make a service run: again, or with other settings or files; wait until it does.
+
+        A load that asks for nothing special lets the service follow the config again. A
+        service that runs goes on until the new model is ready, and when that fails.
+
+        Args:
+            name: Of a service; a new one where the request brings files.
+            request: How it shall run.
+
+        Raises:
+            InferenceError: There is no such service, and no files for one.
+            FormatError: The request's configuration cannot be read.
+            InputError: The model cannot be loaded; what ran before goes on.
+            StorageUnavailableError: The request's files cannot be kept.
+        """
+        with self._repository_lock:
+            if not request.files and all(one.name != name for one in self._served()):
+                raise failed_to_load(name)
+            check_name(name)
+            folder = self._overrides.write(request.files) if request.files else None
+            try:
+                override = read_override(name, request, folder)
+                before = self._overlay
+                self._lay(before.with_loaded(name, override))
+                self._check_loaded(name, before)
+            except NbModelError:
+                self._overrides.remove(folder)
+                raise
+            former = before.overrides.get(name)
+            if former is not None:
+                self._overrides.remove(former.folder)
+
+    def unload(self, name: str) -> None:
+        """Make a service stop, and wait until it did; requests under way finish.
+
+        A service that there is not is not running either: no error, as in Triton.
+        """
+        with self._repository_lock:
+            former = self._overlay.overrides.get(name)
+            self._lay(self._overlay.with_unloaded(name, self._config))
+            if former is not None:
+                self._overrides.remove(former.folder)
 
     def statistics(self, name: str | None = None) -> tuple[ModelStatistics, ...]:
         """What the services that are ready have done since their models were loaded.
@@ -371,7 +432,7 @@ class EdgeRuntime:
             "started": self._started,
             "settled": self.settled,
             "config": config.etag,
-            "services": [self._service_status(s, config) for s in config.services if s.is_served],
+            "services": [self._service_status(s, config) for s in self._served()],
             "vision": [self._vision_status(s) for s in config.services if s.is_vision],
             "packages": [
                 package_status(package, self._reconciler.found(package.name))
@@ -395,6 +456,7 @@ class EdgeRuntime:
             self._wake.notify_all()
         self._thread.join()
         self._reconciler.stop()
+        self._overrides.clear()
 
     # Inside
 
@@ -415,6 +477,7 @@ class EdgeRuntime:
 
     def _replace(self, config: MachineConfig, why: str) -> None:
         self._states.save_config(config)
+        self._overlay = self._overlay.after(self._config, config)
         self._config = config
         self._journal.note(why)
         self.reconcile()
@@ -427,8 +490,9 @@ class EdgeRuntime:
                     return
                 retry, self._asked, self._retry, self._busy = self._retry, False, False, True
             try:
-                config = self._config
-                self._reconciler.run(config, retry=retry)
+                overlay, config = self._overlay, self._config
+                config = overlay.applied(config)
+                self._reconciler.run(config, retry=retry, unloaded=overlay.unloaded)
                 self._visions.follow(config, retry=retry)
             except Exception as exc:
                 # The thread must live: the next config may well be better.
@@ -442,7 +506,7 @@ class EdgeRuntime:
         return not self._asked and not self._busy
 
     def _configured(self, name: str) -> Service:
-        served = [service for service in self._config.services if service.is_served]
+        served = self._served()
         for service in served:
             if service.name == name:
                 return service
@@ -451,6 +515,31 @@ class EdgeRuntime:
             f"no service {name!r} on runtime {self.name!r}",
             hint=f"services: {names}" if names else "it has no services",
         )
+
+    def _lay(self, overlay: Overlay) -> None:
+        """Follow another overlay, and wait until that is done."""
+        with self._config_lock:
+            self._overlay = overlay
+        self.reconcile()
+        self.wait_settled(LOAD_TIMEOUT_S)
+
+    def _check_loaded(self, name: str, before: Overlay) -> None:
+        refusal = self._reconciler.refusal(name)
+        live = self._reconciler.live(name)
+        if live is not None and refusal is None:
+            return
+        version = self._view(name).version
+        why = "it takes too long to load" if refusal is None else str(refusal.error)
+        if live is not None or self._overlay.overrides.get(name) is not None:
+            self._lay(before)
+        raise InputError(
+            f"load failed for model {name!r}: version {version} is at UNAVAILABLE state: {why};",
+            hint=None if refusal is None else refusal.error.hint,
+        )
+
+    def _served(self) -> tuple[Service, ...]:
+        config = self._overlay.applied(self._config)
+        return tuple(service for service in config.services if service.is_served)
 
     def _view(self, name: str) -> ServiceView:
         live = self._reconciler.live(name)
@@ -467,6 +556,8 @@ class EdgeRuntime:
         )
 
     def _why_not(self, name: str) -> str:
+        if name in self._overlay.unloaded:
+            return "unloaded"
         refusal = self._reconciler.refusal(name)
         return str(refusal.error) if refusal is not None else "it is still being loaded"
 
@@ -532,7 +623,7 @@ class EdgeRuntime:
             live=self._reconciler.live(service.name),
             refusal=self._reconciler.refusal(service.name),
         )
-        if self._closing:
+        if self._closing or service.name in self._overlay.unloaded:
             return {**status, "state": "stopped"}
         if status["state"] == "failed" and not self.settled:
             return {**status, "state": "loading"}  # it is being tried again

@@ -6,24 +6,23 @@ headers and parts of a body. Sockets, size limits and threads are the front end'
 Statuses and messages are Triton's, with one exception: a malformed body is the client's
 fault and answered with 400, where Triton says 500.
 
-Source: Open Inference Protocol v2 (REST); ``http_server.cc`` of Triton for the routes.
+Source: Open Inference Protocol v2 (REST); ``http_server.cc`` of Triton for the routes and
+the order of checks.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Protocol, TypeVar
 from urllib.parse import unquote
 
-from numpy.typing import NDArray
-
-from nbmodel.core.signature import Signature, Tensor
-from nbmodel.errors import FormatError, NbModelError, TargetError
+from nbmodel.errors import FormatError, NbModelError, TargetError, UnsupportedError
+from nbmodel.protocol.compression import CODINGS, accepted, check_coding, compress, decompress
 from nbmodel.protocol.http import (
     HEADER_LENGTH,
     decode_raw_request,
@@ -31,89 +30,55 @@ from nbmodel.protocol.http import (
     encode_response,
 )
 from nbmodel.protocol.inference import InferRequest, InferResponse
-from nbmodel.runtime.http_status import status_of
+from nbmodel.runtime.answer import TEXT, Answer, Call, empty_answer, failure, json_answer, refusal
+from nbmodel.runtime.model_config import metadata, model_config, statistics
+from nbmodel.runtime.oip_control import Control, ControlPlane
+from nbmodel.runtime.scheduler import Pending
+from nbmodel.runtime.services import ServiceView
 
 logger = logging.getLogger(__name__)
 
+_T = TypeVar("_T")
+
 SERVER_NAME = "nbmodel"
-EXTENSIONS = ("binary_tensor_data", "parameters")
+EXTENSIONS = (
+    "classification",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "model_configuration",
+    "system_shared_memory",
+    "binary_tensor_data",
+    "parameters",
+    "statistics",
+    "trace",
+    "logging",
+)
+MAX_INPUT = 64 * 1024 * 1024  # bytes of a request's body, decompressed; Triton's default
+LIGHT = 64 * 1024  # bytes of JSON, or elements: about a millisecond of an event loop
+THREADS = 8  # that decode and encode what is not light, and wait
+_MAX_MATCHES = 4096
+_CODINGS = ", ".join(CODINGS)
+_LENGTH_KEY = HEADER_LENGTH.lower()
 _SERVER = re.compile(r"/v2(/?)")
 _HEALTH = re.compile(r"/v2/health/(live|ready)")
-_MODEL = re.compile(r"/v2/models/([^/]+)(?:/versions/([0-9]+))?(?:/(infer|ready))?")
-_NUMBER = re.compile(r"[0-9]{1,18}")
+_MODEL = re.compile(r"/v2/models/([^/]+)(?:/versions/([0-9]+))?(?:/(infer|ready|config|stats))?")
+_NUMBER = re.compile(r"-?[0-9]{1,18}")
 
 
-class Service(Protocol):
-    """What the data plane asks of one service of a runtime."""
-
-    @property
-    def ready(self) -> bool:
-        """Whether it can infer."""
-
-    @property
-    def version(self) -> str:
-        """The version it runs, digits."""
-
-    @property
-    def signature(self) -> Signature:
-        """What its model takes and gives."""
-
-
-class Models(Protocol):
+class Models(Control, Protocol):
     """What the data plane asks of a runtime."""
 
     @property
     def ready(self) -> bool:
         """Whether the runtime has brought up what its config wants, or given it up."""
 
-    def service(self, name: str) -> Service:
-        """The service of that name, or TargetError."""
+    def infer(self, request: InferRequest) -> InferResponse:
+        """Run a service's model, waiting for it."""
 
-    def infer(
-        self, name: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None
-    ) -> Mapping[str, NDArray[Any]]:
-        """Run a service's model."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What goes back.
-
-    Attributes:
-        status: HTTP status.
-        parts: The body, in order; parts may be views of arrays.
-        headers: By name, without the length.
-    """
-
-    status: int
-    parts: tuple[bytes | memoryview, ...] = ()
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    def join(self) -> bytes:
-        """The whole body."""
-        return b"".join(self.parts)
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A matched request line.
-
-    Attributes:
-        method: The only one that the route takes.
-        waits: Whether answering takes long enough to belong into a thread.
-        answer: From headers (by lower-case name) and body to the answer.
-    """
-
-    method: str
-    waits: bool
-    answer: Callable[[Mapping[str, str], bytearray], Answer]
-
-
-class Pending(Protocol):
-    """A request that may still wait for its turn."""
-
-    def cancel(self) -> None:
-        """Drop it when it still waits: nobody wants its answer any more."""
+    def submit(
+        self, request: InferRequest, done: Callable[[InferResponse | NbModelError], None]
+    ) -> Pending:
+        """Run a service's model; ``done`` is called once, now or later."""
 
 
 class DataPlane:
@@ -122,12 +87,20 @@ class DataPlane:
     Args:
         models: What runs.
         version: nbmodel's, for the server's metadata.
+        max_input: Most bytes that a compressed body may hold.
     """
 
-    def __init__(self, models: Models, *, version: str) -> None:
+    def __init__(self, models: Models, *, version: str, max_input: int = MAX_INPUT) -> None:
         self._models = models
         self._version = version
-        self._decoders = ThreadPoolExecutor(4, thread_name_prefix="nbmodel-decode")
+        self._max_input = max_input
+        self._control = ControlPlane(models, version=version)
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="nbmodel-oip")
+        self._matches: dict[str, Call | None] = {}
+
+    def close(self) -> None:
+        """Let go of the threads; requests under way are answered."""
+        self._threads.shutdown()
 
     def match(self, path: str) -> Call | None:
         """The route of a path, or None when it is not one of the protocol's.
@@ -135,27 +108,18 @@ class DataPlane:
         Args:
             path: As it was sent, percent-encoded, without the query.
         """
-        if found := _SERVER.fullmatch(path):
-            # "/v2/" is also how a container tool asks whether this is a registry.
-            registry = {"Docker-Distribution-API-Version": "registry/2.0"} if found[1] else {}
-            return Call("GET", waits=False, answer=lambda *_: self._server(registry))
-        if found := _HEALTH.fullmatch(path):
-            return Call(
-                "GET", waits=False, answer=self._live if found[1] == "live" else self._ready
-            )
-        if found := _MODEL.fullmatch(path):
-            name, version, verb = unquote(found[1]), found[2] or "", found[3]
-            if verb == "infer":
-                return Call("POST", True, lambda h, body: self._infer(name, version, h, body))
-            if verb == "ready":
-                return Call("GET", False, lambda *_: self._model_ready(name, version))
-            return Call("GET", False, lambda *_: self._metadata(name, version))
-        return None
+        try:
+            return self._matches[path]
+        except KeyError:
+            if len(self._matches) >= _MAX_MATCHES:  # the paths of a scanner, not of clients
+                self._matches.clear()
+            call = self._matches[path] = self._match(path)
+            return call
 
     def answer(
-        self, call: Call, method: str, headers: Mapping[str, str], body: bytearray
+        self, call: Call, method: str, headers: Mapping[str, str], body: bytes | bytearray
     ) -> Answer:
-        """Answer a matched request; every error is an answer too.
+        """Answer a matched request, waiting for it; every error is an answer too.
 
         Args:
             call: From ``match``.
@@ -163,125 +127,239 @@ class DataPlane:
             headers: By lower-case name.
             body: All of it; arrays are views of it, so it must stay as it is.
         """
-        if method != call.method:
-            return _error(405, "Method Not Allowed", {"Allow": call.method})
-        try:
-            return call.answer(headers, body)
-        except NbModelError as exc:
-            # The protocol has one string for both.
-            return _error(status_of(exc), f"{exc} ({exc.hint})" if exc.hint else str(exc))
-        except Exception:
-            logger.exception("cannot answer a request")
-            return _error(500, "internal error; the runtime's log has the details")
+        if method not in call.methods:
+            return refusal(405, "Method Not Allowed", {"Allow": ", ".join(call.methods)})
+        if call.model is None:
+            return self._guarded(call, lambda: call.answer(method, body))
+        name, version = call.model
+
+        def infer() -> Answer:
+            request = self._decode(name, version, headers, body)
+            return _encode(self._models.infer(request), request, headers)
+
+        return self._guarded(call, infer)
 
     def begin(
         self,
         call: Call,
         method: str,
         headers: Mapping[str, str],
-        body: bytearray,
+        body: bytes | bytearray,
         done: Callable[[Answer], None],
     ) -> Pending | None:
-        """Begin to answer a request for inference without blocking.
+        """Begin to answer a request without blocking.
 
         Args:
             call: From ``match``.
             method: In upper case.
             headers: By lower-case name.
             body: All of it; arrays are views of it, so it must stay as it is.
-            done: Called exactly once, in this thread before the return or in another.
+            done: Called exactly once: in this thread before the return, or in another.
 
         Returns:
-            What can be cancelled, or None when the answer was given before the return.
+            What can be cancelled, or None when there is nothing to wait for.
         """
-        self._decoders.submit(lambda: done(self.answer(call, method, headers, body)))
-        return None
+        if call.model is None or method not in call.methods:
+            if not call.waits or method not in call.methods:
+                done(self.answer(call, method, headers, body))
+                return None
+            self._threads.submit(lambda: done(self.answer(call, method, headers, body)))
+            return None
+        if _is_light(headers, body):
+            return self._start(call, headers, body, done)
+        deferred = _Deferred()
+        self._threads.submit(
+            lambda: deferred.follow(lambda: self._start(call, headers, body, done))
+        )
+        return deferred
+
+    # Inference
+
+    def _start(
+        self,
+        call: Call,
+        headers: Mapping[str, str],
+        body: bytes | bytearray,
+        done: Callable[[Answer], None],
+    ) -> Pending | None:
+        assert call.model is not None
+        name, version = call.model
+        request = self._guarded(call, lambda: self._decode(name, version, headers, body))
+        if isinstance(request, Answer):
+            done(request)
+            return None
+        asked = request
+        caller = threading.get_ident()
+
+        def encoded(response: InferResponse) -> Answer:
+            return self._guarded(call, lambda: _encode(response, asked, headers))
+
+        def finish(result: InferResponse | NbModelError) -> None:
+            if not isinstance(result, InferResponse):
+                done(self._failed(result, call))
+            elif threading.get_ident() == caller and _is_heavy(result, asked, headers):
+                self._threads.submit(lambda: done(encoded(result)))
+            else:
+                done(encoded(result))
+
+        return self._models.submit(request, finish)
+
+    def _decode(
+        self, name: str, version: str, headers: Mapping[str, str], body: bytes | bytearray
+    ) -> InferRequest:
+        if version:
+            self._loaded(name, version)
+        coding = headers.get("content-encoding")
+        if coding is not None and check_coding(coding) is not None:
+            body = decompress(body, limit=self._max_input)
+        text = headers.get(_LENGTH_KEY)
+        if text is None:
+            return decode_request(body, None, model=name, version=version)
+        if _NUMBER.fullmatch(text) is None:
+            raise FormatError(f"Unable to parse {HEADER_LENGTH}, got: {text}")
+        if int(text) == 0:
+            signature = self._loaded(name, version).signature
+            return decode_raw_request(body, signature, model=name, version=version)
+        return decode_request(body, int(text), model=name, version=version)
+
+    def _guarded(self, call: Call, action: Callable[[], _T]) -> _T | Answer:
+        """What an action gives, or the answer that its error is."""
+        try:
+            return action()
+        except NbModelError as exc:
+            return self._failed(exc, call)
+        except Exception:
+            logger.exception("cannot answer a request")
+            return refusal(500, "internal error; the runtime's log has the details")
+
+    def _failed(self, exc: NbModelError, call: Call) -> Answer:
+        """The answer to what went wrong; that the model is not there comes first."""
+        if call.model is None:
+            return failure(exc)
+        try:
+            self._loaded(*call.model)
+        except TargetError as missing:
+            return failure(missing)
+        answer = failure(exc)
+        if isinstance(exc, UnsupportedError):  # an unknown coding, mostly: these would do
+            return replace(answer, headers={**answer.headers, "Accept-Encoding": _CODINGS})
+        return answer
+
+    # Routes
+
+    def _match(self, path: str) -> Call | None:
+        if found := _SERVER.fullmatch(path):
+            # "/v2/" is also how a container tool asks whether this is a registry.
+            registry = {"Docker-Distribution-API-Version": "registry/2.0"} if found[1] else {}
+            return Call(("GET",), lambda *_: self._server(registry))
+        if found := _HEALTH.fullmatch(path):
+            is_live = found[1] == "live"
+            return Call(("GET",), lambda *_: _health(is_live or self._models.ready))
+        if path == "/v2/models/stats":
+            return Call(("GET",), lambda *_: json_answer(statistics(self._models.statistics())))
+        if found := _MODEL.fullmatch(path):
+            return self._model(unquote(found[1]), found[2] or "", found[3])
+        return self._control.match(path)
+
+    def _model(self, name: str, version: str, verb: str | None) -> Call:
+        if verb == "infer":
+            return Call(("POST",), _no_answer, waits=True, model=(name, version))
+        if verb == "ready":
+            return Call(("GET",), lambda *_: self._model_ready(name, version))
+        if verb == "stats":
+            return Call(("GET",), lambda *_: self._model_statistics(name, version))
+        describe = model_config if verb == "config" else metadata
+        return Call(("GET",), lambda *_: json_answer(describe(self._loaded(name, version))))
 
     def _server(self, headers: Mapping[str, str]) -> Answer:
-        metadata = {"name": SERVER_NAME, "version": self._version, "extensions": list(EXTENSIONS)}
-        return _json(200, metadata, headers)
-
-    def _live(self, _headers: Mapping[str, str], _body: bytearray) -> Answer:
-        return _health(True)
-
-    def _ready(self, _headers: Mapping[str, str], _body: bytearray) -> Answer:
-        return _health(self._models.ready)
+        data = {"name": SERVER_NAME, "version": self._version, "extensions": list(EXTENSIONS)}
+        return json_answer(data, headers=headers)
 
     def _model_ready(self, name: str, version: str) -> Answer:
         if not self._find(name, version).ready:
-            return _error(400, "Model version not ready")
+            return refusal(400, "Model version not ready")
         return _health(True)
 
-    def _metadata(self, name: str, version: str) -> Answer:
-        service = self._loaded(name, version)
-        signature = service.signature
-        return _json(
-            200,
-            {
-                "name": name,
-                "versions": [service.version],
-                "platform": SERVER_NAME,
-                "inputs": [_tensor(tensor) for tensor in signature.inputs],
-                "outputs": [_tensor(tensor) for tensor in signature.outputs],
-            },
-        )
+    def _model_statistics(self, name: str, version: str) -> Answer:
+        try:
+            self._find(name, version)
+        except TargetError:
+            which = f" version {version}" if version else ""
+            return refusal(400, f"requested model {name!r}{which} is not available")
+        return json_answer(statistics(self._models.statistics(name)))
 
-    def _infer(
-        self, name: str, version: str, headers: Mapping[str, str], body: bytearray
-    ) -> Answer:
-        coding = headers.get("content-encoding", "identity")
-        if coding != "identity":
-            return _error(501, f"Unsupported compression type: {coding}")
-        service = self._loaded(name, version)
-        request = _request(headers, body, service, name)
-        outputs = self._models.infer(name, request.inputs, request.output_names)
-        response = InferResponse(name, service.version, outputs, id=request.id)
-        encoded = encode_response(response, request)
-        return Answer(200, encoded.parts, encoded.headers)
-
-    def _find(self, name: str, version: str) -> Service:
+    def _find(self, name: str, version: str) -> ServiceView:
         try:
             service = self._models.service(name)
         except TargetError as exc:
             raise TargetError(f"Request for unknown model: {name!r} is not found") from exc
-        if version not in ("", service.version):
+        if version and int(version) != int(service.version):
             raise TargetError(f"Request for unknown model: {name!r} version {version} is not found")
         return service
 
-    def _loaded(self, name: str, version: str) -> Service:
+    def _loaded(self, name: str, version: str) -> ServiceView:
         service = self._find(name, version)
         if not service.ready:
             raise TargetError(f"Request for unknown model: {name!r} has no available versions")
         return service
 
 
-def _request(
-    headers: Mapping[str, str], body: bytearray, service: Service, name: str
-) -> InferRequest:
-    text = headers.get(HEADER_LENGTH.lower())
-    if text is None:
-        return decode_request(body, None, model=name)
-    if _NUMBER.fullmatch(text) is None:
-        raise FormatError(f"inference header size should be a number, got: {text!r}")
-    if int(text) == 0:
-        return decode_raw_request(body, service.signature, model=name)
-    return decode_request(body, int(text), model=name)
+class _Deferred:
+    """The handle of a request that is decoded in another thread before it can wait."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._is_cancelled = False
+        self._pending: Pending | None = None
+
+    def cancel(self) -> None:
+        """Drop the request when it still waits."""
+        with self._lock:
+            self._is_cancelled = True
+            pending = self._pending
+        if pending is not None:
+            pending.cancel()
+
+    def follow(self, start: Callable[[], Pending | None]) -> None:
+        """Start the request, and cancel it when that was asked for meanwhile."""
+        pending = start()
+        with self._lock:
+            self._pending = pending
+            is_cancelled = self._is_cancelled
+        if is_cancelled and pending is not None:
+            pending.cancel()
 
 
-def _tensor(tensor: Tensor) -> dict[str, Any]:
-    # The protocol has no word for an unknown rank.
-    shape = [-1] if tensor.shape is None else list(tensor.shape)
-    return {"name": tensor.name, "datatype": tensor.datatype, "shape": shape}
+def _is_light(headers: Mapping[str, str], body: bytes | bytearray) -> bool:
+    """Whether a body is decoded in no time: its tensors are binary, or few."""
+    if headers.get("content-encoding", "identity") != "identity":
+        return False
+    text = headers.get(_LENGTH_KEY)
+    if text is None or _NUMBER.fullmatch(text) is None:
+        return len(body) <= LIGHT
+    return int(text) <= LIGHT
+
+
+def _is_heavy(response: InferResponse, request: InferRequest, headers: Mapping[str, str]) -> bool:
+    return accepted(headers.get("accept-encoding", "")) is not None or any(
+        array.size > LIGHT and not request.wants_binary(name)
+        for name, array in response.outputs.items()
+    )
+
+
+def _encode(response: InferResponse, request: InferRequest, headers: Mapping[str, str]) -> Answer:
+    body = encode_response(response, request)
+    accepts = headers.get("accept-encoding")
+    coding = accepted(accepts) if accepts is not None else None
+    if coding is None:
+        return Answer(200, body.parts, body.headers)
+    # The header counts bytes before compression, as everything in the body does.
+    return Answer(200, compress(body.parts, coding), {**body.headers, "Content-Encoding": coding})
+
+
+def _no_answer(_method: str, _body: bytes | bytearray) -> Answer:
+    raise AssertionError("inference is answered by the plane itself")
 
 
 def _health(is_well: bool) -> Answer:
-    return Answer(200 if is_well else 400, headers={"Content-Type": "text/plain"})
-
-
-def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Answer:
-    return _json(status, {"error": message}, headers or {})
-
-
-def _json(status: int, data: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Answer:
-    body = json.dumps(data, separators=(",", ":")).encode()
-    return Answer(status, (body,), {"Content-Type": "application/json", **(headers or {})})
+    return empty_answer(200 if is_well else 400, TEXT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from nbmodel.core.machine import MachineConfig, Package
@@ -115,16 +115,19 @@ class Reconciler:
 
     # A pass
 
-    def run(self, config: MachineConfig, *, retry: bool) -> None:
+    def run(self, config: MachineConfig, *, retry: bool, unloaded: Collection[str] = ()) -> None:
         """Bring the services in line with a config.
 
         Args:
             config: What is wanted.
             retry: Whether to try again what failed before and has not changed since.
+            unloaded: Services of the config that shall not run; their history stays.
         """
         found = self._look(config)
         installed = self._install(config, found)
-        wishes = self._wishes(config, found)
+        wishes = {
+            name: wish for name, wish in self._wishes(config, found).items() if name not in unloaded
+        }
         with self._lock:
             self._found = found
         for step in plan_steps(wishes, self._running()):
@@ -313,6 +316,7 @@ class Reconciler:
     def _stop(self, name: str) -> None:
         with self._lock:
             live = self._live.pop(name, None)
+            self._refusals.pop(name, None)
         if live is not None:
             live.retire()
         self._journal.note(f"{name}: stopped")

@@ -58,6 +58,7 @@ class ModelStatistics:
         compute_output: Taking apart the outputs, of requests answered.
         cancel: Requests dropped because their client went away.
         batch_stats: By batch size, ascending.
+        pending: Requests that wait for an instance right now.
     """
 
     name: str
@@ -73,3 +74,4 @@ class ModelStatistics:
     compute_output: Duration = Duration()
     cancel: Duration = Duration()
     batch_stats: tuple[BatchStatistics, ...] = ()
+    pending: int = 0

@@ -19,10 +19,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from nbmodel import __version__
+from nbmodel.runtime.answer import Answer, Call
 from nbmodel.runtime.app import INFERENCES, DataPlaneApp, guarded_routes, make_app
 from nbmodel.runtime.auth import Gate
 from nbmodel.runtime.edge import EdgeRuntime
-from nbmodel.runtime.oip import Answer, Call, DataPlane
+from nbmodel.runtime.oip import DataPlane
 
 Entry = Callable[[str, Path], dict[str, Any]]
 
@@ -77,11 +78,11 @@ def test_inferences_that_wait_hold_up_no_other_request() -> None:
 
     class Slow(DataPlane):
         def match(self, path: str) -> Call | None:
-            def answer(_headers: Any, _body: Any) -> Answer:
+            def answer(_method: str, _body: bytes | bytearray) -> Answer:
                 assert go_on.wait(30)
                 return Answer(200)
 
-            return Call("POST", True, answer) if path == "/slow" else None
+            return Call(("POST",), answer, waits=True) if path == "/slow" else None
 
     models: Any = None
     rest = guarded_routes([Route("/other", lambda _: Response())])

@@ -17,10 +17,13 @@ __version__ = "0.1.0"
 
 # Name → module it comes from; loaded when it is first asked for.
 _NAMES = {
+    "AsyncInferenceClient": "nbmodel.inference.aio_client",
     "Client": "nbmodel.client",
+    "InferenceClient": "nbmodel.inference.client",
     "NbModelError": "nbmodel.errors",
     "Quantization": "nbmodel.core.signature",
     "Reference": "nbmodel.core.reference",
+    "RequestedOutput": "nbmodel.protocol.inference",
     "Signature": "nbmodel.core.signature",
     "Tensor": "nbmodel.core.signature",
 }
@@ -29,6 +32,7 @@ _VERBS = (
     "alias",
     "alias_history",
     "archive",
+    "bench",
     "delete",
     "deploy",
     "deprecate",

@@ -1,1 +1,24 @@
-"""Measuring a model under load."""
+"""Measuring a model under load: made-up inputs, a closed loop, and what is measured.
+
+The results are values of ``nbmodel.core.benchmark``; how they look is in
+``nbmodel.display.bench``.
+"""
+
+from __future__ import annotations
+
+from nbmodel.benchmark.load import Job, run_level
+from nbmodel.benchmark.measure import CONCURRENCIES, SECONDS, measure
+from nbmodel.benchmark.sample import sample_inputs
+from nbmodel.benchmark.subject import LocalSubject, ServedSubject, Subject
+
+__all__ = [
+    "CONCURRENCIES",
+    "SECONDS",
+    "Job",
+    "LocalSubject",
+    "ServedSubject",
+    "Subject",
+    "measure",
+    "run_level",
+    "sample_inputs",
+]

@@ -40,6 +40,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "rollback": ("rollback", "bring back the version before"),
     "status": ("status", "what runs where"),
     "infer": ("infer", "run inputs through a model and see the answer"),
+    "bench": ("bench", "measure latency and throughput of a model"),
     "do": ("do", "send a free-form command to a service"),
     "runtime": ("runtime", "start, stop, add, list, remove, config, logs"),
 }

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nbmodel.display.alias import AliasCard as AliasCard
     from nbmodel.display.alias import AliasHistory as AliasHistory
     from nbmodel.display.base import Result as Result
+    from nbmodel.display.bench import BenchCard as BenchCard
     from nbmodel.display.config import ConfigCard as ConfigCard
     from nbmodel.display.deleted import DeletedCard as DeletedCard
     from nbmodel.display.deploy import DeployCard as DeployCard
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "AliasCard": "alias",
     "AliasHistory": "alias",
+    "BenchCard": "bench",
     "ConfigCard": "config",
     "DeletedCard": "deleted",
     "DeployCard": "deploy",

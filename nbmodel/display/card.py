@@ -135,6 +135,22 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
+class Drawing:
+    """A chart.
+
+    Attributes:
+        svg: An ``<svg>`` element made by this package, text in it escaped; it is shown as
+            it is.
+        alt: What is to be seen on it, for those who cannot.
+        text: What a terminal shows in its place.
+    """
+
+    svg: str
+    alt: str
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Gallery:
     """Small pictures with captions, in rows.
 
@@ -171,7 +187,7 @@ class Fold:
     brief: str = ""
 
 
-Block: TypeAlias = "Facts | Table | Note | Code | Picture | Gallery | Beside | Fold"
+Block: TypeAlias = "Facts | Table | Note | Code | Picture | Drawing | Gallery | Beside | Fold"
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from nbmodel.display.card import (
     Cell,
     Chip,
     Code,
+    Drawing,
     Facts,
     Fold,
     Gallery,
@@ -74,6 +75,10 @@ def block_html(block: Block) -> str:
         return f'<pre class="nbm-code"><code>{_source(block.text)}</code></pre>'
     if isinstance(block, Picture):
         return _picture(block)
+    if isinstance(block, Drawing):
+        return (
+            f'<div class="nbm-pic" role="img" aria-label="{_source(block.alt)}">{block.svg}</div>'
+        )
     if isinstance(block, Gallery):
         return _gallery(block)
     if isinstance(block, Beside):

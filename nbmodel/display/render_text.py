@@ -15,6 +15,7 @@ from nbmodel.display.card import (
     Cell,
     Chip,
     Code,
+    Drawing,
     Facts,
     Fold,
     Gallery,
@@ -26,6 +27,7 @@ from nbmodel.display.card import (
 )
 from nbmodel.display.printable import printable
 
+_APART = (Table, Code, Drawing, Gallery, Beside)  # blocks with a line of their own around them
 _MAX_CELL = 72  # columns; two such cells fit a wide terminal
 _BAR = 20  # columns of a whole bar
 _EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -89,9 +91,7 @@ def render_text(card: Card) -> str:
         if not text:
             continue
         # Facts and short remarks sit under the title; tables stand apart.
-        apart = isinstance(block, Table | Code | Gallery | Beside) or isinstance(
-            previous, Table | Code | Gallery | Beside
-        )
+        apart = isinstance(block, _APART) or isinstance(previous, _APART)
         if parts and apart:
             parts.append("")
         parts.append(text)
@@ -111,6 +111,8 @@ def block_text(block: Block) -> str:
         return printable(block.text, keep_lines=True)
     if isinstance(block, Picture):
         return ""
+    if isinstance(block, Drawing):
+        return printable(block.text, keep_lines=True)
     if isinstance(block, Gallery):
         return _gallery(block)
     if isinstance(block, Beside):

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from nbmodel.errors import ConfigError, InputError, RuntimeNotFoundError
+from nbmodel.inference.server import check_url
 from nbmodel.runtime.lock import file_lock
 from nbmodel.storage.atomic import write_atomically
 
@@ -47,7 +47,7 @@ class Known:
                 hint="letters and digits, with '.', '_' and '-' between them, at most 60; "
                 "for example 'pi-4'",
             )
-        object.__setattr__(self, "url", check_url(self.url))
+        object.__setattr__(self, "url", check_url(self.url, "runtime"))
 
     @property
     def is_local(self) -> bool:
@@ -128,27 +128,6 @@ class KnownRuntimes:
                 write_atomically(self._file, content, mode=0o600)
         except OSError as exc:
             raise ConfigError(f"cannot write the known runtimes to {self._file}: {exc}") from exc
-
-
-def check_url(text: str) -> str:
-    """The address of a runtime in full: ``pi:8000`` becomes ``http://pi:8000``.
-
-    Raises:
-        InputError: It is not an address, or holds a user, a query or a fragment.
-    """
-    url = (text if "://" in text else f"http://{text}").rstrip("/")
-    try:
-        parts = urlsplit(url)
-        is_fine = bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        is_fine = False
-    if not is_fine or parts.scheme not in ("http", "https") or "@" in parts.netloc:
-        raise InputError(
-            f"not the address of a runtime: {text!r}", hint="for example http://raspberrypi:8080"
-        )
-    if parts.query or parts.fragment:
-        raise InputError(f"the address of a runtime has no query or fragment, found {text!r}")
-    return url
 
 
 def _hint(name: str, known: dict[str, Known]) -> str:

@@ -6,18 +6,22 @@ through a proxy. Errors of both are told in the same words.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from nbmodel.errors import FormatError
 from nbmodel.inference import refusal
-from nbmodel.inference.connection import NoConnectionInTimeError, Pool
+from nbmodel.inference.connection import Connection, NoConnectionInTimeError, Pool
 from nbmodel.inference.http1 import MAX_BODY, Answer, field_lines, request_head
 from nbmodel.inference.server import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S, Server
 from nbmodel.protocol.http import Body
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _HEADS_KEPT = 256  # by model and size; a program has a few
 
@@ -99,6 +103,16 @@ class Channel:
             raise refusal.refusal(self.server, answer.status, answer.reason, answer.body)
         return answer
 
+    def repeat(self, path: str, body: Body, *, headers: Mapping[str, str]) -> Repeat:
+        """A request for inference that one thread sends many times."""
+        size = sum(map(len, body.parts))
+        if self._pool is None:
+            post = partial(self.post, path, body, headers=headers, timeout_s=None, may_repeat=False)
+            return Repeat(post, size)
+        parts = (self._heads.post(path, body, headers), *body.parts)
+        line = _Line(self.server, self._pool, parts, self._timeout_s)
+        return Repeat(line.exchange, size, line.close)
+
     def _post_by_httpx(
         self, path: str, body: Body, headers: Mapping[str, str], timeout_s: float
     ) -> Answer:
@@ -118,6 +132,73 @@ class Channel:
                 if len(received) > MAX_BODY:
                     raise refusal.too_long(self.server)
         return to_answer(answer, received)
+
+
+class Repeat:
+    """One request, sent with each call; its answers are received, and not looked into.
+
+    Raises what ``Channel.post`` does.
+
+    Args:
+        send: Sends it and waits for the answer.
+        size: Bytes of its body.
+        close: Ends it, also while it waits.
+
+    Attributes:
+        size: Bytes of its body.
+    """
+
+    def __init__(
+        self, send: Callable[[], Answer], size: int, close: Callable[[], None] = lambda: None
+    ) -> None:
+        self.size = size
+        self.close = close
+        self._send = send
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __call__(self) -> int:
+        """Send it and wait for the answer; bytes of the answer's body."""
+        return self._send().body.nbytes
+
+
+class _Line:
+    """A connection of its own for one request; another one when the server closes it."""
+
+    def __init__(
+        self, server: Server, pool: Pool, parts: Sequence[bytes | memoryview], timeout_s: float
+    ) -> None:
+        self._server = server
+        self._pool = pool
+        self._parts = parts
+        self._timeout_s = timeout_s
+        self._connection: Connection | None = None
+        self._is_closed = False
+
+    def exchange(self) -> Answer:
+        try:
+            connection = self._connection
+            if connection is None or not connection.keeps_alive:
+                if connection is not None:
+                    connection.close()
+                connection = self._connection = self._pool.open()
+            if self._is_closed:  # meanwhile, by another thread
+                connection.close()
+            answer = connection.exchange(self._parts, self._timeout_s)
+        except (OSError, FormatError) as exc:
+            raise told(self._server, exc, self._timeout_s) from exc
+        if answer.status != 200:
+            raise refusal.refusal(self._server, answer.status, answer.reason, answer.body)
+        return answer
+
+    def close(self) -> None:
+        self._is_closed = True
+        if self._connection is not None:
+            self._connection.close()
 
 
 def client_options(server: Server, timeout_s: float) -> dict[str, Any]:

@@ -46,6 +46,9 @@ class InferenceClient:
         token: Bearer token that the server wants to be shown, or None.
         timeout_s: Seconds to wait for an answer.
 
+    Attributes:
+        inferrer: Runs its models; for what is built on the client.
+
     Raises:
         InputError: ``url`` is not the address of a server.
     """
@@ -54,7 +57,7 @@ class InferenceClient:
         self, url: str, *, token: str | None = None, timeout_s: float = ANSWER_TIMEOUT_S
     ) -> None:
         self._channel = Channel(Server(url, token), timeout_s=timeout_s)
-        self._inferrer = Inferrer(self._channel, self._learn, self._ask_optional)
+        self.inferrer = Inferrer(self._channel, self._learn, self._ask_optional)
 
     @property
     def url(self) -> str:
@@ -178,7 +181,7 @@ class InferenceClient:
             UnavailableError: The model's queue is full, or it waited there too long.
             InferenceError: The model failed, or the answer cannot be read.
         """
-        return self._inferrer.infer(
+        return self.inferrer.infer(
             Wish(model, inputs, outputs, version, id, parameters, headers, timeout_s)
         )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from nbmodel.errors import FormatError, NbModelError, SignatureError, TensorNameError
 from nbmodel.inference import refusal
-from nbmodel.inference.channel import Channel
+from nbmodel.inference.channel import Channel, Repeat
 from nbmodel.inference.known import (
     KnownModel,
     KnownModels,
@@ -104,6 +104,16 @@ class Inferrer:
             raise refusal.unreadable(self._channel.server, exc) from exc
         self._models.answered(known, response.version)
         return response
+
+    def repeat(self, wish: Wish) -> Repeat:
+        """A request that is written once, to be sent many times.
+
+        Raises:
+            SignatureError: The inputs are not what the model takes.
+            TargetError: The server has no such model.
+        """
+        _, body = self._prepared(wish)
+        return self._channel.repeat(wish.path, body, headers=wish.headers or {})
 
     def learned(self, model: str, version: str) -> KnownModel:
         """What the server says of a model at this moment."""

@@ -15,8 +15,8 @@ import numpy as np
 
 from nbmodel.core.signature import Signature, check_inputs
 from nbmodel.errors import FormatError, InputError, NbModelError
+from nbmodel.inference.forms import Answers, Outputs, Requests
 from nbmodel.inference.http1 import Answer
-from nbmodel.inference.repeat import Answers, Outputs, Requests
 from nbmodel.inputs import inputs_for
 from nbmodel.protocol.coerce import coerce
 from nbmodel.protocol.http import Body, encode_request

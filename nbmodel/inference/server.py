@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from nbmodel.core.address import is_loopback
@@ -13,6 +14,10 @@ from nbmodel.inference.http1 import field_lines
 
 CONNECT_TIMEOUT_S = 2.0
 ANSWER_TIMEOUT_S = 60.0  # a slow model on a slow card
+_MODEL = re.compile(
+    r"(?P<url>https?://[^/]+(?:/[^/]+)*?)(?:/v2/models)?/(?P<model>[^/?#]+)"
+    r"(?:/versions/(?P<version>[0-9]+))?"
+)
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -78,6 +83,35 @@ class Server:
             return True
         proxies = getproxies()
         return not (proxies.get("http") or proxies.get("all")) or bool(proxy_bypass(self.host))
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAddress:
+    """A model of any server, in one address.
+
+    Attributes:
+        url: The server's.
+        model: Name of the model there.
+        version: Of the model; empty: the server's choice.
+    """
+
+    url: str
+    model: str
+    version: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> ModelAddress:
+        """``http://host:8000/digits`` or ``…/v2/models/digits[/versions/3]``.
+
+        Raises:
+            InputError: It is neither.
+        """
+        found = _MODEL.fullmatch(text.rstrip("/"))
+        if found is None:
+            raise InputError(
+                f"no model in the address {text!r}", hint="for example http://triton:8000/digits"
+            )
+        return cls(check_url(found["url"]), unquote(found["model"]), found["version"] or "")
 
 
 def check_url(text: str, what: str = "server") -> str:

@@ -4,7 +4,6 @@ import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,6 +42,7 @@ class TestInference:
             pytest.param({"x": np.ones((1, 2))}, id="a notebook's float64"),
             pytest.param({"x": [[1, 1]]}, id="lists of integers"),
             pytest.param(np.ones((1, 2)), id="the only input without its name"),
+            pytest.param([1, 1], id="a row without its batch axis"),
             pytest.param({"x": np.ones((2, 2), order="F")[:1]}, id="a view"),
         ],
     )
@@ -66,7 +66,9 @@ class TestInference:
         ("given", "error", "says"),
         [
             pytest.param({"z": [[1, 1]]}, TensorNameError, "'z'", id="another name"),
-            pytest.param({"x": [1, 1]}, ShapeError, r"\[-1, 2\], found \[2\]", id="another rank"),
+            pytest.param(
+                {"x": [[[1, 1]]]}, ShapeError, r"\[-1, 2\], found \[1, 1, 2\]", id="another rank"
+            ),
             pytest.param({"x": [["a", "b"]]}, DatatypeError, "found BYTES", id="text"),
             pytest.param({"x": [[1e300, 0]]}, DatatypeError, "1e\\+300", id="too large for FP32"),
         ],
@@ -187,11 +189,3 @@ def foreign() -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
         thread.join()
-
-
-def test_an_error_type_that_is_not_ours_is_not_believed(tmp_path: Path) -> None:
-    from nbmodel.fleet.remote import _error_class
-
-    assert _error_class("ShapeError") is ShapeError
-    for name in ("Mapping", "annotations", "__name__", "DigestMismatchError", "nope", None, 3):
-        assert _error_class(name) is None

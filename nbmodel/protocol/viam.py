@@ -14,7 +14,7 @@ of the Python SDK and ``ml/ml.go`` of the rdk for 16-bit integers.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, TypeAlias
@@ -178,19 +178,20 @@ def encode_flat_tensors(tensors: Mapping[str, NDArray[Any]], *, what: str) -> by
     return _message(_flat_tensors(tensors, what=what))
 
 
-def check_carried(tensors: Iterable[Tensor], *, what: str, model: str) -> None:
+def check_carried(signature: Signature, *, model: str) -> None:
     """Refuse a model with tensors that Viam's API cannot carry.
 
     Args:
-        tensors: Inputs or outputs of the model.
-        what: ``input`` or ``output``.
+        signature: Of the model.
         model: Its name, for the message.
 
     Raises:
         DatatypeError: At least one; all are named.
     """
+    sides = (("input", signature.inputs), ("output", signature.outputs))
     foreign = [
-        f"{what} {tensor.name!r} is {_word(tensor.datatype)}"
+        f"{side} {tensor.name!r} is {_word(tensor.datatype)}"
+        for side, tensors in sides
         for tensor in tensors
         if tensor.datatype not in _KINDS
     ]

@@ -234,16 +234,15 @@ def test_an_output_of_another_datatype_is_refused_by_name(array: NDArray[Any], w
 
 
 def test_a_model_whose_tensors_cannot_be_carried_is_refused_with_all_their_names() -> None:
-    tensors = [
-        Tensor("a", "BOOL", (1,)),
-        Tensor("b", "FP32", (1,)),
-        Tensor("c", "BYTES", (1,)),
-        Tensor("d", "BF16", (1,)),
-    ]
+    floats = Tensor("b", "FP32", (1,))
+    signature = Signature(
+        inputs=(Tensor("a", "BOOL", (1,)), floats),
+        outputs=(Tensor("c", "BYTES", (1,)), floats, Tensor("d", "BF16", (1,))),
+    )
     with pytest.raises(DatatypeError) as caught:
-        check_carried(tensors, what="output", model="m")
-    assert "output 'a' is bool; output 'c' is string; output 'd' is bfloat16" in str(caught.value)
-    check_carried(tensors[1:2], what="output", model="m")
+        check_carried(signature, model="m")
+    assert "input 'a' is bool; output 'c' is string; output 'd' is bfloat16" in str(caught.value)
+    check_carried(Signature((floats,), (floats,)), model="m")
 
 
 ONE = Signature(inputs=(Tensor("serving_default_x:0", "FP32", (1,)),))

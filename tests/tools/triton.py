@@ -1,0 +1,203 @@
+"""A real tritonserver, out of a wheel on PyPI, to hold a runtime against.
+
+The wheel has the server and its Python backend, for x86-64 Linux with glibc 2.35 or later.
+It is not installed: it is loaded into ``build/tritonserver``, unpacked and run there.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "build" / "tritonserver"
+WHEEL = "nvidia-pytriton==0.7.0"
+NUMPY = "numpy<2"  # the stub was built before numpy 2 changed its binary interface
+GLIBC = (2, 35)
+START_S = 90  # each model's process imports onnxruntime, one after the other
+
+
+class NoTritonError(Exception):
+    """There is no tritonserver on this machine; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Triton:
+    """A tritonserver that runs.
+
+    Attributes:
+        http: ``host:port`` of its HTTP front end.
+        grpc: ``host:port`` of its gRPC front end.
+        process: The server; its models run in children of it.
+    """
+
+    http: str
+    grpc: str
+    process: subprocess.Popen[bytes]
+
+
+def installed() -> Path:
+    """The folder that the wheel is unpacked in, loaded where it is not there yet.
+
+    Raises:
+        NoTritonError: It does not run here, or could not be loaded.
+    """
+    _check_platform()
+    folder = FOLDER / f"{sys.version_info.major}.{sys.version_info.minor}"
+    if not (folder / ".complete").is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+        _pip("download", "--dest", str(folder), WHEEL)
+        _pip("install", "--only-binary=:all:", "--target", str(packages_folder()), NUMPY)
+        for wheel in folder.glob("*.whl"):
+            _unpack(wheel, folder)
+        (folder / ".complete").touch()
+    return folder
+
+
+def packages() -> list[str]:
+    """What goes first on the path of a model in its Python backend: numpy < 2, then ours."""
+    return [str(packages_folder()), *(p for p in sys.path if p.endswith("site-packages"))]
+
+
+def packages_folder() -> Path:
+    """Where the Python backend's own packages are."""
+    return FOLDER / f"{sys.version_info.major}.{sys.version_info.minor}" / "packages"
+
+
+def _check_platform() -> None:
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        raise NoTritonError(f"{WHEEL} is for x86-64 Linux, not {sys.platform} {platform.machine()}")
+    name, version = platform.libc_ver()
+    if name != "glibc" or tuple(map(int, version.split(".")[:2])) < GLIBC:
+        raise NoTritonError(
+            f"{WHEEL} needs glibc {'.'.join(map(str, GLIBC))}, not {name} {version}"
+        )
+    if not sysconfig.get_config_var("Py_ENABLE_SHARED"):
+        raise NoTritonError("its Python backend needs a Python with a shared library")
+
+
+def _pip(verb: str, *arguments: str) -> None:
+    command = [sys.executable, "-m", "pip", verb, "--quiet", "--no-deps"]
+    command += ["--disable-pip-version-check", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    if done.returncode:
+        raise NoTritonError(f"pip cannot {verb} {arguments[-1]}: {done.stderr.strip()[-300:]}")
+
+
+def _unpack(wheel: Path, folder: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+    wheel.unlink()
+    for program in (_server(folder), _backend_stub(folder)):
+        program.chmod(0o755)
+
+
+def _server(folder: Path) -> Path:
+    return folder / "pytriton" / "tritonserver" / "bin" / "tritonserver"
+
+
+def _backend_stub(folder: Path) -> Path:
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    stubs = folder / "pytriton" / "tritonserver" / "python_backend_stubs"
+    return stubs / version / "triton_python_backend_stub"
+
+
+def _backends(folder: Path, scratch: Path) -> Path:
+    """The backend folder with the stub of this Python in it."""
+    python = scratch / "backends" / "python"
+    shutil.copytree(folder / "pytriton" / "tritonserver" / "backends" / "python", python)
+    shutil.copy(_backend_stub(folder), python)
+    return python.parent
+
+
+@contextmanager
+def triton(
+    repository: Path, scratch: Path, *, models: Sequence[str], options: Sequence[str] = ()
+) -> Iterator[Triton]:
+    """Run a tritonserver in explicit mode until the block ends.
+
+    Args:
+        repository: The model repository.
+        scratch: An empty folder for its backend and its log, ``triton.log``.
+        models: What it loads at the start.
+        options: Further ones of its command line.
+
+    Raises:
+        NoTritonError: It does not run here.
+        RuntimeError: It did not start; the end of its log is in the message.
+    """
+    folder = installed()
+    http_port, grpc_port = _free_ports(2)
+    command = [
+        str(_server(folder)),
+        f"--model-repository={repository}",
+        f"--backend-directory={_backends(folder, scratch)}",
+        "--model-control-mode=explicit",
+        *(f"--load-model={name}" for name in models),
+        "--http-address=127.0.0.1",
+        f"--http-port={http_port}",
+        "--grpc-address=127.0.0.1",
+        f"--grpc-port={grpc_port}",
+        "--allow-metrics=false",
+        "--exit-timeout-secs=2",
+        f"--backend-config=python,shm-region-prefix-name=nbmodel-{os.getpid()}-{http_port}-",
+        *options,
+    ]
+    log = scratch / "triton.log"
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, env=_environment(folder)
+        ) as process,
+    ):
+        try:
+            _wait(process, http_port, log)
+            yield Triton(f"127.0.0.1:{http_port}", f"127.0.0.1:{grpc_port}", process)
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    libraries = [str(sysconfig.get_config_var("LIBDIR")), str(folder / "nvidia_pytriton.libs")]
+    return {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(libraries)}
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [listener.getsockname()[1] for listener in sockets]
+    for listener in sockets:
+        listener.close()
+    return ports
+
+
+def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline and process.poll() is None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        try:
+            connection.request("GET", "/v2/health/ready")
+            if connection.getresponse().status == 200:
+                return
+        except OSError:
+            pass
+        finally:
+            connection.close()
+        time.sleep(0.05)
+    end = log.read_text(errors="replace")[-3000:]
+    raise RuntimeError(f"tritonserver was not ready: {end}")

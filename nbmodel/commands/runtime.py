@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import click
 
 from nbmodel.commands.context import Context, pass_context
 from nbmodel.errors import InputError
+from nbmodel.runtime.limits import Limits, option_of
 
 
 @click.group("runtime")
 def command() -> None:
     """Runtimes: the processes on edge machines (or on this one) that serve models."""
+
+
+def _limit_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """An option for each limit."""
+    for limit in reversed(fields(Limits)):
+        function = click.option(
+            option_of(limit.name),
+            limit.name,
+            type=type(limit.default),
+            default=limit.default,
+            show_default=True,
+            metavar="N" if isinstance(limit.default, int) else "SECONDS",
+            help=limit.metadata["help"],
+        )(function)
+    return function
 
 
 @command.command("start")
@@ -22,9 +40,17 @@ def command() -> None:
 @click.option("--home", metavar="FOLDER", help="where the runtime keeps models and state")
 @click.option("--require-token", is_flag=True, help="also on loopback; off it, it is always wanted")
 @click.option("--foreground", is_flag=True, help="with NAME: run it here, until it is stopped")
+@click.option("--grpc", metavar="HOST:PORT", help="speak gRPC too, there")
+@click.option(
+    "--allow-shared-memory",
+    is_flag=True,
+    help="let clients on this machine pass tensors in shared memory",
+)
+@_limit_options
 @pass_context
 def start(
     context: Context,
+    /,
     *,
     name: str | None,
     config: str | None,
@@ -32,6 +58,9 @@ def start(
     home: str | None,
     require_token: bool,
     foreground: bool,
+    grpc: str | None,
+    allow_shared_memory: bool,
+    **limits: Any,
 ) -> Any:
     """Start a runtime on this machine.
 
@@ -41,11 +70,19 @@ def start(
     \b
     %mlmodel runtime start edge
     nbmodel runtime start --config machine.json --http 0.0.0.0:8080 --home /var/lib/nbmodel
+    nbmodel runtime start --http 127.0.0.1:8000 --grpc 127.0.0.1:8001
     """
+    options: dict[str, Any] = {
+        "config": config,
+        "http": http,
+        "home": home,
+        "require_token": require_token,
+        "grpc": grpc,
+        "allow_shared_memory": allow_shared_memory,
+        "limits": Limits(**limits),
+    }
     if name is not None and not foreground:
-        return context.client.runtimes.start(
-            name, config=config, http=http, home=home, require_token=require_token
-        )
+        return context.client.runtimes.start(name, **options)
     if context.in_notebook:
         raise InputError(
             "a runtime in the foreground would hold up the kernel",
@@ -53,7 +90,7 @@ def start(
         )
     from nbmodel.runtime.server import serve
 
-    serve(config=config, http=http, home=home, name=name, require_token=require_token)
+    serve(name=name, **options)
     return None
 
 

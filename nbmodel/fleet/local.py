@@ -19,6 +19,7 @@ from nbmodel.fleet.known import Known
 from nbmodel.fleet.remote import RemoteRuntime
 from nbmodel.plugins import require
 from nbmodel.runtime.auth import ensure_token
+from nbmodel.runtime.limits import DEFAULT_LIMITS, Limits
 from nbmodel.runtime.server import DEFAULT_HTTP, READY, Address
 
 OUTPUT_FILE = "output.log"
@@ -39,6 +40,9 @@ def start_local(
     config: Path | None = None,
     http: str = DEFAULT_HTTP,
     require_token: bool = False,
+    grpc: str | None = None,
+    allow_shared_memory: bool = False,
+    limits: Limits = DEFAULT_LIMITS,
     timeout_s: float = START_TIMEOUT_S,
 ) -> Known:
     """Start a runtime on this machine, and return when it takes requests.
@@ -50,6 +54,9 @@ def start_local(
         http: ``HOST:PORT``; port 0 is a free one.
         require_token: Want a token on loopback too; off it, one is always wanted. It is made
             at the first start in that home.
+        grpc: ``HOST:PORT`` for gRPC; None: it is not spoken.
+        allow_shared_memory: Let clients register shared memory.
+        limits: What clients may use.
         timeout_s: Seconds until it must be ready.
 
     Returns:
@@ -59,12 +66,13 @@ def start_local(
         DeployError: It ended, or was not ready in time; with what it said.
         ConfigError: The token cannot be kept, or can be read by others.
         StorageUnavailableError: ``home`` cannot be made or written to.
-        InputError: ``name`` cannot be a runtime's, or ``http`` is no address.
+        InputError: ``name`` cannot be a runtime's, or ``http`` or ``grpc`` is no address.
         PluginError: The runtime extra is not installed.
     """
     require("a runtime", "starlette", "uvicorn", extra="runtime")
     Known(name, "http://localhost")  # the name is checked before anything is started
-    needs_token = require_token or not is_loopback(Address.parse(http).host)
+    addresses = [Address.parse(text) for text in (http, grpc) if text is not None]
+    needs_token = require_token or not all(is_loopback(address.host) for address in addresses)
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as exc:
@@ -76,6 +84,11 @@ def start_local(
     command += ["--home", str(home), "--http", http]
     if config is not None:
         command += ["--config", str(config.absolute())]
+    if grpc is not None:
+        command += ["--grpc", grpc]
+    if allow_shared_memory:
+        command.append("--allow-shared-memory")
+    command += limits.options()
     # Made here: the runtime would show it, and what it says is kept in a file.
     token = ensure_token(home)[0] if needs_token else None
     if needs_token:

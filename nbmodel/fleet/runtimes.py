@@ -14,6 +14,7 @@ from nbmodel.errors import ConfigError, InputError, NbModelError, RuntimeNotFoun
 from nbmodel.fleet.known import Known, KnownRuntimes
 from nbmodel.fleet.local import start_local, stop_local
 from nbmodel.fleet.remote import RemoteRuntime
+from nbmodel.runtime.limits import DEFAULT_LIMITS, Limits
 from nbmodel.runtime.server import DEFAULT_HTTP
 
 ASKED_AT_ONCE = 16  # runtimes whose status is asked for side by side
@@ -61,6 +62,9 @@ class Runtimes:
         http: str = DEFAULT_HTTP,
         home: str | os.PathLike[str] | None = None,
         require_token: bool = False,
+        grpc: str | None = None,
+        allow_shared_memory: bool = False,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> RuntimeTable:
         """Start a runtime on this machine, in a process that outlives this one.
 
@@ -72,6 +76,9 @@ class Runtimes:
             http: ``HOST:PORT``; port 0 is a free one.
             home: Where it keeps models and state; a folder of its own when not given.
             require_token: Want a token on loopback too; off it, one is always wanted.
+            grpc: ``HOST:PORT`` to speak gRPC on too; ``version`` of the runtime tells it.
+            allow_shared_memory: Let clients on this machine pass tensors in shared memory.
+            limits: What clients may use.
 
         Raises:
             InputError: A runtime of that name is running, or is somewhere else.
@@ -85,7 +92,14 @@ class Runtimes:
         if file is not None and not file.is_file():
             raise InputError(f"no such machine config: {file}")
         started = start_local(
-            name, folder.absolute(), config=file, http=http, require_token=require_token
+            name,
+            folder.absolute(),
+            config=file,
+            http=http,
+            require_token=require_token,
+            grpc=grpc,
+            allow_shared_memory=allow_shared_memory,
+            limits=limits,
         )
         self._known.add(started)
         return self._up(started)

@@ -6,6 +6,7 @@ inference protocol is answered by it, everything else goes to the Starlette rout
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -19,36 +20,48 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nbmodel.errors import NbModelError
-from nbmodel.runtime.answer import Call
+from nbmodel.runtime.answer import Answer, Call
 from nbmodel.runtime.auth import Gate
 from nbmodel.runtime.control import control_routes, error_response
+from nbmodel.runtime.http_head import too_large
+from nbmodel.runtime.limits import DEFAULT_LIMITS, TOO_MUCH, Budget
 from nbmodel.runtime.oip import DataPlane
 
 if TYPE_CHECKING:
     from nbmodel.runtime.edge import EdgeRuntime
 
-MAX_INPUT = 64 * 1024 * 1024  # bytes of an inference request; Triton's default
 INFERENCES = 40  # at once; further ones wait
 
 
-def make_app(runtime: EdgeRuntime, gate: Gate, *, max_input: int = MAX_INPUT) -> ASGIApp:
+def make_app(
+    runtime: EdgeRuntime,
+    gate: Gate,
+    *,
+    plane: DataPlane | None = None,
+    max_input: int = DEFAULT_LIMITS.max_request_bytes,
+    budget: Budget | None = None,
+    grpc: str | None = None,
+) -> ASGIApp:
     """The application that serves a runtime.
 
     Args:
         runtime: What is served.
         gate: Who may talk to it.
+        plane: Its data plane; one of its own when not given.
         max_input: Largest inference request, bytes.
+        budget: Counts the bytes of inference requests under way; no limit when not given.
+        grpc: ``host:port`` of the gRPC front end, to be told to clients; None: there is none.
     """
     from nbmodel.storage.distribution_server import distribution_routes
 
     ours = version("nbmodel")
     routes: list[BaseRoute] = [
-        *control_routes(runtime, version=ours),
+        *control_routes(runtime, version=ours, grpc=grpc),
         *distribution_routes(runtime.storage, runtime.tags, on_change=runtime.tags_changed),
     ]
     rest = guarded_routes(routes)
-    plane = DataPlaneApp(DataPlane(runtime, version=ours), rest, max_input=max_input)
-    return GateApp(gate, plane)
+    plane = DataPlane(runtime, version=ours, max_input=max_input) if plane is None else plane
+    return GateApp(gate, DataPlaneApp(plane, rest, max_input=max_input, budget=budget))
 
 
 def guarded_routes(routes: Sequence[BaseRoute]) -> Starlette:
@@ -89,10 +102,13 @@ class GateApp:
 class DataPlaneApp:
     """Answers the paths of the inference protocol, and passes on the rest."""
 
-    def __init__(self, plane: DataPlane, app: ASGIApp, *, max_input: int) -> None:
+    def __init__(
+        self, plane: DataPlane, app: ASGIApp, *, max_input: int, budget: Budget | None = None
+    ) -> None:
         self._plane = plane
         self._app = app
         self._max_input = max_input
+        self._budget = Budget(sys.maxsize) if budget is None else budget
         self._threads: CapacityLimiter | None = None  # made on the event loop it belongs to
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -107,18 +123,25 @@ class DataPlaneApp:
 
     async def _respond(self, call: Call, scope: Scope, receive: Receive) -> Response | None:
         headers, method = _headers(scope), scope["method"]
+        if method == "HEAD":
+            method = "GET"  # uvicorn drops the body
+        if method not in call.methods or not (call.waits or method == "POST"):
+            return _response(self._plane.answer(call, method, headers, b""))
+        length = headers.get("content-length", "0")
+        if length.isdecimal() and int(length) > self._max_input:
+            return self._too_large()
         body = bytearray()
-        if method == "POST" and method in call.methods:
-            length = headers.get("content-length", "0")
-            if length.isdecimal() and int(length) > self._max_input:
-                return self._too_large()
+        try:
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     return None
-                body += message.get("body", b"")
-                if len(body) > self._max_input:
+                part = message.get("body", b"")
+                if len(body) + len(part) > self._max_input:
                     return self._too_large()
+                if not self._budget.take(len(part)):
+                    return JSONResponse({"error": TOO_MUCH}, 503)
+                body += part
                 if not message.get("more_body", False):
                     break
             # Threads of their own: however many inferences wait, the control plane does not.
@@ -127,13 +150,16 @@ class DataPlaneApp:
             answer = await to_thread.run_sync(
                 self._plane.answer, call, method, headers, body, limiter=self._threads
             )
-        else:
-            answer = self._plane.answer(call, method, headers, body)
-        return Response(answer.join(), answer.status, headers=dict(answer.headers))
+        finally:
+            self._budget.give_back(len(body))
+        return _response(answer)
 
     def _too_large(self) -> Response:
-        message = f"request body is larger than {self._max_input} bytes"
-        return JSONResponse({"error": message}, 413)
+        return JSONResponse({"error": too_large(self._max_input)}, 413)
+
+
+def _response(answer: Answer) -> Response:
+    return Response(answer.join(), answer.status, headers=dict(answer.headers))
 
 
 def _headers(scope: Scope) -> Mapping[str, str]:

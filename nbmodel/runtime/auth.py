@@ -14,6 +14,7 @@ import secrets
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -65,7 +66,7 @@ class Gate:
             headers: By lower-case name.
         """
         host = headers.get("host", "")
-        if self.hosts is not None and not self._is_ours(hostname(host)):
+        if self.hosts is not None and not _is_called(host, self.hosts):
             return Refusal(
                 403,
                 f"this runtime is bound to loopback and not called {host!r}",
@@ -79,12 +80,25 @@ class Gate:
                 f"a web page of {origin} may not change this runtime",
                 "call it from a program instead",
             )
-        if self.token is None or path in OPEN_PATHS:
+        if path in OPEN_PATHS:
             return None
-        return _token_refusal(self.token, headers.get("authorization"))
+        return self.token_refusal(headers.get("authorization"))
+
+    def token_refusal(self, authorization: str | None) -> Refusal | None:
+        """Why a call with this ``authorization`` is turned away, or None when it may pass.
+
+        For front ends that a web page cannot reach; others ask for :meth:`refusal`.
+        """
+        return None if self.token is None else _token_refusal(self.token, authorization)
 
     def _is_ours(self, host: str) -> bool:
         return is_loopback(host) or (self.hosts is not None and host in self.hosts)
+
+
+@lru_cache(256)  # every request has one, and clients use few
+def _is_called(netloc: str, names: frozenset[str]) -> bool:
+    host = hostname(netloc)
+    return is_loopback(host) or host in names
 
 
 def hostname(netloc: str) -> str:

@@ -2,7 +2,7 @@
 
 ::
 
-    GET  /nbmodel/version                    name, pid and versions of the process
+    GET  /nbmodel/version                    name, pid, versions and gRPC address of the process
     GET  /nbmodel/status                     services, packages, what is wrong with them
     GET  /nbmodel/config                     the machine config, with an ETag
     PUT  /nbmodel/config                     another one; If-Match is required
@@ -57,14 +57,15 @@ MAX_LINES = 10_000  # of the log in one answer
 _ETAG = re.compile(r'"([^"]*)"')
 
 
-def control_routes(runtime: EdgeRuntime, *, version: str) -> list[Route]:
+def control_routes(runtime: EdgeRuntime, *, version: str, grpc: str | None = None) -> list[Route]:
     """The routes of the control plane.
 
     Args:
         runtime: What they control.
         version: nbmodel's.
+        grpc: ``host:port`` of the gRPC front end; None: there is none.
     """
-    control = _Control(runtime, version)
+    control = _Control(runtime, version, grpc)
     return [
         Route("/nbmodel/version", control.version, methods=["GET"]),
         Route("/nbmodel/status", control.status, methods=["GET"]),
@@ -97,9 +98,10 @@ def error_response(error: NbModelError) -> JSONResponse:
 class _Control:
     """The endpoints. Starlette runs the plain ones in a thread, so they may block."""
 
-    def __init__(self, runtime: EdgeRuntime, version: str) -> None:
+    def __init__(self, runtime: EdgeRuntime, version: str, grpc: str | None) -> None:
         self._runtime = runtime
         self._version = version
+        self._grpc = grpc
         self._pictures: CapacityLimiter | None = None  # made on the event loop it belongs to
 
     def version(self, _request: Request) -> Response:
@@ -110,6 +112,7 @@ class _Control:
                 "nbmodel": self._version,
                 "python": platform.python_version(),
                 "machine": platform.machine(),
+                "grpc": self._grpc,
             }
         )
 

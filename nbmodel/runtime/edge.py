@@ -135,6 +135,7 @@ class EdgeRuntime:
         self._config = self._first_config(config)
         self._wake = threading.Condition()
         self._asked = self._retry = self._busy = self._closing = self._ready = False
+        self._draining = False
         self._thread = threading.Thread(target=self._loop, name="nbmodel-reconcile", daemon=True)
         self._thread.start()
         self.reconcile()
@@ -234,7 +235,11 @@ class EdgeRuntime:
     @property
     def ready(self) -> bool:
         """Whether what the config wants has been brought up once, or been given up."""
-        return self._ready and not self._closing
+        return self._ready and not self._draining and not self._closing
+
+    def drain(self) -> None:
+        """Say that it is not ready any more: it is about to end. Requests are still answered."""
+        self._draining = True
 
     @property
     def settled(self) -> bool:

@@ -1,11 +1,14 @@
-"""The runtime as a process: address, lock, log, token, signals, and uvicorn around the app.
+"""The runtime as a process: addresses, lock, log, token, signals, and uvicorn around it all.
 
-When it takes requests, it prints one line, which programs may read too::
+When it takes requests, it prints one line, which programs may read too, and before it one
+for gRPC where that was asked for::
 
+    nbmodel runtime gRPC on 127.0.0.1:8124
     nbmodel runtime ready on http://127.0.0.1:8123
 
 Its services may still be loading then; ``/v2/health/ready`` tells when they are done.
-SIGTERM and SIGINT end it: requests under way are answered first.
+SIGTERM and SIGINT end it: it is not ready from then on, takes no connection any more, and
+answers what is under way.
 """
 
 from __future__ import annotations
@@ -13,37 +16,43 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import signal
 import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from nbmodel import config as settings
 from nbmodel.core.address import is_loopback
 from nbmodel.errors import ConfigError, InputError
 from nbmodel.plugins import require
 from nbmodel.runtime.auth import Gate, ensure_token
+from nbmodel.runtime.limits import DEFAULT_LIMITS, Limits
 from nbmodel.runtime.lock import file_lock
 
 if TYPE_CHECKING:
+    import asyncio
+
     from nbmodel.runtime.edge import EdgeRuntime
+    from nbmodel.runtime.grpc_server import GrpcServer
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_HTTP = "127.0.0.1:0"
 READY = "nbmodel runtime ready on "
+GRPC = "nbmodel runtime gRPC on "
 LOG_FILE = "runtime.log"
 LOCK_FILE = "lock"
 _LOG_BYTES = 1024 * 1024  # of one log file
 _LOG_FILES = 5  # besides the present one
 _MAX_CONFIG = 4 * 1024 * 1024  # bytes of a machine config
-_DRAIN_S = 10  # given to requests under way when the process is told to end
-_KEEP_ALIVE_S = 75  # longer than clients keep idle connections, so that they close them
+_OTHER_FILES = 256  # descriptors that a runtime has open besides its clients' connections
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +96,9 @@ def serve(
     home: str | Path | None = None,
     name: str | None = None,
     require_token: bool = False,
+    grpc: str | None = None,
+    allow_shared_memory: bool = False,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> None:
     """Run a runtime until it is told to end.
 
@@ -98,6 +110,9 @@ def serve(
         name: What it calls itself; the machine's name when not given.
         require_token: Want a token on loopback too; off it, one is always wanted. It is kept
             in the home folder, and shown when it was made.
+        grpc: ``HOST:PORT`` to listen on for gRPC; None: it is not spoken.
+        allow_shared_memory: Let clients on this machine register shared memory.
+        limits: What clients may use.
 
     Raises:
         InputError: The address cannot be read or listened on.
@@ -105,8 +120,11 @@ def serve(
         ConfigError: The config cannot be used, the home folder is another runtime's or
             cannot be written, or the token file is not private.
     """
-    require("a runtime", "starlette", "uvicorn", extra="runtime")
+    require("a runtime", "httptools", "starlette", "uvicorn", extra="runtime")
+    if grpc is not None:
+        require("gRPC", "grpc", extra="runtime")
     address = Address.parse(http)
+    grpc_address = None if grpc is None else Address.parse(grpc)
     wanted = None if config is None else _read_config(Path(config))
     folder = settings.home() / "runtime" if home is None else Path(home).expanduser().absolute()
     with contextlib.ExitStack() as stack:
@@ -114,18 +132,23 @@ def serve(
         stack.enter_context(_logging_to(folder / LOG_FILE))
         listener = stack.enter_context(contextlib.closing(_listen(address)))
         is_local = is_loopback(listener.getsockname()[0])
-        token = _token(folder) if require_token or not is_local else None
+        is_open = not is_local or not (grpc_address is None or is_loopback(grpc_address.host))
+        token = _token(folder) if require_token or is_open else None
         gate = Gate(token, frozenset({address.host.lower()}) if is_local else None)
+        _allow_files(limits.max_connections + _OTHER_FILES)
         stack.enter_context(_ending_on_signals())
 
         # Engines and web server come last: what is wrong with the arguments is told fast.
         from nbmodel.runtime.edge import EdgeRuntime
+        from nbmodel.runtime.shared_memory import SharedMemory
 
-        runtime = EdgeRuntime(folder, config=wanted, name=name)
+        memory = SharedMemory(allowed=allow_shared_memory)
+        runtime = EdgeRuntime(folder, config=wanted, name=name, shared_memory=memory)
         stack.callback(runtime.close)
         if runtime.config_note is not None:
             _say(runtime.config_note)
-        _run(runtime, gate, listener)
+        grpc_server = None if grpc_address is None else _grpc(runtime, gate, grpc_address)
+        _run(runtime, gate, listener, limits=limits, grpc=grpc_server)
 
 
 def url_of(listener: socket.socket) -> str:
@@ -135,33 +158,87 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _run(runtime: EdgeRuntime, gate: Gate, listener: socket.socket) -> None:
+def _grpc(runtime: EdgeRuntime, gate: Gate, address: Address) -> GrpcServer:
+    from nbmodel.runtime.grpc_server import GrpcServer
+
+    return GrpcServer(runtime, gate, address, version=version("nbmodel"))
+
+
+def _run(
+    runtime: EdgeRuntime,
+    gate: Gate,
+    listener: socket.socket,
+    *,
+    limits: Limits,
+    grpc: GrpcServer | None,
+) -> None:
+    import asyncio
+
     import uvicorn
 
     from nbmodel.runtime.app import make_app
+    from nbmodel.runtime.http_connection import FrontEnd
+    from nbmodel.runtime.oip import DataPlane
 
     url = url_of(listener)
+    grpc_at = None if grpc is None else grpc.start()
+    plane = DataPlane(runtime, version=version("nbmodel"), max_input=limits.max_request_bytes)
+    front = FrontEnd(plane, gate, limits)
+    app = make_app(
+        runtime,
+        gate,
+        plane=plane,
+        max_input=limits.max_request_bytes,
+        budget=front.budget,
+        grpc=grpc_at,
+    )
 
     class Server(uvicorn.Server):
-        """uvicorn, which says when it takes requests."""
+        """uvicorn, which says when it takes requests, and ends gRPC beside it."""
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
+            if grpc_at is not None:
+                logger.info("gRPC on %s", grpc_at)
+                _say(f"{GRPC}{grpc_at}")
             logger.info("ready on %s", url)
             _say(f"{READY}{url}")
 
-    Server(
-        uvicorn.Config(
-            make_app(runtime, gate),
-            lifespan="off",
-            ws="none",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=_KEEP_ALIVE_S,
-            timeout_graceful_shutdown=_DRAIN_S,
-        )
-    ).run(sockets=[listener])
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            runtime.drain()
+            loop = asyncio.get_running_loop()
+            ending = None if grpc is None else loop.run_in_executor(None, grpc.stop, limits.drain_s)
+            await super().shutdown(sockets)
+            if ending is not None:
+                await ending
+
+    config = uvicorn.Config(
+        app,
+        http=cast("type[asyncio.Protocol]", front.protocol),
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=math.ceil(limits.idle_timeout_s),
+        timeout_graceful_shutdown=math.ceil(limits.drain_s),
+    )
+    try:
+        Server(config).run(sockets=[listener])
+    finally:
+        plane.close()
+
+
+def _allow_files(count: int) -> None:
+    """Let the process have that many files and connections open, as far as it may."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _read_config(path: Path) -> object:

@@ -1,0 +1,665 @@
+"""The fast HTTP front end: the data plane's requests from socket to answer, without copies.
+
+uvicorn is the server: it listens, starts and ends. Each connection begins here. A request
+of the data plane is answered here; with the first one of any other path the connection is
+given to uvicorn's own protocol for good, which serves it through the ASGI application
+(where the data plane is to be had too, with more copies).
+
+A body whose length is known is received into its final buffer, and an answer is written
+from the arrays that the model gave. Requests are answered one after the other: what a
+client sends ahead waits, first in memory and then in the socket. A client that closes its
+side before its answer is there is taken to be gone.
+
+Everything runs on the event loop's thread, save :meth:`HttpConnection._on_answer`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from nbmodel.runtime.answer import JSON, Answer, Call
+from nbmodel.runtime.auth import Gate
+from nbmodel.runtime.http_head import (
+    END,
+    ChunkedBody,
+    Head,
+    RefusedError,
+    is_hopeless,
+    parse_head,
+    too_large,
+)
+from nbmodel.runtime.limits import TOO_MUCH, Budget, Limits
+from nbmodel.runtime.oip import DataPlane
+from nbmodel.runtime.scheduler import Pending
+
+if TYPE_CHECKING:
+    from uvicorn import Config
+    from uvicorn.server import ServerState
+
+_SCRATCH = 64 * 1024  # bytes of one read of heads and small bodies
+_MAX_HEADS = 512  # heads whose reading is remembered
+_MAX_REMEMBERED = 2048  # bytes of such a head
+_JOINED = 32 * 1024  # bytes up to which an answer is cheaper to join than to write in parts
+_LINGER_S = 3.0  # after a refusal, what the client still sends is read so long and dropped
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
+
+_UPGRADE = re.compile(rb"\r\nupgrade:[^\r]*", re.IGNORECASE)
+
+# What a connection is doing.
+_IDLE, _HEAD, _BODY, _CHUNKED, _ANSWERING, _LINGERING = range(6)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A head that was read and let in, with its route."""
+
+    head: Head
+    call: Call
+    method: str
+    headers: Mapping[str, str]
+    length: int | None
+    is_plain: bool  # HTTP/1.1, and the connection stays open
+
+
+class FrontEnd:
+    """What the connections of one server share.
+
+    Args:
+        plane: Answers the data plane's requests.
+        gate: Who may talk to it.
+        limits: What clients may use.
+    """
+
+    def __init__(self, plane: DataPlane, gate: Gate, limits: Limits) -> None:
+        self.plane = plane
+        self.gate = gate
+        self.limits = limits
+        self.budget = Budget(limits.max_bytes_in_flight)
+        self.requests: dict[bytes, _Request] = {}
+        self.connections: set[HttpConnection | ControlConnection] = set()
+        self.thread = 0  # the event loop's
+        # A read fills it and is dealt with at once, so one does for all; only Windows keeps
+        # a buffer from one call to the next.
+        self.scratch = None if sys.platform == "win32" else bytearray(_SCRATCH)
+        # A quarter of the shortest limit is exact enough, and seldom costs nothing.
+        shortest = min(limits.head_timeout_s, limits.body_timeout_s, limits.idle_timeout_s)
+        self._period_s = min(max(shortest / 4, 0.05), 5.0)
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._date: tuple[object, str] = (None, "")
+
+    def protocol(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> HttpConnection:
+        """A connection; uvicorn calls this for each that it accepts."""
+        loop = _loop or asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop, self.thread = loop, threading.get_ident()
+        return HttpConnection(self, config, server_state, app_state, loop)
+
+    def add(self, connection: HttpConnection | ControlConnection) -> None:
+        """Watch over a connection's times."""
+        self.connections.add(connection)
+        if self._sweeper is None and self._loop is not None:
+            self._sweeper = self._loop.call_later(self._period_s, self._sweep)
+
+    def date(self, state: ServerState) -> str:
+        """The header of the time, which uvicorn renews once a second."""
+        if self._date[0] is not state.default_headers:
+            lines = (f"{n.decode()}: {v.decode()}\r\n" for n, v in state.default_headers)
+            self._date = (state.default_headers, "".join(lines))
+        return self._date[1]
+
+    def _sweep(self) -> None:
+        self._sweeper = None
+        if self._loop is None or not self.connections:
+            return
+        now = self._loop.time()
+        for connection in tuple(self.connections):
+            connection.check_time(now)
+        self._sweeper = self._loop.call_later(self._period_s, self._sweep)
+
+
+class HttpConnection(asyncio.BufferedProtocol):
+    """One client's connection, as long as it asks for nothing but the data plane.
+
+    Args:
+        front: What is shared with other connections.
+        config: uvicorn's, for connections that are handed over.
+        state: uvicorn's, where connections to end gracefully are kept.
+        app_state: uvicorn's.
+        loop: The event loop.
+    """
+
+    __slots__ = (
+        "_answer_size",
+        "_app_state",
+        "_body",
+        "_chunked",
+        "_config",
+        "_doing",
+        "_filled",
+        "_front",
+        "_is_ending",
+        "_is_paused",
+        "_is_write_paused",
+        "_loop",
+        "_pending",
+        "_request",
+        "_reserved",
+        "_rest",
+        "_scratch",
+        "_since",
+        "_state",
+        "_transport",
+        "_view",
+    )
+
+    def __init__(
+        self,
+        front: FrontEnd,
+        config: Config,
+        state: ServerState,
+        app_state: dict[str, Any],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._front = front
+        self._config = config
+        self._state = state
+        self._app_state = app_state
+        self._loop = loop
+        self._scratch = front.scratch if front.scratch is not None else bytearray(_SCRATCH)
+        self._transport: asyncio.Transport | None = None
+        self._doing = _IDLE
+        self._since = 0.0  # loop time at which that began
+        self._rest = bytearray()  # what was read and not yet looked at
+        self._request: _Request | None = None
+        self._body: bytearray | None = None  # while it is received
+        self._view: memoryview | None = None  # of the body
+        self._filled = 0  # bytes of it that are there
+        self._chunked: ChunkedBody | None = None
+        self._reserved = 0  # bytes that are counted as in flight
+        self._pending: Pending | None = None
+        self._is_ending = False  # after the answer under way
+        self._is_paused = False  # reading
+        self._is_write_paused = False
+        self._answer_size = 0  # bytes of the last answer
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client came."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._since = self._loop.time()
+        self._state.connections.add(self)  # type: ignore[arg-type] # it has .shutdown
+        front = self._front
+        front.add(self)
+        if len(front.connections) > front.limits.max_connections:
+            error = RefusedError(503, "too many connections, try again later")
+            self._refuse(error, lingers=False)
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """The client is gone."""
+        self._transport = None
+        self._state.connections.discard(self)
+        self._front.connections.discard(self)
+        self._give_up()
+
+    def eof_received(self) -> bool:
+        """The client has closed its side: nobody waits for an answer."""
+        self._give_up()
+        return False
+
+    def shutdown(self) -> None:
+        """Answer what is under way, and end."""
+        self._is_ending = True
+        if self._transport is not None and self._doing in (_IDLE, _HEAD, _LINGERING):
+            self._transport.close()
+
+    def pause_writing(self) -> None:
+        """The client takes its answer slower than it comes."""
+        self._is_write_paused = True
+
+    def resume_writing(self) -> None:
+        """The client has taken most of its answer."""
+        self._is_write_paused = False
+        self._since = self._loop.time()
+        self._release()
+        if self._rest:
+            # A transport may call this from within a write.
+            self._loop.call_soon(self._go_on)
+
+    def get_buffer(self, _size: int) -> memoryview | bytearray:
+        """Where to the next bytes go: the body's own memory, once it is known how long it is."""
+        view = self._view
+        return self._scratch if view is None else view[self._filled :]
+
+    def buffer_updated(self, size: int) -> None:
+        """Bytes came."""
+        if self._body is not None:
+            self._filled += size
+            if self._filled == len(self._body):
+                body, self._body, self._view = self._body, None, None
+                self._begin(body)
+        elif self._doing == _LINGERING:
+            pass
+        elif self._rest or self._doing == _ANSWERING or self._is_write_paused:
+            self._rest += memoryview(self._scratch)[:size]
+            self._go_on()
+        else:
+            with memoryview(self._scratch) as view:
+                used = self._serve(self._scratch, view, size)
+                if used < size:
+                    self._rest += view[used:size]
+
+    def check_time(self, now: float) -> None:
+        """End the connection when it has taken too long; called every few seconds.
+
+        Args:
+            now: Loop time.
+        """
+        transport, limits = self._transport, self._front.limits
+        if transport is None:
+            return
+        took = now - self._since
+        unsent = transport.get_write_buffer_size()
+        if self._doing == _LINGERING:
+            is_over = took > _LINGER_S
+        elif self._doing == _ANSWERING:
+            return
+        elif unsent:
+            sent = max(self._answer_size - unsent, 0)
+            is_over = took > limits.body_timeout_s + sent / limits.min_rate
+        elif self._doing == _IDLE:
+            is_over = took > limits.idle_timeout_s
+        elif self._doing == _HEAD:
+            if took > limits.head_timeout_s:
+                self._refuse(RefusedError(408, f"no whole head in {limits.head_timeout_s:g} s"))
+            return
+        else:
+            came = self._filled if self._chunked is None else len(self._chunked.data)
+            if took > limits.body_timeout_s + came / limits.min_rate:
+                message = f"the body comes slower than {limits.min_rate} bytes/s"
+                self._refuse(RefusedError(408, message))
+            return
+        if is_over and unsent:
+            transport.abort()  # closing would wait until it is sent
+        elif is_over:
+            transport.close()
+
+    # -- requests ---------------------------------------------------------------------------
+
+    def _go_on(self) -> None:
+        """Serve what waits in memory, and read on when there is room."""
+        rest = self._rest
+        if rest and self._doing != _ANSWERING and not self._is_write_paused:
+            with memoryview(rest) as view:
+                used = self._serve(rest, view, len(rest))
+            if self._rest is rest:
+                del rest[:used]
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        must_wait = len(self._rest) > 0 and (self._doing == _ANSWERING or self._is_write_paused)
+        if must_wait != self._is_paused:
+            self._is_paused = must_wait
+            if must_wait:
+                transport.pause_reading()
+            else:
+                transport.resume_reading()
+
+    def _serve(self, data: bytearray, view: memoryview, stop: int) -> int:
+        """Serve the requests that begin in ``data``.
+
+        Returns:
+            How much of it was used; the rest waits for more, or for its turn.
+        """
+        start = 0
+        try:
+            while start < stop:
+                if self._doing == _ANSWERING or self._is_write_paused:
+                    break
+                if self._doing == _CHUNKED:
+                    start += self._feed_chunks(view[start:stop])
+                    continue
+                if self._doing == _LINGERING or self._transport is None:
+                    return stop
+                if self._doing == _IDLE:
+                    while data.startswith(b"\r\n", start, stop):
+                        start += 2  # an empty line before a request is ignored (RFC 9112 2.2)
+                    if start == stop:
+                        break
+                end = data.find(END, start, stop) + len(END)
+                if end < len(END):
+                    self._await_head(data[start:stop])
+                    break
+                raw = bytes(view[start:end])
+                request = self._front.requests.get(raw) or self._read(raw)
+                if request is None:
+                    self._hand_over(raw, bytes(view[end:stop]))
+                    return stop
+                start = end + self._take_body(request, view[end:stop])
+        except RefusedError as exc:
+            self._refuse(exc)
+            return stop
+        return start
+
+    def _await_head(self, data: bytearray) -> None:
+        if self._doing == _IDLE:
+            self._doing, self._since = _HEAD, self._loop.time()
+        if len(data) > self._front.limits.max_head_bytes:
+            raise self._head_too_large()
+        if is_hopeless(data):
+            raise RefusedError(400, "malformed request: a line that does not end in CRLF")
+
+    def _head_too_large(self) -> RefusedError:
+        most = self._front.limits.max_head_bytes
+        return RefusedError(
+            431, f"request line and headers are larger than {most} bytes (--max-head-bytes)"
+        )
+
+    def _read(self, raw: bytes) -> _Request | None:
+        """Read and check a head; None when it is not the data plane's."""
+        front = self._front
+        if len(raw) > front.limits.max_head_bytes:
+            raise self._head_too_large()
+        head = parse_head(raw, max_headers=front.limits.max_headers)
+        call = front.plane.match(head.path)
+        if call is None:
+            return None
+        refusal = front.gate.refusal(head.method, head.path, head.headers)
+        if refusal is not None:
+            raise RefusedError(
+                refusal.status, refusal.error, hint=refusal.hint, headers=refusal.headers
+            )
+        if head.length is not None and head.length > front.limits.max_request_bytes:
+            raise RefusedError(413, too_large(front.limits.max_request_bytes))
+        method = "GET" if head.method == "HEAD" else head.method
+        request = _Request(
+            head=head,
+            call=call,
+            method=method,
+            headers=head.headers,
+            length=head.length,
+            is_plain=head.keep_alive and head.version == "1.1",
+        )
+        # Clients say the same again and again. What a head means depends on nothing else.
+        if len(raw) <= _MAX_REMEMBERED:
+            if len(front.requests) >= _MAX_HEADS:
+                front.requests.clear()
+            front.requests[raw] = request
+        return request
+
+    def _take_body(self, request: _Request, rest: memoryview) -> int:
+        """Begin to answer, or to receive the body.
+
+        Returns:
+            How much of ``rest``, which follows the head, belongs to the body.
+        """
+        length, here = request.length, len(rest)
+        self._request = request
+        if length is not None and length <= here:
+            self._reserve(length)
+            self._begin(bytearray(rest[:length]))
+            return length
+        if request.head.expects_continue and not here and self._transport is not None:
+            self._transport.write(_CONTINUE)
+        self._since = self._loop.time()
+        if length is None:
+            limits = self._front.limits
+            self._chunked = ChunkedBody(
+                max_bytes=limits.max_request_bytes, max_trailer_bytes=limits.max_head_bytes
+            )
+            self._doing = _CHUNKED
+            return 0
+        self._reserve(length)
+        self._body = bytearray(length)
+        self._body[:here] = rest
+        self._view, self._filled = memoryview(self._body), here
+        self._doing = _BODY
+        return here
+
+    def _feed_chunks(self, data: memoryview) -> int:
+        chunked = self._chunked
+        assert chunked is not None
+        before = len(chunked.data)
+        used = chunked.feed(data)
+        self._reserve(len(chunked.data) - before)
+        if chunked.is_done:
+            self._chunked = None
+            self._begin(chunked.data)
+        return used
+
+    def _begin(self, body: bytearray) -> None:
+        request = self._request
+        assert request is not None
+        self._doing = _ANSWERING
+        pending = self._front.plane.begin(
+            request.call, request.method, request.headers, body, self._on_answer
+        )
+        if self._doing == _ANSWERING:
+            self._pending = pending
+
+    # -- answers ----------------------------------------------------------------------------
+
+    def _on_answer(self, answer: Answer) -> None:
+        """Take the answer, in whichever thread."""
+        if threading.get_ident() == self._front.thread:
+            self._finish(answer)
+            return
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and the connection with it
+            self._loop.call_soon_threadsafe(self._finish_later, answer)
+
+    def _finish_later(self, answer: Answer) -> None:
+        self._finish(answer)
+        self._go_on()
+
+    def _finish(self, answer: Answer) -> None:
+        """Write the answer to the request under way."""
+        request, transport = self._request, self._transport
+        self._doing, self._since = _IDLE, self._loop.time()
+        self._pending = self._request = None
+        if transport is None or request is None or transport.is_closing():
+            self._release()
+            return
+        stays = request.head.keep_alive and not self._is_ending
+        extra = "" if request.is_plain and stays else _connection(request.head.version, stays=stays)
+        self._write(transport, answer, extra, is_head=request.head.method == "HEAD")
+        if not self._is_write_paused:
+            self._release()
+        if not stays:
+            self._end(lingers=False)
+
+    def _write(
+        self, transport: asyncio.Transport, answer: Answer, extra: str, *, is_head: bool = False
+    ) -> None:
+        parts = answer.parts
+        size = 0
+        for part in parts:
+            size += len(part) if isinstance(part, bytes) else part.nbytes
+        lines = "".join([f"{name}: {value}\r\n" for name, value in answer.headers.items()])
+        date = self._front.date(self._state)
+        head = (
+            f"{_STATUS[answer.status]}{date}{lines}Content-Length: {size}\r\n{extra}\r\n"
+        ).encode("latin-1")
+        self._answer_size = size
+        if is_head:
+            transport.write(head)
+        elif size <= _JOINED:
+            transport.write(b"".join((head, *parts)))
+        else:
+            transport.writelines((head, *parts))
+
+    def _refuse(self, error: RefusedError, *, lingers: bool = True) -> None:
+        """Tell what is wrong, and end the connection."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        content = {"error": str(error)}
+        if error.hint is not None:
+            content["hint"] = error.hint
+        headers = {"Content-Type": JSON, **error.headers}
+        answer = Answer(error.status, (json.dumps(content).encode(),), headers)
+        self._write(self._transport, answer, _connection("1.1", stays=False))
+        self._release()
+        self._end(lingers=lingers)
+
+    def _end(self, *, lingers: bool) -> None:
+        """Close, after what was written has gone out.
+
+        A socket that is closed with bytes unread tears down what is still on its way to the
+        client. So with ``lingers``, only our side is closed, and what comes is dropped, for
+        a while.
+        """
+        transport = self._transport
+        assert transport is not None
+        self._doing, self._since = _LINGERING, self._loop.time()
+        self._rest, self._body, self._view, self._chunked = bytearray(), None, None, None
+        if not lingers:
+            transport.close()
+            return
+        if self._is_paused:
+            self._is_paused = False
+            transport.resume_reading()
+        transport.write_eof()
+
+    def _give_up(self) -> None:
+        if self._doing != _ANSWERING:  # else its memory is in use until the answer comes
+            self._release()
+        pending, self._pending = self._pending, None
+        self._body = self._view = self._chunked = self._request = None
+        self._rest = bytearray()
+        if pending is not None:
+            pending.cancel()
+
+    def _reserve(self, size: int) -> None:
+        if not self._front.budget.take(size):
+            raise RefusedError(503, TOO_MUCH)
+        self._reserved += size
+
+    def _release(self) -> None:
+        self._front.budget.give_back(self._reserved)
+        self._reserved = 0
+
+    # -- everything else ---------------------------------------------------------------------
+
+    def _hand_over(self, head: bytes, rest: bytes) -> None:
+        """Give the connection to uvicorn's protocol, with what was read of it."""
+        transport = self._transport
+        assert transport is not None
+        self._transport = None
+        self._state.connections.discard(self)
+        self._front.connections.discard(self)
+        control = ControlConnection(
+            self._front, self._config, self._state, self._app_state, self._loop
+        )
+        # Paused, because how a transport reads is settled when it starts to.
+        transport.pause_reading()
+        transport.set_protocol(control)
+        control.connection_made(transport)
+        transport.resume_reading()
+        control.data_received(_UPGRADE.sub(b"", head) + rest)
+        if self._is_ending:
+            control.shutdown()
+
+
+class ControlConnection(HttpToolsProtocol):
+    """A connection that uvicorn serves, within our limits of time.
+
+    Args:
+        front: What is shared with other connections.
+        config: uvicorn's.
+        state: uvicorn's.
+        app_state: uvicorn's.
+        loop: The event loop.
+    """
+
+    def __init__(
+        self,
+        front: FrontEnd,
+        config: Config,
+        state: ServerState,
+        app_state: dict[str, Any],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        super().__init__(config, state, app_state, loop)
+        self._front = front
+        self._head_since: float | None = None  # loop time at which a head began to come
+        self._moved = loop.time()  # when bytes last came or went
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """The connection was handed over."""
+        super().connection_made(transport)
+        self._front.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone."""
+        self._front.connections.discard(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        self._moved = self.loop.time()
+        super().data_received(data)
+
+    def pause_writing(self) -> None:
+        """The client takes its answer slower than it comes."""
+        self._moved = self.loop.time()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """The client has taken most of what was written."""
+        self._moved = self.loop.time()
+        super().resume_writing()
+
+    def on_message_begin(self) -> None:
+        """A head begins (httptools)."""
+        self._head_since = self.loop.time()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """A head is whole (httptools)."""
+        self._head_since = None
+        if self.parser.should_upgrade():
+            # Its body would be read as further requests.
+            raise ValueError("protocol upgrades are not served")
+        super().on_headers_complete()
+
+    def check_time(self, now: float) -> None:
+        """End the connection when it has taken too long; called every few seconds.
+
+        Args:
+            now: Loop time.
+        """
+        limits, still = self._front.limits, now - self._moved
+        cycle: RequestResponseCycle | None = self.cycle
+        if self._head_since is not None:
+            is_over = now - self._head_since > limits.head_timeout_s
+        elif self.flow.write_paused:
+            is_over = still > limits.body_timeout_s
+        elif cycle is None or cycle.response_complete:
+            is_over = still > limits.idle_timeout_s
+        else:
+            waits_for_body = cycle.more_body and not self.flow.read_paused
+            is_over = waits_for_body and still > limits.body_timeout_s
+        if is_over:
+            self.transport.abort()
+
+
+def _connection(version: str, *, stays: bool) -> str:
+    if not stays:
+        return "Connection: close\r\n"
+    return "Connection: keep-alive\r\n" if version == "1.0" else ""

@@ -37,7 +37,8 @@ def message(name: str) -> type[Any]:
     Raises:
         KeyError: There is no such message.
     """
-    return GetMessageClass(_pool().FindMessageTypeByName(name))
+    kind: type[Any] = GetMessageClass(_pool().FindMessageTypeByName(name))
+    return kind
 
 
 def parse(name: str, data: bytes) -> Any:
@@ -58,7 +59,7 @@ def parse(name: str, data: bytes) -> Any:
 
 @lru_cache(maxsize=1)
 def _pool() -> DescriptorPool:
-    content = resources.files(__package__).joinpath("proto", DESCRIPTORS).read_bytes()
+    content = (resources.files(__package__) / "proto" / DESCRIPTORS).read_bytes()
     pool = DescriptorPool()
     for module in _IMPORTED:
         pool.AddSerializedFile(module.DESCRIPTOR.serialized_pb)

@@ -396,7 +396,7 @@ def test_a_package_that_comes_later_is_taken(runtime: EdgeRuntime, push: Pusher)
 def test_a_config_comes_back_with_what_nobody_knows(runtime: EdgeRuntime) -> None:
     data = {
         "components": [{"name": "cam", "api": "rdk:component:camera"}],
-        "services": [{"name": "eye", "api": "rdk:service:vision", "model": "mlmodel"}],
+        "services": [{"name": "eye", "api": "rdk:service:vision", "model": "color_detector"}],
         "x": {"y": [1, None]},
     }
     set_config(runtime, data)

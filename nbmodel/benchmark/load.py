@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+from array import array
 from collections import Counter
 from collections.abc import Callable
 from itertools import count as counted
@@ -84,7 +85,7 @@ class _Level:
         self._began = self._ended = 0.0
         self._lock = threading.Lock()
         self._jobs: list[Job] = []
-        self._latencies: list[list[int]] = [[] for _ in range(concurrency)]
+        self._latencies = [array("q") for _ in range(concurrency)]
         self.problems: Counter[str] = Counter()
         self._threads = [
             threading.Thread(target=self._work, args=(latencies,), name="nbmodel-bench")
@@ -136,7 +137,7 @@ class _Level:
     def _begin(self) -> None:
         self._began = self._ended = time.perf_counter()
 
-    def _work(self, latencies: list[int]) -> None:
+    def _work(self, latencies: array[int]) -> None:
         job = self._open()
         if job is None:
             return
@@ -175,7 +176,7 @@ class _Level:
             except NbModelError:
                 time.sleep(_PAUSE_S)  # told when it is met again while it counts
 
-    def _measure(self, job: Job, latencies: list[int]) -> None:
+    def _measure(self, job: Job, latencies: array[int]) -> None:
         began = time.perf_counter_ns()
         try:
             job()

@@ -84,8 +84,8 @@ class BenchCard(Benchmark, Result):
         latency = Panel(
             "latency, ms",
             [
-                Curve("p99", [level.p99_ms for level in self.levels], _ORANGE),
                 Curve("p50", [level.p50_ms for level in self.levels], _BLUE),
+                Curve("p99", [level.p99_ms for level in self.levels], _ORANGE),
             ],
         )
         rates = [level.throughput for level in self.levels]
@@ -119,10 +119,20 @@ def _bars(levels: tuple[Level, ...]) -> str:
 
 
 def _latency(ms: float) -> str:
-    """Three digits: ``0.412 ms``, ``5.21 ms``, ``128 ms``."""
+    """Three digits: ``7.1 µs``, ``0.412 ms``, ``5.21 ms``, ``128 ms``."""
     if not math.isfinite(ms):
         return "–"
-    return f"{ms:.3f} ms" if ms < 1 else f"{ms:.2f} ms" if ms < 10 else f"{ms:.4g} ms"
+    if ms < 0.1:
+        return f"{ms * 1000:.3g} µs"
+    return (
+        f"{ms:.3f} ms"
+        if ms < 1
+        else f"{ms:.2f} ms"
+        if ms < 10
+        else f"{ms:.3g} ms"
+        if ms < 1000
+        else f"{ms:,.0f} ms"
+    )
 
 
 def _rate(per_second: float) -> str:

@@ -71,7 +71,7 @@ def curves_svg(panels: Sequence[Panel], steps: Sequence[str], axis: str) -> str:
 def _panel(panel: Panel, steps: Sequence[str], axis: str) -> str:
     highest = max((value for curve in panel.curves for value in _known(curve)), default=1.0)
     ticks = nice_ticks(highest)
-    parts = [_write(_LEFT - 40, 14, panel.title, weight=600)]
+    parts = [_write(0, 14, panel.title, weight=600)]
     for tick in ticks:
         y = _y(tick, ticks[-1])
         parts.append(
@@ -149,7 +149,7 @@ def nice_ticks(highest: float) -> list[float]:
 def _tick(value: float) -> str:
     if value >= 10_000:
         return f"{value / 1000:g}k"
-    return f"{value:.6g}"
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.6g}"
 
 
 def _write(

@@ -176,7 +176,7 @@ class ResponseReader:
         if end < 0:
             if self._filled == len(self._scratch):
                 raise FormatError(f"the answer's head is longer than {len(self._scratch)} bytes")
-            if self._scratch[:5] != b"HTTP/"[: self._filled]:
+            if not b"HTTP/".startswith(self._scratch[: min(5, self._filled)]):
                 raise FormatError("what came is not an answer of HTTP/1.1")
             return False
         end += 4

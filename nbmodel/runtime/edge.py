@@ -11,6 +11,7 @@ import platform
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -27,7 +28,8 @@ from nbmodel.errors import (
     TargetError,
     UnavailableError,
 )
-from nbmodel.protocol.inference import InferRequest, InferResponse
+from nbmodel.protocol.inference import InferRequest, InferResponse, SharedTensor
+from nbmodel.protocol.tensor import datatype_of
 from nbmodel.runtime.desired import model_package, read_config
 from nbmodel.runtime.journal import Journal
 from nbmodel.runtime.packages import PackageFolder
@@ -42,9 +44,9 @@ from nbmodel.runtime.repository import (
     failed_to_load,
     read_override,
 )
-from nbmodel.runtime.scheduler import Pending
+from nbmodel.runtime.scheduler import Pending, RetiredError
 from nbmodel.runtime.server_settings import LogSettings, TraceSettings
-from nbmodel.runtime.services import LiveService, RetiredError, ServiceView
+from nbmodel.runtime.services import LiveService, ServiceView
 from nbmodel.runtime.shared_memory import SharedMemory
 from nbmodel.runtime.state import Record, StateFolder
 from nbmodel.runtime.statistics import ModelStatistics
@@ -301,7 +303,14 @@ class EdgeRuntime:
                 deadline passed while this one waited.
             InferenceError: The engine failed.
         """
-        return self._with_live(request.model, lambda live: self._answer(live, request, deadline))
+        until = _deadline(request, deadline)
+        given = self._received(request)
+        while True:
+            try:
+                response = self._live(request.model).infer(given, until)
+            except RetiredError:
+                continue  # there is a newer one
+            return self._delivered(request, response)
 
     def submit(
         self,
@@ -322,10 +331,20 @@ class EdgeRuntime:
             What can be cancelled while it waits.
         """
         try:
-            done(self.infer(request, deadline=deadline))
+            until = _deadline(request, deadline)
+            given = self._received(request)
+            finished = done
+            if any(output.region is not None for output in request.outputs):
+                finished = self._delivering(request, done)
+            while True:
+                try:
+                    return self._live(request.model).submit(given, finished, until)
+                except RetiredError:
+                    continue  # there is a newer one
         except NbModelError as exc:
-            done(exc)
-        return _Done()
+            refusal = exc
+        done(refusal)
+        return _DONE
 
     def load(self, name: str, request: LoadRequest) -> None:
         """Make a service run: again, or with other settings or files; wait until it does.
@@ -380,8 +399,11 @@ class EdgeRuntime:
         Raises:
             TargetError: There is no service of that name.
         """
-        views = self.services() if name is None else (self.service(name),)
-        return tuple(ModelStatistics(view.name, view.version) for view in views if view.ready)
+        if name is not None:
+            self._configured(name)
+        names = [name] if name is not None else [one.name for one in self._served()]
+        found = ((one, self._reconciler.live(one)) for one in names)
+        return tuple(live.statistics(one) for one, live in found if live is not None)
 
     def vision(self, name: str) -> VisionService:
         """A vision service of the config.
@@ -557,6 +579,7 @@ class EdgeRuntime:
             live.signature,
             live.model_type,
             backend=live.backend,
+            scheduling=live.scheduling,
             label_path=live.label_path,
         )
 
@@ -566,26 +589,62 @@ class EdgeRuntime:
         refusal = self._reconciler.refusal(name)
         return str(refusal.error) if refusal is not None else "it is still being loaded"
 
-    def _answer(
-        self, live: LiveService, request: InferRequest, deadline: float | None
-    ) -> InferResponse:
-        if deadline is not None and time.monotonic() >= deadline:
-            raise UnavailableError("Request timeout expired")
-        if request.version not in ("", live.version):
+    def _live(self, name: str) -> LiveService:
+        live = self._reconciler.live(name)
+        if live is not None:
+            return live
+        try:
+            self._configured(name)
+        except TargetError as exc:
             raise TargetError(
-                f"Request for unknown model: {request.model!r} version {request.version} is not found"
-            )
-        outputs = live.infer(request.inputs, request.output_names)
-        return InferResponse(request.model, live.version, outputs, id=request.id)
+                f"Request for unknown model: {name!r} is not found", hint=exc.hint
+            ) from exc
+        raise UnavailableError(f"service {name!r} is not ready: {self._why_not(name)}")
+
+    def _received(self, request: InferRequest) -> InferRequest:
+        """The request with all its tensors at hand; regions it names are there."""
+        for output in request.outputs:
+            if output.region is not None:
+                self.shared_memory.check(output.region)
+        if not request.shared_inputs:
+            return request
+        shared = {
+            name: self.shared_memory.read(name, tensor)
+            for name, tensor in request.shared_inputs.items()
+        }
+        return replace(request, inputs={**request.inputs, **shared}, shared_inputs={})
+
+    def _delivered(self, request: InferRequest, response: InferResponse) -> InferResponse:
+        """The answer without what went to shared memory."""
+        regions = {one.name: one.region for one in request.outputs if one.region is not None}
+        if not regions:
+            return response
+        shared = {}
+        for name, region in regions.items():
+            array = response.outputs[name]
+            self.shared_memory.write(name, region, array)
+            shared[name] = SharedTensor(datatype_of(array, what=name), array.shape, region)
+        rest = {name: array for name, array in response.outputs.items() if name not in regions}
+        return replace(response, outputs=rest, shared_outputs=shared)
+
+    def _delivering(
+        self, request: InferRequest, done: Callable[[InferResponse | NbModelError], None]
+    ) -> Callable[[InferResponse | NbModelError], None]:
+        def finished(result: InferResponse | NbModelError) -> None:
+            try:
+                if isinstance(result, InferResponse):
+                    result = self._delivered(request, result)
+            except NbModelError as exc:
+                result = exc
+            done(result)
+
+        return finished
 
     def _with_live(self, name: str, action: Callable[[LiveService], _T]) -> _T:
         while True:
             self._configured(name)
-            live = self._reconciler.live(name)
-            if live is None:
-                raise UnavailableError(f"service {name!r} is not ready: {self._why_not(name)}")
             try:
-                return action(live)
+                return action(self._live(name))
             except RetiredError:
                 continue
 
@@ -666,8 +725,24 @@ def _check(live: LiveService) -> dict[str, Any]:
     return {"golden": True, "max_abs": difference.max_abs, "message": str(difference)}
 
 
+def _deadline(request: InferRequest, deadline: float | None) -> float | None:
+    """When nobody waits for the answer any more: the earlier of two, or None."""
+    timeout = request.parameters.get("timeout") if request.parameters else None
+    if timeout is None or timeout == 0:
+        return deadline
+    if not isinstance(timeout, int) or isinstance(timeout, bool) or timeout < 0:
+        raise InputError(
+            f"parameter 'timeout' must be a whole number of microseconds, found {timeout!r}"
+        )
+    until = time.monotonic() + timeout / 1e6
+    return until if deadline is None else min(until, deadline)
+
+
 class _Done:
-    """A request that was answered before anybody could cancel it."""
+    """A request that was refused before anybody could cancel it."""
 
     def cancel(self) -> None:
         """Do nothing."""
+
+
+_DONE = _Done()

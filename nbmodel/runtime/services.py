@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
+import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,25 @@ from nbmodel.backends import Session, load_backend
 from nbmodel.core.manifest import Manifest
 from nbmodel.core.signature import Signature
 from nbmodel.core.version import now
-from nbmodel.errors import FormatError, GoldenSampleError, NbModelError
+from nbmodel.errors import (
+    FormatError,
+    GoldenSampleError,
+    InferenceError,
+    NbModelError,
+    ShapeError,
+    TargetError,
+    UnavailableError,
+)
 from nbmodel.formats import ModelFacts, read_model
 from nbmodel.golden import MAX_GOLDEN, Difference, GoldenSample, compare
+from nbmodel.protocol.classification import classify
+from nbmodel.protocol.inference import InferRequest, InferResponse, RequestedOutput
+from nbmodel.runtime.batching import check_batch_axis, has_leading_variable, is_row_by_row, rows_of
 from nbmodel.runtime.packages import Installed
-from nbmodel.runtime.scheduler import Scheduling
+from nbmodel.runtime.scheduler import MAX_BATCH_SIZE, MAX_QUEUE_SIZE, Job, Scheduler, Scheduling
+from nbmodel.runtime.statistics import ModelStatistics
 
-
-class RetiredError(Exception):
-    """The model was replaced between being found and being used: ask for it again."""
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +67,7 @@ class LiveService:
     """A loaded model in use. Closed when it is retired and the last request is answered.
 
     Args:
-        session: The loaded model.
+        scheduler: The loaded model and its instances.
         key: Of the wish that it was loaded for.
         installed: The version it is from; None for a file by path.
         facts: What the file by path says about itself, or None.
@@ -68,7 +77,7 @@ class LiveService:
 
     def __init__(
         self,
-        session: Session,
+        scheduler: Scheduler,
         key: str,
         installed: Installed | None,
         facts: ModelFacts | None = None,
@@ -81,16 +90,12 @@ class LiveService:
         self.installed = installed
         self.since = now()
         own = installed.manifest if installed is not None else facts
-        self.signature = _signature(session.signature, own)
+        self.signature = _signature(scheduler.session.signature, own)
         self.model_type = None if own is None else own.model_type
         self.metadata: Mapping[str, Any] = {} if own is None else own.metadata
-        self._session = session
-        self._lock = threading.Lock()
-        self._busy = 0
-        self._retired = False
-        self._inferences = 0
-        self._failures = 0
-        self._seconds = 0.0
+        self.scheduling = scheduler.scheduling
+        self._session = scheduler.session
+        self._scheduler = scheduler
 
     @property
     def version(self) -> str:
@@ -101,29 +106,44 @@ class LiveService:
     @property
     def inferences(self) -> int:
         """How many requests it answered."""
-        return self._inferences
+        return self._scheduler.counters.succeeded
 
-    def infer(
-        self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None
-    ) -> dict[str, NDArray[Any]]:
-        """Run the model once; may be called from several threads.
+    def infer(self, request: InferRequest, deadline: float | None = None) -> InferResponse:
+        """Answer a request, in the calling thread where an instance is free.
+
+        Args:
+            request: No tensor of it is in shared memory.
+            deadline: When nobody waits for it any more, ``time.monotonic()`` seconds.
 
         Raises:
-            RetiredError: It was replaced meanwhile.
+            RetiredError: The model was replaced meanwhile.
+            TargetError: Another version is asked for.
             SignatureError, InferenceError: As ``Session.infer``.
+            UnavailableError: Too many requests wait, or the deadline passed.
         """
-        with self._using():
-            began = time.perf_counter()
-            try:
-                answers = self._session.infer(inputs, outputs)
-            except NbModelError:
-                with self._lock:
-                    self._failures += 1
-                raise
-            with self._lock:
-                self._inferences += 1
-                self._seconds += time.perf_counter() - began
-            return answers
+        job = self._job(request, deadline, None)
+        self._scheduler.run(job)
+        return self._response(request, job)
+
+    def submit(
+        self,
+        request: InferRequest,
+        done: Callable[[InferResponse | NbModelError], None],
+        deadline: float | None = None,
+    ) -> Job:
+        """Answer a request: here when it is cheap and can run at once, else in a worker.
+
+        Args:
+            request: As for ``infer``.
+            done: Called exactly once with the answer or an error, unless this raises.
+            deadline: As for ``infer``.
+
+        Raises:
+            RetiredError, TargetError, SignatureError: As ``infer``.
+        """
+        job = self._job(request, deadline, lambda job: done(self._result(request, job)))
+        self._scheduler.start(job)
+        return job
 
     def check(self) -> Difference | None:
         """Run the golden sample; None when the version has none.
@@ -135,20 +155,24 @@ class LiveService:
         installed = self.installed
         if installed is None:
             return None
-        with self._using():
-            return check_golden(self._session, installed.manifest, installed.folder)
+        with self._scheduler.held() as session:
+            return check_golden(session, installed.manifest, installed.folder)
 
     def stats(self) -> dict[str, Any]:
         """Counts since it was loaded; ``mean_ms`` is the engine's time of an answer."""
-        with self._lock:
-            mean = 1000 * self._seconds / self._inferences if self._inferences else None
-            return {
-                "inferences": self._inferences,
-                "failures": self._failures,
-                "mean_ms": mean,
-                "busy": self._busy,
-                "since": self.since,
-            }
+        counters = self._scheduler.counters
+        answered = counters.succeeded
+        return {
+            "inferences": answered,
+            "failures": counters.failed,
+            "mean_ms": counters.infer_ns / answered / 1e6 if answered else None,
+            "busy": self._scheduler.busy,
+            "since": self.since,
+        }
+
+    def statistics(self, name: str) -> ModelStatistics:
+        """Counts since it was loaded, for a service of that name."""
+        return self._scheduler.statistics(name, self.version)
 
     def relabel(self, installed: Installed) -> None:
         """Count as another version from now on, one with the same files."""
@@ -159,29 +183,72 @@ class LiveService:
 
     def retire(self) -> None:
         """Take no more requests; requests under way finish, and the last closes the model."""
-        with self._lock:
-            self._retired = True
-            is_finished = self._is_finished()
-        if is_finished:
-            self._session.close()
+        self._scheduler.retire()
 
-    @contextmanager
-    def _using(self) -> Iterator[None]:
-        with self._lock:
-            if self._retired:
-                raise RetiredError
-            self._busy += 1
+    def _job(
+        self, request: InferRequest, deadline: float | None, done: Callable[[Job], None] | None
+    ) -> Job:
+        arrived = time.perf_counter_ns()
         try:
-            yield
-        finally:
-            with self._lock:
-                self._busy -= 1
-                is_finished = self._is_finished()
-            if is_finished:
-                self._session.close()
+            self._check_version(request)
+            tensors, wanted = self._session.prepare(
+                request.inputs, request.output_names if request.outputs else None
+            )
+            rows = self._rows(request, tensors) if self.scheduling.is_batching else 1
+            if deadline is not None and time.monotonic() >= deadline:
+                raise UnavailableError("Request timeout expired")
+        except NbModelError:
+            self._scheduler.count_failure(time.perf_counter_ns() - arrived)
+            raise
+        return Job(tensors, wanted, rows, arrived, deadline, done)
 
-    def _is_finished(self) -> bool:
-        return self._retired and self._busy == 0
+    def _check_version(self, request: InferRequest) -> None:
+        asked = request.version
+        if asked and asked != self.version and asked.lstrip("0") != self.version:
+            raise TargetError(
+                f"Request for unknown model: {request.model!r} version {asked} is not found",
+                hint=f"version {self.version} is here",
+            )
+
+    def _rows(self, request: InferRequest, tensors: Mapping[str, NDArray[Any]]) -> int:
+        scheduling = self.scheduling
+        try:
+            rows = rows_of(tensors)
+        except ShapeError:
+            if scheduling.is_limit:
+                raise
+            return 0  # the model may know what to do with it, alone
+        if scheduling.is_limit and rows > scheduling.max_batch_size:
+            raise ShapeError(
+                f"inference request batch-size must be <= {scheduling.max_batch_size} for "
+                f"{request.model!r}",
+                hint=f"found {rows} rows",
+            )
+        return rows
+
+    def _response(self, request: InferRequest, job: Job) -> InferResponse:
+        if job.error is not None:
+            raise job.error
+        outputs = job.outputs
+        for wanted in request.outputs:
+            if wanted.classification:
+                outputs = {**outputs, wanted.name: self._classes(wanted, outputs[wanted.name])}
+        return InferResponse(request.model, self.version, outputs, request.id)
+
+    def _classes(self, wanted: RequestedOutput, output: NDArray[Any]) -> NDArray[Any]:
+        labels = next(one.labels for one in self.signature.outputs if one.name == wanted.name)
+        return classify(
+            output, wanted.classification, labels=labels, has_batch=self.scheduling.is_batching
+        )
+
+    def _result(self, request: InferRequest, job: Job) -> InferResponse | NbModelError:
+        try:
+            return self._response(request, job)
+        except NbModelError as exc:
+            return exc
+        except Exception as exc:  # somebody waits, whatever went wrong
+            logger.exception("an answer of %s cannot be made", request.model)
+            return InferenceError(f"the answer cannot be made: {type(exc).__name__}: {exc}")
 
 
 def load_service(
@@ -205,19 +272,73 @@ def load_service(
             is raised, nothing is left of the model.
     """
     backend = load_backend(model)
-    session = backend.load(attributes)
-    label_path = str(attributes.get("label_path") or "")
+    sessions = [backend.load(attributes)]
+    first = sessions[0]
     try:
+        sample = None
         if installed is not None:
-            check_golden(session, installed.manifest, installed.folder)
-            return LiveService(
-                session, key, installed, backend=backend.name, label_path=label_path
-            )
-        facts = _facts(Path(attributes["model_path"]), note)
-        return LiveService(session, key, None, facts, backend.name, label_path)
+            check_golden(first, installed.manifest, installed.folder)
+            sample = _golden_inputs(installed)
+        scheduling = _scheduling(attributes, first, sample)
+        while len(sessions) < scheduling.instances:
+            sessions.append(first if first.runs_together else backend.load(attributes))
+        return LiveService(
+            Scheduler(sessions, scheduling),
+            key,
+            installed,
+            None if installed is not None else _facts(Path(attributes["model_path"]), note),
+            backend.name,
+            str(attributes.get("label_path") or ""),
+        )
     except BaseException:
-        session.close()
+        for session in set(sessions):
+            session.close()
         raise
+
+
+def _scheduling(
+    attributes: Mapping[str, Any], session: Session, sample: Mapping[str, NDArray[Any]] | None
+) -> Scheduling:
+    """How requests share a model: as its service says, and as it turns out to allow."""
+    given = attributes.get("max_batch_size")
+    rows = int(given or 0)
+    if rows:
+        check_batch_axis(session.signature, rows)
+    elif (
+        given is None
+        and session.takes_batches
+        and has_leading_variable(session.signature)
+        and is_row_by_row(session, sample)
+    ):
+        rows = MAX_BATCH_SIZE
+    return Scheduling(
+        instances=attributes.get("instances", 1),
+        max_batch_size=rows,
+        max_queue_delay_microseconds=attributes.get("max_queue_delay_microseconds", 0),
+        max_queue_size=attributes.get("max_queue_size", MAX_QUEUE_SIZE),
+        is_batching=rows > 0,
+        is_limit=bool(given),
+    )
+
+
+def _golden_inputs(installed: Installed) -> Mapping[str, NDArray[Any]] | None:
+    golden = installed.manifest.golden
+    return None if golden is None else _golden_sample(installed.folder / golden.path).inputs
+
+
+def _golden_sample(path: Path) -> GoldenSample:
+    """Read a golden sample.
+
+    Raises:
+        GoldenSampleError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return GoldenSample.from_bytes(file.read(MAX_GOLDEN + 1))
+    except OSError as exc:
+        raise GoldenSampleError(f"cannot read the golden sample: {exc}") from exc
+    except FormatError as exc:
+        raise GoldenSampleError(str(exc)) from exc
 
 
 def check_golden(session: Session, manifest: Manifest, folder: Path) -> Difference | None:
@@ -238,14 +359,9 @@ def check_golden(session: Session, manifest: Manifest, folder: Path) -> Differen
     known = {entry.path for entry in manifest.files}
     if golden.path not in known:  # also what keeps the path inside the folder
         raise GoldenSampleError(f"the golden sample {golden.path!r} is not among the files")
+    sample = _golden_sample(folder / golden.path)
     try:
-        with (folder / golden.path).open("rb") as file:
-            sample = GoldenSample.from_bytes(file.read(MAX_GOLDEN + 1))
         answers = session.infer(sample.inputs, list(sample.outputs))
-    except OSError as exc:
-        raise GoldenSampleError(f"cannot read the golden sample: {exc}") from exc
-    except FormatError as exc:
-        raise GoldenSampleError(str(exc)) from exc
     except NbModelError as exc:
         raise GoldenSampleError(f"cannot run the golden sample: {exc}", hint=exc.hint) from exc
     difference = compare(sample.outputs, answers, golden)

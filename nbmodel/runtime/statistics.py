@@ -5,7 +5,10 @@ Source: Triton's statistics extension.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
+
+MAX_BATCH_SIZES = 256  # that are counted each on its own: clients choose them
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ class ModelStatistics:
         compute_infer: The engine's work, of requests answered.
         compute_output: Taking apart the outputs, of requests answered.
         cancel: Requests dropped because their client went away.
-        batch_stats: By batch size, ascending.
+        batch_stats: By batch size, ascending; of the first 256 sizes seen.
         pending: Requests that wait for an instance right now.
     """
 
@@ -75,3 +78,130 @@ class ModelStatistics:
     cancel: Duration = Duration()
     batch_stats: tuple[BatchStatistics, ...] = ()
     pending: int = 0
+
+
+@dataclass(slots=True)
+class Took:
+    """What one execution took, in nanoseconds.
+
+    Attributes:
+        rows: Of the batch.
+        compute_input: Putting the inputs together.
+        compute_infer: The engine's work.
+        compute_output: Taking the outputs apart.
+    """
+
+    rows: int
+    compute_input: int
+    compute_infer: int
+    compute_output: int
+
+
+class Counters:
+    """The counts of a loaded model; its users take turns."""
+
+    __slots__ = (
+        "_batches",
+        "_cancel",
+        "_compute",
+        "_executions",
+        "_fail",
+        "_inferences",
+        "_last_ns",
+        "_queue",
+        "_success",
+    )
+
+    def __init__(self) -> None:
+        self._inferences = self._executions = self._last_ns = self._queue = 0
+        self._success = [0, 0]
+        self._fail = [0, 0]
+        self._cancel = [0, 0]
+        self._compute = [0, 0, 0]
+        self._batches: dict[int, list[int]] = {}
+
+    @property
+    def succeeded(self) -> int:
+        """How many requests were answered."""
+        return self._success[0]
+
+    @property
+    def failed(self) -> int:
+        """How many requests were refused or failed."""
+        return self._fail[0]
+
+    @property
+    def infer_ns(self) -> int:
+        """The engine's work, of requests answered."""
+        return self._compute[1]
+
+    def count_execution(self, took: Took) -> None:
+        """An execution that succeeded."""
+        self._executions += 1
+        self._inferences += took.rows
+        self._last_ns = time.time_ns()
+        batch = self._batches.get(took.rows)
+        if batch is None:
+            if len(self._batches) >= MAX_BATCH_SIZES:
+                return
+            batch = self._batches[took.rows] = [0, 0, 0, 0]
+        batch[0] += 1
+        batch[1] += took.compute_input
+        batch[2] += took.compute_infer
+        batch[3] += took.compute_output
+
+    def count_success(self, total_ns: int, queue_ns: int, prepare_ns: int, took: Took) -> None:
+        """A request that was answered.
+
+        Args:
+            total_ns: From its arrival on.
+            queue_ns: How long it waited for an instance.
+            prepare_ns: Checking its inputs.
+            took: The execution that it was part of.
+        """
+        self._success[0] += 1
+        self._success[1] += total_ns
+        self._queue += queue_ns
+        compute = self._compute
+        compute[0] += prepare_ns + took.compute_input
+        compute[1] += took.compute_infer
+        compute[2] += took.compute_output
+
+    def count_failure(self, total_ns: int) -> None:
+        """A request that was refused or failed."""
+        self._fail[0] += 1
+        self._fail[1] += total_ns
+
+    def count_cancel(self, total_ns: int) -> None:
+        """A request that was dropped."""
+        self._cancel[0] += 1
+        self._cancel[1] += total_ns
+
+    def snapshot(self, name: str, version: str, pending: int) -> ModelStatistics:
+        """The counts as a value.
+
+        Args:
+            name: Of the service.
+            version: Digits.
+            pending: Requests that wait.
+        """
+        count = self._success[0]
+        return ModelStatistics(
+            name=name,
+            version=version,
+            last_inference=self._last_ns // 1_000_000,
+            inference_count=self._inferences,
+            execution_count=self._executions,
+            success=Duration(count, self._success[1]),
+            fail=Duration(*self._fail),
+            queue=Duration(count, self._queue),
+            compute_input=Duration(count, self._compute[0]),
+            compute_infer=Duration(count, self._compute[1]),
+            compute_output=Duration(count, self._compute[2]),
+            cancel=Duration(*self._cancel),
+            batch_stats=tuple(
+                BatchStatistics(rows, *(Duration(times, ns) for ns in (first, second, third)))
+                for rows, (times, first, second, third) in sorted(self._batches.items())
+            ),
+            pending=pending,
+        )

@@ -438,7 +438,7 @@ def test_a_service_that_is_taken_out_stops(runtime: EdgeRuntime, push: Pusher) -
     push(1, 2, "latest")
     set_config(runtime, config())
     set_config(runtime, {})
-    with pytest.raises(TargetError, match="no service 'scaler' on runtime 'here'"):
+    with pytest.raises(TargetError, match="unknown model: 'scaler' is not found"):
         runtime.infer(InferRequest("scaler", {"x": ROW}))
 
 

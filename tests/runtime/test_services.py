@@ -14,7 +14,9 @@ from nbmodel.core.manifest import FileEntry, Manifest
 from nbmodel.core.signature import Signature, Tensor
 from nbmodel.errors import GoldenSampleError, PluginError
 from nbmodel.golden import GoldenSample
-from nbmodel.runtime.services import LiveService, RetiredError, check_golden, load_service
+from nbmodel.protocol.inference import InferRequest
+from nbmodel.runtime.scheduler import RetiredError, Scheduler, Scheduling
+from nbmodel.runtime.services import LiveService, check_golden, load_service
 
 SIGNATURE = Signature((Tensor("x", "FP32", (-1,)),), (Tensor("y", "FP32", (-1,)),))
 X = np.array([1, 2], np.float32)
@@ -47,20 +49,22 @@ def manifest(golden: Golden | None, *paths: str) -> Manifest:
 
 def test_a_retired_model_is_closed_at_once_when_nobody_uses_it() -> None:
     session = Doubling()
-    live = LiveService(session, "key", None)
-    live.infer({"x": X})
+    live = LiveService(Scheduler([session], Scheduling()), "key", None)
+    live.infer(InferRequest("m", {"x": X}))
     live.retire()
     assert session.closed
     with pytest.raises(RetiredError):
-        live.infer({"x": X})
+        live.infer(InferRequest("m", {"x": X}))
 
 
 def test_a_retired_model_is_closed_after_the_last_answer() -> None:
     session = Doubling()
     session.go_on.clear()
-    live = LiveService(session, "key", None)
+    live = LiveService(Scheduler([session], Scheduling()), "key", None)
     answers: list[Any] = []
-    thread = threading.Thread(target=lambda: answers.append(live.infer({"x": X})))
+    thread = threading.Thread(
+        target=lambda: answers.append(live.infer(InferRequest("m", {"x": X})).outputs)
+    )
     thread.start()
     assert session.entered.wait(10)
     live.retire()

@@ -16,7 +16,7 @@ from nbmodel.errors import FormatError
 from nbmodel.protocol.messages import message, parse
 
 TOOL = Path(__file__).parents[1] / "tools" / "compile_protos.py"
-OURS = "nbmodel.protocol.messages"
+OURS = "nbmodel.runtime.grpc_server"
 THEIRS = "tritonclient.grpc"
 
 
@@ -40,9 +40,11 @@ def test_the_descriptors_are_those_of_the_texts(tool: ModuleType) -> None:
 @pytest.mark.parametrize("order", [(OURS, THEIRS), (THEIRS, OURS)], ids=["before", "after"])
 def test_the_messages_load_beside_those_of_tritonclient(order: tuple[str, str]) -> None:
     pytest.importorskip(THEIRS, reason="pip install 'nbmodel[triton]'")
-    code = "".join(
-        f"import {name}\n" + (f"{OURS}.message('inference.ModelInferRequest')\n" * (name == OURS))
-        for name in order
+    first, second = order
+    code = (
+        f"import {first}\nimport {second}\n"
+        "from nbmodel.protocol.messages import message\n"
+        "message('inference.ModelInferRequest')(model_name='x')"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -65,6 +67,11 @@ def test_the_fields_are_tritons() -> None:
         **model_config_pb2.DESCRIPTOR.message_types_by_name,
     }
     ours = message("inference.ModelInferRequest").DESCRIPTOR.file.message_types_by_name
+    for name, kind in message("inference.ModelConfig").DESCRIPTOR.file.enum_types_by_name.items():
+        expected = model_config_pb2.DESCRIPTOR.enum_types_by_name[name].values_by_name
+        assert {v.name: v.number for v in kind.values} == {
+            v.name: v.number for v in expected.values()
+        }
     pairs = [(ours[name], theirs[name]) for name in ours]
     while pairs:
         own, other = pairs.pop()

@@ -119,6 +119,7 @@ class EdgeRuntime:
         self._visions = Visions(
             infer=lambda request, deadline: self.infer(request, deadline=deadline),
             reconciler=self._reconciler,
+            why_not=self._why_not,
             folder=packages.link,
             environment=self._environment,
             journal=self._journal,
@@ -177,7 +178,8 @@ class EdgeRuntime:
                     hint="read it again, and make the change on that",
                 )
             overlaid = self._overlay.after(self._config, config).applied(config)
-            plan = Plan(config.etag, config.etag != current, self._reconciler.plan(overlaid))
+            steps = (*self._reconciler.plan(overlaid), *self._visions.plan(config))
+            plan = Plan(config.etag, config.etag != current, steps)
             if not dry_run:
                 self._replace(config, "config replaced")
         return plan

@@ -68,8 +68,10 @@ def vision_status(
         vision: As it was set up, or None.
         error: Why it does not work, or None.
     """
-    is_ready = vision is not None and vision.since is not None and error is None
+    is_ready = vision is not None and vision.is_ready
     able = vision.abilities if vision is not None and is_ready else (None, None)
+    if is_ready:
+        error = None  # what ailed it is over, whether or not anybody has looked since
     waiting = "loading" if error is None else "failed"
     return {
         "name": service.name,
@@ -80,7 +82,7 @@ def vision_status(
         "detections": able[1],
         "error": str(error) if error is not None else None,
         "hint": error.hint if error is not None else None,
-        "since": vision.since if vision is not None else None,
+        "since": vision.since if vision is not None and is_ready else None,
         "inferences": vision.calls if vision is not None else 0,
     }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
@@ -81,6 +81,7 @@ class _Fitted:
         notes: What the model says about its boxes.
         not_classifier: Why it is no classifier; None when it is one.
         not_detector: Why it is no detector; None when it is one.
+        since: When it was tried, RFC 3339.
     """
 
     served: Served
@@ -89,6 +90,7 @@ class _Fitted:
     notes: BoxNotes
     not_classifier: NbModelError | None = None
     not_detector: NbModelError | None = None
+    since: str = ""
 
 
 class VisionService:
@@ -122,13 +124,23 @@ class VisionService:
         self._lock = threading.Lock()
         self._fitted: _Fitted | None = None
         self._unfit: tuple[object, InferenceError] | None = None
-        self._since: str | None = None
+        self._counting = threading.Lock()
         self._calls = 0
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the version that the model service runs now was tried and fits."""
+        fitted = self._fitted
+        try:
+            return fitted is not None and fitted.served.model == self._served().model
+        except UnavailableError:
+            return False
 
     @property
     def since(self) -> str | None:
         """Since when it uses the version that it uses, or None while it uses none."""
-        return self._since
+        fitted = self._fitted
+        return None if fitted is None else fitted.since
 
     @property
     def calls(self) -> int:
@@ -228,7 +240,7 @@ class VisionService:
                 return fitted
             if unfit is not None and unfit[0] == served.model and not retry:
                 raise InferenceError(str(unfit[1]), hint=unfit[1].hint)
-            self._fitted = self._unfit = self._since = None
+            self._fitted = self._unfit = None
             try:
                 self._fitted = fitted = self._probe(served)
             except UnavailableError:
@@ -236,7 +248,6 @@ class VisionService:
             except InferenceError as exc:
                 self._unfit = (served.model, exc)
                 raise
-            self._since = now()
             return fitted
 
     def _probe(self, served: Served) -> _Fitted:
@@ -268,7 +279,9 @@ class VisionService:
                 f"cannot use model as a detector: {not_detector}",
                 not_classifier.hint or not_detector.hint,
             )
-        return _Fitted(served, picture, fitted.labels, fitted.notes, not_classifier, not_detector)
+        return replace(
+            fitted, not_classifier=not_classifier, not_detector=not_detector, since=now()
+        )
 
     def _misfit(self, served: Served, why: str, hint: str | None) -> InferenceError:
         signature = served.signature
@@ -282,7 +295,8 @@ class VisionService:
 
     def _with_model(self, look: Callable[[_Fitted], _T]) -> _T:
         """What ``look`` finds, done again when the model was switched under it."""
-        self._calls += 1
+        with self._counting:
+            self._calls += 1
         for tries_left in reversed(range(_TRIES)):
             fitted = self.fit()
             try:

@@ -13,6 +13,7 @@ from nbmodel.core.placeholder import replace_placeholders
 from nbmodel.core.vision_config import VisionConfig
 from nbmodel.errors import ConfigError, NbModelError, UnavailableError
 from nbmodel.runtime.journal import Journal
+from nbmodel.runtime.plan import Action, Step
 from nbmodel.runtime.reconciler import Reconciler
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Visions:
     Args:
         infer: Runs a request on a model service.
         reconciler: Knows what model services run.
+        why_not: Why a model service runs nothing.
         folder: Where a package of that local name has its files.
         environment: Variables that placeholders may name.
         journal: Told of everything that changes.
@@ -39,18 +41,21 @@ class Visions:
         *,
         infer: Infer,
         reconciler: Reconciler,
+        why_not: Callable[[str], str],
         folder: Callable[[str], Path],
         environment: Mapping[str, str],
         journal: Journal,
     ) -> None:
         self._infer = infer
         self._reconciler = reconciler
+        self._why_not = why_not
         self._folder = folder
         self._environment = environment
         self._journal = journal
         self._lock = threading.Lock()
         self._services: dict[str, VisionService] = {}
         self._errors: dict[str, NbModelError] = {}
+        self._given: dict[str, Service] = {}
 
     def get(self, name: str) -> VisionService | None:
         """A service of that name that was set up, or None."""
@@ -61,6 +66,26 @@ class Visions:
         """Why a service does not work, or None."""
         with self._lock:
             return self._errors.get(name)
+
+    def plan(self, config: MachineConfig) -> tuple[Step, ...]:
+        """What ``follow`` would do with a config; nothing is changed."""
+        wanted = {service.name: service for service in config.services if service.is_vision}
+        with self._lock:
+            running = {name: service.config.model for name, service in self._services.items()}
+            given = dict(self._given)
+        stops = [
+            Step("stop", name, None, "it is not in the config")
+            for name in running
+            if name not in wanted
+        ]
+        steps = []
+        for name, service in wanted.items():
+            why = f"a vision service over {service.attributes.get('mlmodel_name')}"
+            action: Action = "start" if name not in running else "replace"
+            if name in running and given.get(name) == service:
+                action = "keep"
+            steps.append(Step(action, name, None, why))
+        return (*stops, *steps)
 
     def follow(self, config: MachineConfig, *, retry: bool = False) -> None:
         """Set up what the config asks for, and try it on what the model services run now.
@@ -74,6 +99,7 @@ class Visions:
             gone = self._services.keys() - wanted.keys()
             self._services = {n: s for n, s in self._services.items() if n in wanted}
             self._errors = {n: e for n, e in self._errors.items() if n in wanted}
+            self._given = wanted
         for name in sorted(gone):
             self._journal.note(f"{name}: stopped")
         packages = {package.name: package for package in config.packages}
@@ -127,9 +153,7 @@ class Visions:
 
         live = self._reconciler.live(model)
         if live is None:
-            refusal = self._reconciler.refusal(model)
-            why = str(refusal.error) if refusal is not None else "it is still being loaded"
-            raise UnavailableError(f"model service {model!r} is not ready: {why}")
+            raise UnavailableError(f"model service {model!r} is not ready: {self._why_not(model)}")
         digest = live.installed.version.digest if live.installed is not None else None
         return Served((live.key, live.since, digest), live.signature, live.metadata)
 

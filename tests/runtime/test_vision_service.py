@@ -391,6 +391,19 @@ def test_everything_wrong_is_told_when_the_config_is_set(runtime: EdgeRuntime, t
     )
 
 
+def test_a_dry_run_says_what_would_happen(runtime: EdgeRuntime, toy: Path) -> None:
+    def steps(*services: dict[str, Any]) -> list[tuple[str, str]]:
+        config = {"services": [ml_service("toy", toy), *services]}
+        plan = runtime.set_config(config, if_match=None, dry_run=True)
+        return [(step.action, step.service) for step in plan.steps if step.service != "toy"]
+
+    assert steps(vision()) == [("start", "eye")]
+    follow(runtime, ml_service("toy", toy), vision())
+    assert steps(vision()) == [("keep", "eye")]
+    assert steps(vision(input_image_bgr=True)) == [("replace", "eye")]
+    assert steps(vision("ear")) == [("stop", "eye"), ("start", "ear")]
+
+
 def test_a_camera_of_the_config_is_the_default_one(runtime: EdgeRuntime, toy: Path) -> None:
     follow(
         runtime,

@@ -175,7 +175,8 @@ def decode_raw_request(
 ) -> InferRequest:
     """Read a raw binary request: the whole body is the model's only input.
 
-    A variable leading dimension is 1 when another is variable too; the one dimension
+    An input of BYTES is one element, the body itself without a length before it. A variable
+    leading dimension is 1 when another is variable too; the one dimension
     that is left variable follows from the size. All outputs are answered as binary.
 
     Raises:
@@ -185,13 +186,17 @@ def decode_raw_request(
     """
     if len(signature.inputs) != 1:
         raise FormatError(
-            "raw input requires the model to have exactly one input, "
-            f"{model!r} has {len(signature.inputs)}"
+            "Raw request must only have 1 input (found 1) to be deduced but got "
+            f"{len(signature.inputs)} inputs in {model!r} model configuration"
         )
     tensor = signature.inputs[0]
     view = memoryview(body)
     shape = _raw_shape(tensor, view.nbytes)
-    array = decode_raw(tensor.name, tensor.datatype, shape, view)
+    if tensor.datatype == "BYTES":
+        array = np.empty(shape, dtype=np.object_)
+        array.fill(view.tobytes())
+    else:
+        array = decode_raw(tensor.name, tensor.datatype, shape, view)
     return InferRequest(model, {tensor.name: array}, version=version, binary_outputs=True)
 
 
@@ -712,19 +717,25 @@ def _flat(data: list[Any], what: str) -> list[Any]:
 
 def _raw_shape(tensor: Tensor, size: int) -> tuple[int, ...]:
     if tensor.shape is None:
-        raise FormatError(f"the shape of input {tensor.name!r} cannot be deduced from raw input")
+        raise FormatError(
+            f"The shape of the raw input {tensor.name!r} can not be deduced because its number "
+            "of dimensions is not known"
+        )
     shape = list(tensor.shape)
     if shape.count(-1) > 1 and shape[0] == -1:
         shape[0] = 1
     if tensor.datatype == "BYTES":
         shape = [1 if dim == -1 else dim for dim in shape]
         if math.prod(shape) != 1:
-            raise FormatError(f"raw input of BYTES must be one element, shape is {tensor.shape}")
+            raise FormatError(
+                f"For BYTE datatype raw input {tensor.name!r}, the model must have input shape "
+                f"[1], found {list(tensor.shape)}"
+            )
         return tuple(shape)
     if shape.count(-1) > 1:
         raise FormatError(
-            f"the shape of input {tensor.name!r} cannot be deduced from raw input: "
-            f"{list(tensor.shape)} has several variable dimensions"
+            f"The shape of the raw input {tensor.name!r} can not be deduced because there are "
+            f"more than one variable-sized dimension: {list(tensor.shape)}"
         )
     if -1 in shape:
         row = math.prod(dim for dim in shape if dim != -1) * to_numpy(tensor.datatype).itemsize

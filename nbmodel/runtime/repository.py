@@ -73,13 +73,11 @@ class Override:
     Attributes:
         attributes: Laid over those of the entry.
         backend: What runs it, or None for the entry's.
-        version: The number it answers with, or None for the entry's.
         folder: Where its own files are, or None.
     """
 
     attributes: Mapping[str, Any] = field(default_factory=dict)
     backend: str | None = None
-    version: int | None = None
     folder: Path | None = None
 
 
@@ -265,7 +263,7 @@ def read_override(name: str, request: LoadRequest, folder: Path | None) -> Overr
     version = max(version for version, _ in request.files)
     path = _model_file(name, config, [path for found, path in request.files if found == version])
     attributes["model_path"] = str(folder / str(version) / path)
-    return Override(attributes, backend or _MODEL_FILES.get(path.suffix), version, folder)
+    return Override(attributes, backend or _MODEL_FILES.get(path.suffix), folder)
 
 
 def _read_config(name: str, text: str) -> Mapping[str, Any]:

@@ -73,6 +73,7 @@ class LiveService:
         facts: What the file by path says about itself, or None.
         backend: Name of the backend that it runs on.
         label_path: The label file that it was configured with, or empty.
+        number: Version number of a file by path.
     """
 
     def __init__(
@@ -83,8 +84,10 @@ class LiveService:
         facts: ModelFacts | None = None,
         backend: str = "",
         label_path: str = "",
+        number: int = 1,
     ) -> None:
         self.key = key
+        self._number = number
         self.backend = backend
         self.label_path = label_path
         self.installed = installed
@@ -100,8 +103,9 @@ class LiveService:
     @property
     def version(self) -> str:
         """Digits: the version's number, or ``1`` when it has none."""
-        number = self.installed.version.number if self.installed is not None else None
-        return str(number or 1)
+        if self.installed is None:
+            return str(self._number)
+        return str(self.installed.version.number or 1)
 
     @property
     def inferences(self) -> int:
@@ -289,11 +293,22 @@ def load_service(
             None if installed is not None else _facts(Path(attributes["model_path"]), note),
             backend.name,
             str(attributes.get("label_path") or ""),
+            1 if installed is not None else folder_number(Path(attributes["model_path"])),
         )
     except BaseException:
         for session in set(sessions):
             session.close()
         raise
+
+
+def folder_number(path: Path) -> int:
+    """The version of a file by path: the number its folder is called, else 1.
+
+    Model repositories of Triton are laid out so: ``digits/3/model.onnx``.
+    """
+    name = path.parent.name
+    is_number = name.isdecimal() and name.isascii() and len(name) < 10
+    return int(name) or 1 if is_number else 1
 
 
 def _scheduling(

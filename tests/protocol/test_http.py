@@ -33,7 +33,13 @@ from nbmodel.protocol.http import (
     encode_request,
     encode_response,
 )
-from nbmodel.protocol.inference import InferRequest, InferResponse, RequestedOutput
+from nbmodel.protocol.inference import (
+    InferRequest,
+    InferResponse,
+    Region,
+    RequestedOutput,
+    SharedTensor,
+)
 
 EXAMPLES: dict[str, NDArray[Any]] = {
     "BOOL": np.array([[True, False, True]]),
@@ -379,8 +385,8 @@ class TestRawRequests:
 
     def test_a_text_is_one_element(self) -> None:
         signature = Signature((Tensor("x", "BYTES", (-1, 1)),))
-        read = decode_raw_request(b"\x02\0\0\0hi", signature, model="m")
-        assert read.inputs["x"].tolist() == [[b"hi"]]
+        read = decode_raw_request(b"427", signature, model="m")
+        assert read.inputs["x"].tolist() == [[b"427"]]
 
     @pytest.mark.parametrize(
         ("tensors", "error"),
@@ -413,6 +419,109 @@ def test_an_output_that_json_cannot_carry_says_so(array: NDArray[Any], says: str
     with pytest.raises(DatatypeError, match=says) as caught:
         encode_response(InferResponse("m", "1", {"y": array}), InferRequest("m", {}))
     assert "binary" in (caught.value.hint or "")
+
+
+class TestSharedMemory:
+    HERE = Region("r", 8, offset=16)
+    PARAMETERS = {  # noqa: RUF012
+        "shared_memory_region": "r",
+        "shared_memory_byte_size": 8,
+        "shared_memory_offset": 16,
+    }
+
+    def test_an_input_may_be_there(self) -> None:
+        read = decode(request(entry(parameters=self.PARAMETERS)))
+        assert read.inputs == {}
+        assert read.shared_inputs == {"x": SharedTensor("FP32", (2,), self.HERE)}
+
+    def test_an_output_may_go_there(self) -> None:
+        outputs = [{"name": "y", "parameters": self.PARAMETERS}]
+        read = decode(request(entry(data=[1, 2]), outputs=outputs))
+        assert read.outputs == (RequestedOutput("y", region=self.HERE),)
+
+    def test_what_we_write_comes_back(self) -> None:
+        written = InferRequest(
+            "m",
+            {"a": np.ones(2, np.float32)},
+            outputs=(RequestedOutput("y", region=self.HERE), RequestedOutput("z", True, 5)),
+            shared_inputs={"x": SharedTensor("FP32", (2,), self.HERE)},
+        )
+        body = encode_request(written)
+        read = decode(body.join(), body.header_length)
+        assert (read.outputs, read.shared_inputs) == (written.outputs, written.shared_inputs)
+
+    def test_its_answer_is_told_without_data(self) -> None:
+        wanted = InferRequest(
+            "m", {}, outputs=(RequestedOutput("s", region=self.HERE), RequestedOutput("y"))
+        )
+        shared = {"s": SharedTensor("FP32", (1, 2), self.HERE)}
+        answer = InferResponse("m", "1", {"y": np.ones(1, np.int8)}, shared_outputs=shared)
+        body = encode_response(answer, wanted)
+        assert json.loads(body.join())["outputs"] == [
+            {"name": "s", "datatype": "FP32", "shape": [1, 2]},
+            {"name": "y", "datatype": "INT8", "shape": [1], "data": [1]},
+        ]
+        read = decode_response(body.join(), body.header_length)
+        assert list(read.shared_outputs) == ["s"]
+
+
+def test_reserved_parameters_are_kept() -> None:
+    given = {
+        "sequence_id": "a",
+        "sequence_start": True,
+        "sequence_end": False,
+        "priority": 0,
+        "timeout": 2**64 - 1,
+        "mine": 0.5,
+    }
+    read = decode(request(entry(data=[1, 2]), parameters={**given, "binary_data_output": True}))
+    assert read.parameters == given
+    assert read.binary_outputs
+
+
+def test_classes_are_asked_for() -> None:
+    outputs = [{"name": "y", "parameters": {"classification": 3, "binary_data": False}}]
+    read = decode(request(entry(data=[1, 2]), outputs=outputs))
+    assert read.outputs == (RequestedOutput("y", False, classification=3),)
+
+
+def test_a_request_like_the_one_before_has_its_own_tensors() -> None:
+    head = request(entry(parameters={"binary_data_size": 8}), parameters={"k": 1}, id="7")
+    bodies = [head + np.array([i, i + 1], np.float32).tobytes() for i in (1, 2)]
+    first, second = (decode(body, len(head)) for body in bodies)
+    assert first.inputs["x"].tolist() == [1, 2]
+    assert second.inputs["x"].tolist() == [2, 3]
+    assert first.id == second.id == "7"
+    with pytest.raises(TypeError):
+        second.parameters["k"] = 2  # type: ignore[index]
+
+
+def test_a_refused_request_is_refused_again() -> None:
+    for _ in range(2):
+        with pytest.raises(FormatError, match="no field is set"):
+            decode(request(entry()))
+
+
+@pytest.mark.parametrize("shape", [(0,), (2, 0), (0, 3)])
+def test_an_empty_tensor_has_no_bytes_to_tell_of(shape: tuple[int, ...]) -> None:
+    body = encode_response(
+        InferResponse("m", "1", {"y": np.empty(shape, np.float32)}),
+        InferRequest("m", {}, binary_outputs=True),
+    )
+    assert body.header_length is None
+    assert body.headers == {"Content-Type": "application/json"}
+    assert decode_response(body.join(), None).outputs["y"].shape == shape
+
+
+def test_names_are_escaped() -> None:
+    name = 'a"\\b\né'
+    body = encode_response(
+        InferResponse(name, name, {name: np.ones(1, np.int8)}, id=name, parameters={name: name}),
+        InferRequest("m", {}),
+    )
+    read = decode_response(body.join(), None)
+    assert (read.model, read.version, read.id, list(read.outputs)) == (name, name, name, [name])
+    assert read.parameters == {name: name}
 
 
 def test_numbers_that_json_does_not_have_are_written_as_triton_does() -> None:

@@ -113,7 +113,7 @@ class TestHowAServiceRunsDifferently:
     def test_the_newest_of_the_files_runs(self, tmp_path: Path) -> None:
         files = {MODEL: b"", (2, PurePosixPath("a.txt")): b"", (2, PurePosixPath("m.onnx")): b""}
         assert read_override("m", LoadRequest("{}", files), tmp_path) == Override(
-            {"model_path": str(tmp_path / "2" / "m.onnx")}, "onnx_cpu", 2, tmp_path
+            {"model_path": str(tmp_path / "2" / "m.onnx")}, "onnx_cpu", tmp_path
         )
 
     @pytest.mark.parametrize(
@@ -182,12 +182,12 @@ class TestTheOverlay:
         assert second.attributes["instances"] == 1
 
     def test_files_stand_in_for_the_entrys_model(self, tmp_path: Path) -> None:
-        override = Override({"model_path": "f"}, "tflite_cpu", 1, tmp_path)
+        override = Override({"model_path": "f"}, "tflite_cpu", tmp_path)
         (service,) = Overlay().with_loaded("a", override).applied(config("a")).services
         assert (service.model, service.attributes) == ("tflite_cpu", {"model_path": "f"})
 
     def test_a_service_may_be_in_the_overlay_alone(self, tmp_path: Path) -> None:
-        override = Override({"model_path": "f"}, "onnx_cpu", 1, tmp_path)
+        override = Override({"model_path": "f"}, "onnx_cpu", tmp_path)
         overlay = Overlay().with_loaded("new", override)
         assert [one.name for one in overlay.applied(config("a")).services] == ["a", "new"]
         gone = overlay.with_unloaded("new", config("a"))

@@ -16,7 +16,7 @@ from nbmodel.errors import GoldenSampleError, PluginError
 from nbmodel.golden import GoldenSample
 from nbmodel.protocol.inference import InferRequest
 from nbmodel.runtime.scheduler import RetiredError, Scheduler, Scheduling
-from nbmodel.runtime.services import LiveService, check_golden, load_service
+from nbmodel.runtime.services import LiveService, check_golden, folder_number, load_service
 
 SIGNATURE = Signature((Tensor("x", "FP32", (-1,)),), (Tensor("y", "FP32", (-1,)),))
 X = np.array([1, 2], np.float32)
@@ -123,3 +123,19 @@ def test_a_golden_sample_that_fails(
 def test_an_unknown_backend() -> None:
     with pytest.raises(PluginError, match="unknown backend 'nothing'"):
         load_service("nothing", {}, "key", None)
+
+
+@pytest.mark.parametrize(
+    ("path", "number"),
+    [
+        pytest.param("/models/digits/3/model.onnx", 3, id="a model repository"),
+        pytest.param("/models/digits/007/model.onnx", 7, id="zeros before it"),
+        pytest.param("/models/model.onnx", 1, id="another folder"),
+        pytest.param("/models/0/model.onnx", 1, id="no version is 0"),
+        pytest.param("/20240131120000/model.onnx", 1, id="a time"),
+        pytest.param("/²/model.onnx", 1, id="no digit of ASCII"),
+        pytest.param("model.onnx", 1, id="no folder"),
+    ],
+)
+def test_a_files_folder_may_be_its_version(path: str, number: int) -> None:
+    assert folder_number(Path(path)) == number

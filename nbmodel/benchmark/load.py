@@ -81,6 +81,8 @@ class _Level:
         self._tickets = counted()
         self._warm_s = min(WARM_S, seconds / 4)
         self._stopped = threading.Event()
+        self._done = threading.Event()
+        self._working = concurrency
         self._barrier = threading.Barrier(concurrency, action=self._begin)
         self._began = self._ended = 0.0
         self._lock = threading.Lock()
@@ -109,12 +111,8 @@ class _Level:
 
     def is_running(self, wait_s: float) -> bool:
         """Whether a thread still works, after at most ``wait_s`` seconds."""
-        deadline = time.perf_counter() + wait_s
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.perf_counter()))
-            if thread.is_alive():
-                return True
-        return False
+        # Not Thread.join: an interrupt in it can leave a thread marked as ended that runs.
+        return not self._done.wait(wait_s)
 
     def stop(self) -> None:
         """End every thread, also one that waits for an answer."""
@@ -138,6 +136,15 @@ class _Level:
         self._began = self._ended = time.perf_counter()
 
     def _work(self, latencies: array[int]) -> None:
+        try:
+            self._ask(latencies)
+        finally:
+            with self._lock:
+                self._working -= 1
+                if not self._working:
+                    self._done.set()
+
+    def _ask(self, latencies: array[int]) -> None:
         job = self._open()
         if job is None:
             return

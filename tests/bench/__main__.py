@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tests.bench.harness import ROOT, Row, Spread, machine, table
 
-GROUPS = ("imports", "upload", "signature", "registry", "writers", "deploy")
+GROUPS = ("imports", "upload", "signature", "registry", "writers", "deploy", "dataplane")
 
 
 def measure(group: str) -> list[Row]:

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 
-Unit = Literal["ms", "MB"]
+Unit = Literal["ms", "µs", "MB", "%"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Spread:
 
     Attributes:
         values: One number a run, in ``unit``; none when it could not be measured.
-        unit: ``ms`` or ``MB`` (10⁶ bytes).
+        unit: ``ms``, ``µs``, ``MB`` (10⁶ bytes) or ``%``.
     """
 
     values: tuple[float, ...]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nbmodel.errors import ConfigError, InputError, RuntimeNotFoundError
-from nbmodel.fleet.known import FILE, Known, KnownRuntimes, check_url
+from nbmodel.fleet.known import FILE, Known, KnownRuntimes
 
 PI = Known("pi", "http://pi:8000", token="s3cret")
 LAB = Known("lab", "http://127.0.0.1:8123", pid=42, home=Path("/srv/lab"))
@@ -91,25 +91,3 @@ def test_nothing_is_lost_when_several_add_at_once(tmp_path: Path) -> None:
 def test_a_name_that_cannot_be_used(name: str) -> None:
     with pytest.raises(InputError, match="not a name for a runtime"):
         Known(name, "http://h:1")
-
-
-@pytest.mark.parametrize(
-    ("text", "url"),
-    [
-        ("pi:8000", "http://pi:8000"),
-        ("http://pi:8000/", "http://pi:8000"),
-        ("https://pi/edge/", "https://pi/edge"),
-        ("[::1]:80", "http://[::1]:80"),
-    ],
-)
-def test_an_address_in_full(text: str, url: str) -> None:
-    assert check_url(text) == url
-    assert check_url(url) == url
-
-
-@pytest.mark.parametrize(
-    "text", ["", "http://", "ftp://pi", "http://pi:x", "http://pi:70000", "http://u:p@pi", "pi?a=1"]
-)
-def test_what_is_no_address(text: str) -> None:
-    with pytest.raises(InputError):
-        check_url(text)

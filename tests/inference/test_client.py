@@ -71,7 +71,9 @@ class TestARuntime:
         frame = pandas.DataFrame({"a": [1.0], "b": [1.0]})
         for given in (tmp_path / "x.npy", str(tmp_path / "x.npy"), frame):
             assert client.infer("linear", given).outputs["y"].tolist() == ANSWER
-        with pytest.raises(NbModelError, match="input x FP32"):  # a picture, to a model that takes none
+        with pytest.raises(
+            NbModelError, match="input x FP32"
+        ):  # a picture, to a model that takes none
             client.infer("linear", [Image.new("RGB", (2, 2))])
         with pytest.raises(InputError, match="no such input file"):
             client.infer("linear", tmp_path / "y.npy")

@@ -28,7 +28,7 @@ class StatusCard(dict[str, Any], Result):
         return self._changed(known_as=name)
 
     def card(self) -> Card:
-        """Its services with their versions and errors, then its packages."""
+        """Its services with their versions and errors, those for vision, then its packages."""
         services, packages = _entries(self, "services"), _entries(self, "packages")
         own = _said(self, "runtime")
         facts = Facts(
@@ -45,6 +45,10 @@ class StatusCard(dict[str, Any], Result):
             blocks += [Note(_problem(entry), "bad") for entry in services if _said(entry, "error")]
         else:
             blocks.append(Note("no services: deploy a version"))
+        vision = _entries(self, "vision")
+        if vision:
+            blocks.append(_vision(vision))
+            blocks += [Note(_problem(entry), "bad") for entry in vision if _said(entry, "error")]
         if packages:
             brief = ", ".join(_said(entry, "name") for entry in packages)
             blocks.append(Fold(count(len(packages), "package"), [_packages(packages)], brief))
@@ -82,6 +86,23 @@ def _services(services: list[Mapping[str, Any]]) -> Table:
                 _running(entry),
                 _said(entry, "follows"),
                 _said(entry, "backend").rpartition(":")[2],
+                _said(entry, "inferences"),
+                moment(_said(entry, "since")),
+            )
+            for entry in services
+        ],
+    )
+
+
+def _vision(services: list[Mapping[str, Any]]) -> Table:
+    return Table(
+        ("vision service", "", "looks through", "finds", ">pictures", "since (UTC)"),
+        [
+            (
+                Mono(_said(entry, "name")),
+                state_chip(_said(entry, "state")),
+                _said(entry, "mlmodel_name"),
+                ", ".join(what for what in ("classifications", "detections") if entry.get(what)),
                 _said(entry, "inferences"),
                 moment(_said(entry, "since")),
             )

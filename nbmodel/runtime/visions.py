@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,13 +12,15 @@ from nbmodel.core.labels import parse_labels
 from nbmodel.core.machine import MachineConfig, Package, Service
 from nbmodel.core.placeholder import replace_placeholders
 from nbmodel.core.vision_config import VisionConfig
-from nbmodel.errors import ConfigError, NbModelError, UnavailableError
+from nbmodel.errors import ConfigError, InferenceError, NbModelError, UnavailableError
 from nbmodel.runtime.journal import Journal
 from nbmodel.runtime.plan import Action, Step
 from nbmodel.runtime.reconciler import Reconciler
 
 if TYPE_CHECKING:
     from nbmodel.runtime.vision_service import Infer, Served, VisionService
+
+logger = logging.getLogger(__name__)
 
 MAX_LABELS_FILE = 16 * 1024 * 1024  # bytes
 
@@ -115,6 +118,10 @@ class Visions:
             able = ours.properties()
         except NbModelError as exc:
             self._fail(name, exc)
+            return
+        except Exception as exc:  # one service's trouble stays its own
+            logger.exception("vision service %s cannot be set up", name)
+            self._fail(name, InferenceError(f"{type(exc).__name__}: {exc}"))
             return
         with self._lock:
             self._errors.pop(name, None)

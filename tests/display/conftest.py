@@ -134,6 +134,27 @@ def status() -> dict[str, Any]:
             },
             {"name": "cat", "state": "failed", "error": None, "number": None},
         ],
+        "vision": [
+            {
+                "name": "eye",
+                "state": "failed",
+                "mlmodel_name": HOSTILE,
+                "error": HOSTILE,
+                "hint": "ask again",
+                "inferences": 0,
+                "since": None,
+            },
+            {
+                "name": "ear",
+                "state": "ready",
+                "mlmodel_name": "digits",
+                "classifications": False,
+                "detections": True,
+                "error": None,
+                "inferences": 7,
+                "since": AT,
+            },
+        ],
         "packages": [
             {
                 "name": "digits",

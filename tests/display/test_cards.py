@@ -100,6 +100,15 @@ def test_a_deployment_of_a_deprecated_version_says_so(version: Version) -> None:
     )
 
 
+def test_a_status_says_what_a_vision_service_finds_and_through_which_model(
+    status: dict[str, Any],
+) -> None:
+    lines = StatusCard(status).text().splitlines()
+    (row,) = [line for line in lines if "ear" in line.split()]
+    assert row.split()[-6:-2] == ["ready", "digits", "detections", "7"]
+    assert any(line.strip().startswith("eye: ") for line in lines)
+
+
 def test_a_status_is_headed_by_the_name_known_here(status: dict[str, Any]) -> None:
     card = StatusCard({**status, "runtime": "raspberry"}).named("pi").with_notes(["x"])
     assert card.text().startswith("pi")

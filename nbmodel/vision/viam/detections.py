@@ -219,11 +219,9 @@ def _scores(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Scores [N] and classes [N] of a model without a tensor of classes."""
     values = score_values(array, tensor)
-    if values.ndim != 3:
+    if values.ndim != 3 or not values.size:
         return values.reshape(-1), np.zeros(values.size)
     by_box = values[0] if values.shape[2] != many or values.shape[1] == many else values[0].T
-    if not by_box.shape[1]:
-        return np.zeros(0), np.zeros(0)
     return by_box.max(axis=1), by_box.argmax(axis=1).astype(np.float64)
 
 

@@ -42,6 +42,23 @@ def test_reads_packages_and_services() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        pytest.param({"api": "rdk:service:vision", "model": "mlmodel"}, True, id="short"),
+        pytest.param({"type": "vision", "model": "rdk:builtin:mlmodel"}, True, id="whole"),
+        pytest.param({"type": "vision", "model": "viam:vision:mlmodel"}, True, id="as documented"),
+        pytest.param({"type": "vision", "model": "color_detector"}, False, id="another kind"),
+        pytest.param({"type": "mlmodel", "model": "mlmodel"}, False, id="a model service"),
+    ],
+)
+def test_vision_services_over_models_are_told_from_others(
+    entry: dict[str, Any], expected: bool
+) -> None:
+    config = MachineConfig.from_json({"services": [{"name": "eye", **entry}]})
+    assert config.services[0].is_vision is expected
+
+
 def test_a_document_comes_back_as_it_was() -> None:
     config = MachineConfig.from_json(CONFIG)
     assert config.to_json() == CONFIG

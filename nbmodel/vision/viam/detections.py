@@ -105,8 +105,8 @@ def detections(
 
     Boxes, classes and scores are the outputs that the config maps to ``location``,
     ``category`` and ``score``, else those called so, else those that notes, names, shapes
-    and datatypes tell apart (``vision.detect.Roles``). Without classes, scores [1,N,C] are
-    one a class. Edges are cut to the picture; pixels are the normalised edge times width
+    and datatypes tell apart (``vision.detect.Roles``). Without classes, or where boxes and
+    scores are known and classes are not, scores [1,N,C] are one a class. Edges are cut to the picture; pixels are the normalised edge times width
     (or height) − 1, cut to whole ones.
 
     Where Viam differs:
@@ -138,7 +138,8 @@ def detections(
         SignatureError: No outputs look like boxes and scores.
         ShapeError: Their sizes contradict each other.
     """
-    roles = Roles.of(outputs, signature, _known(outputs, config))
+    known = _known(outputs, config)
+    roles = Roles.of(_telling(outputs, known), signature, known)
     boxes, category, score = _rows(outputs, signature, roles)
     order = config.box_order or notes.order or DEFAULT_ORDER
     edges = normalized(boxes[:, np.argsort(order)], input_size, notes.proportional)
@@ -183,6 +184,15 @@ def _known(outputs: Mapping[str, NDArray[Any]], config: VisionConfig) -> dict[st
             )
     taken = set(known.values())
     return {**{role: role for role in _ROLES if role in outputs and role not in taken}, **known}
+
+
+def _telling(
+    outputs: Mapping[str, NDArray[Any]], known: Mapping[str, str]
+) -> Mapping[str, NDArray[Any]]:
+    """The outputs among which the unknown ones are: no classes where scores are one a class."""
+    if known.keys() == {"location", "score"} and outputs[known["score"]].ndim == 3:
+        return {name: outputs[name] for name in known.values()}
+    return outputs
 
 
 def _rows(

@@ -240,6 +240,17 @@ def test_without_classes_the_best_score_says_the_class(
     assert [one.confidence for one in answer] == best.tolist()
 
 
+def test_scores_by_class_need_no_classes_though_the_model_gives_more() -> None:
+    outputs = {
+        "boxes": [[BOX, BOX]],
+        "scores": [[[0.1, 0.9], [0.8, 0.2]]],
+        "class_features": np.zeros((1, 2, 7)),
+        "ids": np.array([[11, 12]]),
+    }
+    answer = found(outputs, output_names={"location": "boxes", "score": "scores"})
+    assert [(one.class_name, one.confidence) for one in answer] == [("1", 0.9), ("0", 0.8)]
+
+
 def test_rows_past_the_count_and_rows_of_nan_are_left_out() -> None:
     outputs = {
         "location": [[BOX, [math.nan] * 4, BOX, BOX, BOX]],

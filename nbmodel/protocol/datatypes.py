@@ -34,6 +34,10 @@ DATATYPE_TO_NUMPY: Mapping[str, np.dtype[Any]] = {
     "BYTES": np.dtype(np.object_),
 }
 _NUMPY_TO_DATATYPE = {dtype: datatype for datatype, dtype in DATATYPE_TO_NUMPY.items()}
+#: Native dtype → datatype, of all whose elements are numbers or booleans.
+NUMBERS: Mapping[np.dtype[Any], str] = {
+    dtype: datatype for dtype, datatype in _NUMPY_TO_DATATYPE.items() if datatype != "BYTES"
+}
 
 
 def to_numpy(datatype: str) -> np.dtype[Any]:

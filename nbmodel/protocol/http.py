@@ -40,7 +40,7 @@ from nbmodel.protocol.inference import (
     SharedTensor,
 )
 from nbmodel.protocol.raw import decode_raw, encode_raw, reshape
-from nbmodel.protocol.tensor import datatype_of, to_tensor
+from nbmodel.protocol.tensor import with_datatype
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 _ALIGNMENT = 8  # bytes; the size of the largest element
@@ -120,8 +120,8 @@ def encode_response(response: InferResponse, request: InferRequest) -> Body:
         head += f'"parameters":{_dumps(dict(response.parameters))},'
     entries, parts = [], []
     for name in _order(response, request):
-        shared = response.shared_outputs.get(name)
-        if shared is not None:
+        if name in response.shared_outputs:
+            shared = response.shared_outputs[name]
             entries.append(_opened(name, shared.datatype, shared.shape) + "}")
             continue
         entry, part = _encode_output_tensor(
@@ -245,13 +245,12 @@ def _encode_inputs(
     entries: list[dict[str, Any]] = []
     parts: list[bytes | memoryview] = []
     for name, given in arrays.items():
-        what = f"input {name!r}"
-        array = to_tensor(given, what=what)
+        array, datatype = with_datatype(given, what=f"input {name!r}")
         part = encode_raw(array)
         entries.append(
             {
                 "name": name,
-                "datatype": datatype_of(array, what=what),
+                "datatype": datatype,
                 "shape": list(array.shape),
                 "parameters": {"binary_data_size": len(part)},
             }
@@ -303,13 +302,17 @@ def _encode_output_tensor(
     name: str, given: NDArray[Any], *, as_bytes: bool
 ) -> tuple[str, bytes | memoryview | None]:
     what = f"output {name!r}"
-    array = to_tensor(given, what=what)
-    datatype = datatype_of(array, what=what)
-    opened = _opened(name, datatype, array.shape)
+    array, datatype = with_datatype(given, what=what)
     if as_bytes:
         part = encode_raw(array)
-        return f'{opened},"parameters":{{"binary_data_size":{len(part)}}}}}', part
-    return f'{opened},"data":{_dumps(_to_json(what, datatype, array))}}}', None
+        return _binary_entry(name, datatype, array.shape, len(part)), part
+    data = _dumps(_to_json(what, datatype, array))
+    return f'{_opened(name, datatype, array.shape)},"data":{data}}}', None
+
+
+@lru_cache(maxsize=1024)  # most answers are like the one before
+def _binary_entry(name: str, datatype: str, shape: tuple[int, ...], size: int) -> str:
+    return f'{_opened(name, datatype, shape)},"parameters":{{"binary_data_size":{size}}}}}'
 
 
 def _opened(name: str, datatype: str, shape: tuple[int, ...]) -> str:

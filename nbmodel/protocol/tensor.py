@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nbmodel.errors import DatatypeError
-from nbmodel.protocol.datatypes import from_numpy
+from nbmodel.protocol.datatypes import NUMBERS, from_numpy
 
 
 def to_tensor(value: ArrayLike, *, what: str) -> NDArray[Any]:
@@ -38,6 +38,20 @@ def to_tensor(value: ArrayLike, *, what: str) -> NDArray[Any]:
     if array.dtype.isnative and array.flags.c_contiguous:
         return array
     return np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")
+
+
+def with_datatype(value: ArrayLike, *, what: str) -> tuple[NDArray[Any], str]:
+    """``value`` in the protocol's form, and its datatype.
+
+    Raises:
+        DatatypeError: As ``to_tensor``.
+    """
+    if type(value) is np.ndarray and value.flags.c_contiguous:
+        datatype = NUMBERS.get(value.dtype)
+        if datatype is not None:  # nothing to do, for nearly every tensor there is
+            return value, datatype
+    array = to_tensor(value, what=what)
+    return array, datatype_of(array, what=what)
 
 
 def datatype_of(tensor: NDArray[Any], *, what: str) -> str:

@@ -215,12 +215,11 @@ class DataPlane:
         text = headers.get(_LENGTH_KEY)
         if text is None:
             return decode_request(body, None, model=name, version=version)
-        if _NUMBER.fullmatch(text) is None:
-            raise FormatError(f"Unable to parse {HEADER_LENGTH}, got: {text}")
-        if int(text) == 0:
+        length = _length(text)
+        if length == 0:
             signature = self._loaded(name, version).signature
             return decode_raw_request(body, signature, model=name, version=version)
-        return decode_request(body, int(text), model=name, version=version)
+        return decode_request(body, length, model=name, version=version)
 
     def _guarded(self, call: Call, action: Callable[[], _T]) -> _T | Answer:
         """What an action gives, or the answer that its error is."""
@@ -330,27 +329,39 @@ class _Deferred:
             pending.cancel()
 
 
+def _length(text: str) -> int:
+    if _NUMBER.fullmatch(text) is None:
+        raise FormatError(f"Unable to parse {HEADER_LENGTH}, got: {text}")
+    return int(text)
+
+
 def _is_light(headers: Mapping[str, str], body: bytes | bytearray) -> bool:
     """Whether a body is decoded in no time: its tensors are binary, or few."""
     if headers.get("content-encoding", "identity") != "identity":
         return False
+    if len(body) <= LIGHT:
+        return True
     text = headers.get(_LENGTH_KEY)
-    if text is None or _NUMBER.fullmatch(text) is None:
-        return len(body) <= LIGHT
-    return int(text) <= LIGHT
+    return text is not None and _NUMBER.fullmatch(text) is not None and int(text) <= LIGHT
 
 
 def _is_heavy(response: InferResponse, request: InferRequest, headers: Mapping[str, str]) -> bool:
-    return accepted(headers.get("accept-encoding", "")) is not None or any(
+    """Whether an answer takes long to write: much of it as text, or compressed."""
+    return _coding(headers) is not None or any(
         array.size > LIGHT and not request.wants_binary(name)
         for name, array in response.outputs.items()
     )
 
 
+def _coding(headers: Mapping[str, str]) -> str | None:
+    """What the answer is compressed with, or None."""
+    accepts = headers.get("accept-encoding")
+    return None if accepts is None else accepted(accepts)
+
+
 def _encode(response: InferResponse, request: InferRequest, headers: Mapping[str, str]) -> Answer:
     body = encode_response(response, request)
-    accepts = headers.get("accept-encoding")
-    coding = accepted(accepts) if accepts is not None else None
+    coding = _coding(headers)
     if coding is None:
         return Answer(200, body.parts, body.headers)
     # The header counts bytes before compression, as everything in the body does.

@@ -9,9 +9,7 @@ import logging
 import os
 import platform
 import threading
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -28,8 +26,7 @@ from nbmodel.errors import (
     TargetError,
     UnavailableError,
 )
-from nbmodel.protocol.inference import InferRequest, InferResponse, SharedTensor
-from nbmodel.protocol.tensor import datatype_of
+from nbmodel.protocol.inference import InferRequest, InferResponse
 from nbmodel.runtime.desired import model_package, read_config
 from nbmodel.runtime.journal import Journal
 from nbmodel.runtime.packages import PackageFolder
@@ -47,6 +44,7 @@ from nbmodel.runtime.repository import (
 from nbmodel.runtime.scheduler import Pending, RetiredError
 from nbmodel.runtime.server_settings import LogSettings, TraceSettings
 from nbmodel.runtime.services import LiveService, ServiceView
+from nbmodel.runtime.serving import Serving
 from nbmodel.runtime.shared_memory import SharedMemory
 from nbmodel.runtime.state import Record, StateFolder
 from nbmodel.runtime.statistics import ModelStatistics
@@ -124,6 +122,7 @@ class EdgeRuntime:
             environment=self._environment,
             journal=self._journal,
         )
+        self._serving = Serving(self._live, self.shared_memory)
         self._started = now()
         self._version = version("nbmodel")
         #: What clients set with the logging and trace extensions.
@@ -291,28 +290,8 @@ class EdgeRuntime:
         return tuple(self._view(one.name) for one in self._served())
 
     def infer(self, request: InferRequest, *, deadline: float | None = None) -> InferResponse:
-        """Run a service's model once, in the calling thread where an instance is free.
-
-        Args:
-            request: Tensors by name, as the service's signature says.
-            deadline: When nobody waits for the answer any more, ``time.monotonic()``
-                seconds; None: the request's ``timeout`` alone says so.
-
-        Raises:
-            TargetError: There is no such service, or not in the version asked for.
-            SignatureError: The tensors are not what the model takes.
-            UnavailableError: The service is not ready, too many requests wait, or the
-                deadline passed while this one waited.
-            InferenceError: The engine failed.
-        """
-        until = _deadline(request, deadline)
-        given = self._received(request)
-        while True:
-            try:
-                response = self._live(request.model).infer(given, until)
-            except RetiredError:
-                continue  # there is a newer one
-            return self._delivered(request, response)
+        """Run a service's model once; raises as ``Serving.infer`` does."""
+        return self._serving.infer(request, deadline=deadline)
 
     def submit(
         self,
@@ -321,32 +300,8 @@ class EdgeRuntime:
         *,
         deadline: float | None = None,
     ) -> Pending:
-        """Run a service's model once, without blocking the calling thread for long.
-
-        Args:
-            request: As for ``infer``.
-            done: Called exactly once with the answer, or the error that ``infer`` would
-                have raised: in this thread before the return, or in another.
-            deadline: As for ``infer``.
-
-        Returns:
-            What can be cancelled while it waits.
-        """
-        try:
-            until = _deadline(request, deadline)
-            given = self._received(request)
-            finished = done
-            if any(output.region is not None for output in request.outputs):
-                finished = self._delivering(request, done)
-            while True:
-                try:
-                    return self._live(request.model).submit(given, finished, until)
-                except RetiredError:
-                    continue  # there is a newer one
-        except NbModelError as exc:
-            refusal = exc
-        done(refusal)
-        return _DONE
+        """Run a service's model once without blocking for long, as ``Serving.submit`` does."""
+        return self._serving.submit(request, done, deadline=deadline)
 
     def load(self, name: str, request: LoadRequest) -> None:
         """Make a service run: again, or with other settings or files; wait until it does.
@@ -603,45 +558,6 @@ class EdgeRuntime:
             ) from exc
         raise UnavailableError(f"service {name!r} is not ready: {self._why_not(name)}")
 
-    def _received(self, request: InferRequest) -> InferRequest:
-        """The request with all its tensors at hand; regions it names are there."""
-        for output in request.outputs:
-            if output.region is not None:
-                self.shared_memory.check(output.region)
-        if not request.shared_inputs:
-            return request
-        shared = {
-            name: self.shared_memory.read(name, tensor)
-            for name, tensor in request.shared_inputs.items()
-        }
-        return replace(request, inputs={**request.inputs, **shared}, shared_inputs={})
-
-    def _delivered(self, request: InferRequest, response: InferResponse) -> InferResponse:
-        """The answer without what went to shared memory."""
-        regions = {one.name: one.region for one in request.outputs if one.region is not None}
-        if not regions:
-            return response
-        shared = {}
-        for name, region in regions.items():
-            array = response.outputs[name]
-            self.shared_memory.write(name, region, array)
-            shared[name] = SharedTensor(datatype_of(array, what=name), array.shape, region)
-        rest = {name: array for name, array in response.outputs.items() if name not in regions}
-        return replace(response, outputs=rest, shared_outputs=shared)
-
-    def _delivering(
-        self, request: InferRequest, done: Callable[[InferResponse | NbModelError], None]
-    ) -> Callable[[InferResponse | NbModelError], None]:
-        def finished(result: InferResponse | NbModelError) -> None:
-            try:
-                if isinstance(result, InferResponse):
-                    result = self._delivered(request, result)
-            except NbModelError as exc:
-                result = exc
-            done(result)
-
-        return finished
-
     def _with_live(self, name: str, action: Callable[[LiveService], _T]) -> _T:
         while True:
             self._configured(name)
@@ -725,26 +641,3 @@ def _check(live: LiveService) -> dict[str, Any]:
     if difference is None:
         return {"golden": False, "message": "the version has no golden sample"}
     return {"golden": True, "max_abs": difference.max_abs, "message": str(difference)}
-
-
-def _deadline(request: InferRequest, deadline: float | None) -> float | None:
-    """When nobody waits for the answer any more: the earlier of two, or None."""
-    timeout = request.parameters.get("timeout") if request.parameters else None
-    if timeout is None or timeout == 0:
-        return deadline
-    if not isinstance(timeout, int) or isinstance(timeout, bool) or timeout < 0:
-        raise InputError(
-            f"parameter 'timeout' must be a whole number of microseconds, found {timeout!r}"
-        )
-    until = time.monotonic() + timeout / 1e6
-    return until if deadline is None else min(until, deadline)
-
-
-class _Done:
-    """A request that was refused before anybody could cancel it."""
-
-    def cancel(self) -> None:
-        """Do nothing."""
-
-
-_DONE = _Done()

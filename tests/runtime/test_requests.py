@@ -284,14 +284,13 @@ def test_the_timeout_of_a_request_ends_its_waiting(start: Start, counter_onnx: P
         return InferRequest("m", {"x": np.array([to])}, parameters=parameters)
 
     first: list[InferResponse | NbModelError] = []
-    slow = threading.Thread(target=lambda: first.append(submitted(runtime, count(300_000))))
+    slow = threading.Thread(target=lambda: first.append(submitted(runtime, count(800_000))))
     slow.start()
     deadline = time.monotonic() + WAIT_S
     while runtime.do("m", {"command": "stats"})["busy"] == 0:
         assert time.monotonic() < deadline
     with pytest.raises(UnavailableError, match="Request timeout expired"):
         runtime.infer(count(1, timeout=2_000))
-    assert not first
     slow.join(WAIT_S)
     assert len(first) == 1
     assert runtime.infer(count(1, timeout=0)).outputs["y"].tolist() == [1]

@@ -95,7 +95,9 @@ class _Calls:
         name = parse("viam.GetStatusRequest", data).name
         for told in self._runtime.status()["vision"]:
             if told["name"] == name:
-                return encode_result("viam.GetStatusResponse", told)
+                # The SDK makes 0 of a null.
+                given = {key: value for key, value in told.items() if value is not None}
+                return encode_result("viam.GetStatusResponse", given)
         raise TargetError(f"no vision service {name!r} on runtime {self._runtime.name!r}")
 
     def do(self, data: bytes, _call: Call) -> bytes:

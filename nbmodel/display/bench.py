@@ -8,8 +8,8 @@ from typing import Any
 
 from nbmodel.core.benchmark import Benchmark, Level
 from nbmodel.display.base import Result
-from nbmodel.display.card import Bar, Block, Card, Chip, Drawing, Facts, Note, Table
-from nbmodel.display.curves import Curve, Panel, curves_svg
+from nbmodel.display.card import Bar, Block, Card, Chip, Facts, Note, Picture, Table
+from nbmodel.display.curves import PANEL_WIDTH, Curve, Panel, curves_svg
 from nbmodel.display.quantity import count, file_size, listed
 from nbmodel.display.render_text import cell_text
 
@@ -80,7 +80,7 @@ class BenchCard(Benchmark, Result):
             ],
         )
 
-    def _drawing(self) -> Drawing:
+    def _drawing(self) -> Picture:
         latency = Panel(
             "latency, ms",
             [
@@ -91,8 +91,10 @@ class BenchCard(Benchmark, Result):
         rates = [level.throughput for level in self.levels]
         throughput = Panel("throughput, requests/s", [Curve("", rates, _GREEN)])
         steps = [str(level.concurrency) for level in self.levels]
-        return Drawing(
-            curves_svg([latency, throughput], steps, "requests at once"),
+        panels = [latency, throughput]
+        return Picture(
+            curves_svg(panels, steps, "requests at once").encode(),
+            width=PANEL_WIDTH * len(panels),
             alt=f"curves of latency and throughput: {'; '.join(map(_said, self.levels))}",
             text=_bars(self.levels),
         )

@@ -122,31 +122,17 @@ class Picture:
     """A picture file.
 
     Attributes:
-        data: PNG or JPEG bytes.
+        data: PNG or JPEG bytes, or an ``<svg>`` element made by this package.
         alt: What is to be seen on it, for those who cannot.
         width: On the screen, in CSS pixels, where there is room for it.
         caption: A line below, or nothing.
+        text: What a terminal shows in its place, or nothing.
     """
 
     data: bytes
     alt: str
     width: int
     caption: Cell = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Drawing:
-    """A chart.
-
-    Attributes:
-        svg: An ``<svg>`` element made by this package, text in it escaped; it is shown as
-            it is.
-        alt: What is to be seen on it, for those who cannot.
-        text: What a terminal shows in its place.
-    """
-
-    svg: str
-    alt: str
     text: str = ""
 
 
@@ -187,7 +173,7 @@ class Fold:
     brief: str = ""
 
 
-Block: TypeAlias = "Facts | Table | Note | Code | Picture | Drawing | Gallery | Beside | Fold"
+Block: TypeAlias = "Facts | Table | Note | Code | Picture | Gallery | Beside | Fold"
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,6 @@ from nbmodel.display.card import (
     Cell,
     Chip,
     Code,
-    Drawing,
     Facts,
     Fold,
     Gallery,
@@ -40,6 +39,7 @@ from nbmodel.display.style import BAR_COLOUR, STYLE, TRACK_COLOUR
 
 _BAR_SIZE = (140, 10)  # CSS pixels
 _SWATCH = 10  # CSS pixels
+_KINDS = {b"\x89PNG": "png", b"<svg": "svg+xml"}
 _ONE_LINE = 28  # characters of a cell that is not broken
 
 
@@ -75,10 +75,6 @@ def block_html(block: Block) -> str:
         return f'<pre class="nbm-code"><code>{_source(block.text)}</code></pre>'
     if isinstance(block, Picture):
         return _picture(block)
-    if isinstance(block, Drawing):
-        return (
-            f'<div class="nbm-pic" role="img" aria-label="{_source(block.alt)}">{block.svg}</div>'
-        )
     if isinstance(block, Gallery):
         return _gallery(block)
     if isinstance(block, Beside):
@@ -204,7 +200,7 @@ def _rows(rows: Iterable[str]) -> str:
 
 
 def _data(data: bytes) -> str:
-    kind = "png" if data.startswith(b"\x89PNG") else "jpeg"
+    kind = next((kind for start, kind in _KINDS.items() if data.startswith(start)), "jpeg")
     return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 

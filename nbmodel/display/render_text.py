@@ -15,7 +15,6 @@ from nbmodel.display.card import (
     Cell,
     Chip,
     Code,
-    Drawing,
     Facts,
     Fold,
     Gallery,
@@ -27,7 +26,7 @@ from nbmodel.display.card import (
 )
 from nbmodel.display.printable import printable
 
-_APART = (Table, Code, Drawing, Gallery, Beside)  # blocks with a line of their own around them
+_APART = (Table, Code, Picture, Gallery, Beside)  # blocks with a line of their own around them
 _MAX_CELL = 72  # columns; two such cells fit a wide terminal
 _BAR = 20  # columns of a whole bar
 _EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -110,8 +109,6 @@ def block_text(block: Block) -> str:
     if isinstance(block, Code):
         return printable(block.text, keep_lines=True)
     if isinstance(block, Picture):
-        return ""
-    if isinstance(block, Drawing):
         return printable(block.text, keep_lines=True)
     if isinstance(block, Gallery):
         return _gallery(block)

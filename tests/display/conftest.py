@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from nbmodel import display
+from nbmodel.core.benchmark import Benchmark, Level
 from nbmodel.core.deployment import Deployment
 from nbmodel.core.diff import diff_versions
 from nbmodel.core.golden import Golden
@@ -217,6 +218,8 @@ def results(
         "score": np.array([[0.9]]),
     }
     texts = {"text": np.array([HOSTILE.encode(errors="replace"), HOSTILE], object)}
+    level = Level.of(1, 2.0, [1_000_000, 2_000_000], errors=1)
+    benchmark = Benchmark(HOSTILE, HOSTILE, (HOSTILE,), False, 64, 64, (level, level), {HOSTILE: 2})
     inference = display.InferenceResult
     return [
         display.VersionCard.of(version).with_notes([HOSTILE]),
@@ -234,6 +237,7 @@ def results(
         display.PinCard.of(pin, removed=True),
         display.VerifyCard.of(VerifyReport(3, 7, 43_000_000, (problem,))),
         display.VerifyCard.of(VerifyReport(3, 7, 43_000_000)),
+        display.BenchCard.of(benchmark),
         display.GcCard.of(GcReport(3, 1, 43_000_000, dry_run=True)),
         display.DeletedCard.of(Deleted("digits", (3,), False, ("champion",), (HOSTILE,), 512)),
         display.PullCard("digits:3", [tmp_path / "model.onnx"]),

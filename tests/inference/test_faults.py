@@ -350,6 +350,26 @@ class TestAServerThatMisbehaves:
         assert asyncio.run(main()).outputs["y"].tolist() == [[1, 2]]
 
 
+def test_a_proxy_of_the_environment_is_gone_through(
+    scripted: Start, connect: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = scripted(
+        FINE, b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 200" + CLOSE
+    )
+    monkeypatch.setenv("http_proxy", proxy.url)
+    client = connect("http://nowhere.invalid:8000", token="secret")
+    y = client.infer("m", ONES).outputs["y"]
+    assert y.tolist() == [[1, 2]]
+    y += 1
+    head = proxy.requests[0].split(b"\r\n\r\n")[0].decode()
+    assert head.startswith("POST http://nowhere.invalid:8000/v2/models/m/infer HTTP/1.1\r\n")
+    assert "accept-encoding: identity" in head.lower()
+    with pytest.raises(UnavailableError, match="503"):
+        client.infer("m", ONES)
+    with pytest.raises(TargetUnreachableError, match=r"cannot reach http://nowhere\.invalid:8000"):
+        client.infer("m", ONES)
+
+
 def test_optional_inputs_may_be_left_out(connect: Open) -> None:
     # Answered by path: the inputs of the metadata are two, of which the config calls one optional.
     metadata = {

@@ -63,7 +63,7 @@ class Serving:
             request: As for ``infer``.
             done: Called exactly once with the answer, or the error that ``infer`` would
                 have raised: in this thread before the return, or in another.
-            deadline: As for ``infer``.
+            deadline: As for ``infer``; that it passed is told when an instance is free.
 
         Returns:
             What can be cancelled while it waits.

@@ -26,6 +26,7 @@ from nbmodel.errors import (
 from nbmodel.fleet.known import Known
 from nbmodel.inference import AsyncInferenceClient, InferenceClient
 from nbmodel.protocol.datatypes import to_numpy
+from nbmodel.protocol.inference import RequestedOutput
 
 Open = Callable[..., Any]
 
@@ -126,6 +127,32 @@ class TestARuntime:
         with pytest.raises(NbModelError, match="z"):
             client.infer("linear", ONES, ["z"])
         assert client.infer("linear", ONES).outputs["y"].tolist() == ANSWER
+
+    def test_the_best_classes_are_asked_for(self, client: Any) -> None:
+        answer = client.infer("linear", ONES, [RequestedOutput("y", classification=2)])
+        assert answer.outputs["y"].shape == (1, 2)
+        best, second = (text.decode().split(":")[:2] for text in answer.outputs["y"][0])
+        assert [(float(best[0]), best[1]), (float(second[0]), second[1])] == [(39, "2"), (27, "1")]
+
+    def test_configs_statistics_and_the_repository_are_shown(self, client: Any) -> None:
+        client.infer("linear", ONES)
+        assert client.model_config("linear")["name"] == "linear"
+        (counts,) = client.statistics("linear")
+        assert counts["name"] == "linear"
+        assert int(counts["inference_stats"]["success"]["count"]) >= 1
+        assert {entry["name"] for entry in client.statistics()} >= {"linear", "fp32"}
+        index = {model.name: model for model in client.repository_index()}
+        assert index["linear"].state == "READY"
+
+    def test_models_are_unloaded_and_loaded(self, client: Any) -> None:
+        client.unload_model("bool")
+        try:
+            assert not client.is_model_ready("bool")
+        finally:
+            client.load_model("bool")
+        assert client.is_model_ready("bool")
+        with pytest.raises(NbModelError, match="nope"):
+            client.load_model("nope")
 
     def test_what_is_not_there_is_told(self, client: Any, runtime: Known) -> None:
         for ask in (client.infer, lambda model, _: client.model_metadata(model)):

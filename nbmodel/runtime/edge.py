@@ -29,18 +29,12 @@ from nbmodel.errors import (
 from nbmodel.protocol.inference import InferRequest, InferResponse
 from nbmodel.runtime.desired import model_package, read_config
 from nbmodel.runtime.journal import Journal
+from nbmodel.runtime.model_control import ModelControl
 from nbmodel.runtime.packages import PackageFolder
 from nbmodel.runtime.plan import Plan
 from nbmodel.runtime.reconciler import Reconciler
 from nbmodel.runtime.report import package_status, service_status, vision_status
-from nbmodel.runtime.repository import (
-    LoadRequest,
-    Overlay,
-    OverrideFolder,
-    check_name,
-    failed_to_load,
-    read_override,
-)
+from nbmodel.runtime.repository import LoadRequest
 from nbmodel.runtime.scheduler import Pending, RetiredError
 from nbmodel.runtime.server_settings import LogSettings, TraceSettings
 from nbmodel.runtime.services import LiveService, ServiceView
@@ -128,9 +122,12 @@ class EdgeRuntime:
         #: What clients set with the logging and trace extensions.
         self.log_settings = LogSettings()
         self.trace_settings = TraceSettings()
-        self._overrides = OverrideFolder(home / "overrides")
-        self._overlay = Overlay()
-        self._repository_lock = threading.Lock()
+        self._control = ModelControl(
+            home / "overrides",
+            reconciler=self._reconciler,
+            config=lambda: self._config,
+            follow=self._follow,
+        )
         self._config_lock = threading.Lock()
         #: What taking the config file did, or None when nothing was taken from it.
         self.config_note: str | None = None
@@ -176,7 +173,7 @@ class EdgeRuntime:
                     f"the machine config changed: expected {if_match}, found {current}",
                     hint="read it again, and make the change on that",
                 )
-            overlaid = self._overlay.after(self._config, config).applied(config)
+            overlaid = self._control.overlay.after(self._config, config).applied(config)
             steps = (*self._reconciler.plan(overlaid), *self._visions.plan(config))
             plan = Plan(config.etag, config.etag != current, steps)
             if not dry_run:
@@ -287,7 +284,7 @@ class EdgeRuntime:
 
     def services(self) -> tuple[ServiceView, ...]:
         """All services of the config, in its order, ready or not."""
-        return tuple(self._view(one.name) for one in self._served())
+        return tuple(self._view(one.name) for one in self._control.served())
 
     def infer(self, request: InferRequest, *, deadline: float | None = None) -> InferResponse:
         """Run a service's model once; raises as ``Serving.infer`` does."""
@@ -304,48 +301,12 @@ class EdgeRuntime:
         return self._serving.submit(request, done, deadline=deadline)
 
     def load(self, name: str, request: LoadRequest) -> None:
-        """Make a service run: again, or with other settings or files; wait until it does.
-
-        A load that asks for nothing special lets the service follow the config again. A
-        service that runs goes on until the new model is ready, and when that fails.
-
-        Args:
-            name: Of a service; a new one where the request brings files.
-            request: How it shall run.
-
-        Raises:
-            InferenceError: There is no such service, and no files for one.
-            FormatError: The request's configuration cannot be read.
-            InputError: The model cannot be loaded; what ran before goes on.
-            StorageUnavailableError: The request's files cannot be kept.
-        """
-        with self._repository_lock:
-            if not request.files and all(one.name != name for one in self._served()):
-                raise failed_to_load(name)
-            check_name(name)
-            folder = self._overrides.write(request.files) if request.files else None
-            try:
-                override = read_override(name, request, folder)
-                before = self._overlay
-                self._lay(before.with_loaded(name, override))
-                self._check_loaded(name, before)
-            except NbModelError:
-                self._overrides.remove(folder)
-                raise
-            former = before.overrides.get(name)
-            if former is not None:
-                self._overrides.remove(former.folder)
+        """Make a service run, as ``ModelControl.load`` does."""
+        self._control.load(name, request)
 
     def unload(self, name: str) -> None:
-        """Make a service stop, and wait until it did; requests under way finish.
-
-        A service that there is not is not running either: no error, as in Triton.
-        """
-        with self._repository_lock:
-            former = self._overlay.overrides.get(name)
-            self._lay(self._overlay.with_unloaded(name, self._config))
-            if former is not None:
-                self._overrides.remove(former.folder)
+        """Make a service stop, as ``ModelControl.unload`` does."""
+        self._control.unload(name)
 
     def statistics(self, name: str | None = None) -> tuple[ModelStatistics, ...]:
         """What the services that are ready have done since their models were loaded.
@@ -358,7 +319,7 @@ class EdgeRuntime:
         """
         if name is not None:
             self._configured(name)
-        names = [name] if name is not None else [one.name for one in self._served()]
+        names = [name] if name is not None else [one.name for one in self._control.served()]
         found = ((one, self._reconciler.live(one)) for one in names)
         return tuple(live.statistics(one) for one, live in found if live is not None)
 
@@ -416,7 +377,7 @@ class EdgeRuntime:
             "started": self._started,
             "settled": self.settled,
             "config": config.etag,
-            "services": [self._service_status(s, config) for s in self._served()],
+            "services": [self._service_status(s, config) for s in self._control.served()],
             "vision": [self._vision_status(s) for s in config.services if s.is_vision],
             "packages": [
                 package_status(package, self._reconciler.found(package.name))
@@ -440,7 +401,7 @@ class EdgeRuntime:
             self._wake.notify_all()
         self._thread.join()
         self._reconciler.stop()
-        self._overrides.clear()
+        self._control.close()
 
     # Inside
 
@@ -461,7 +422,7 @@ class EdgeRuntime:
 
     def _replace(self, config: MachineConfig, why: str) -> None:
         self._states.save_config(config)
-        self._overlay = self._overlay.after(self._config, config)
+        self._control.config_changes(self._config, config)
         self._config = config
         self._journal.note(why)
         self.reconcile()
@@ -474,7 +435,7 @@ class EdgeRuntime:
                     return
                 retry, self._asked, self._retry, self._busy = self._retry, False, False, True
             try:
-                overlay, config = self._overlay, self._config
+                overlay, config = self._control.overlay, self._config
                 config = overlay.applied(config)
                 self._reconciler.run(config, retry=retry, unloaded=overlay.unloaded)
                 self._visions.follow(config, retry=retry)
@@ -486,11 +447,15 @@ class EdgeRuntime:
                 self._busy, self._ready = False, True
                 self._wake.notify_all()
 
+    def _follow(self) -> None:
+        self.reconcile()
+        self.wait_settled(LOAD_TIMEOUT_S)
+
     def _is_settled(self) -> bool:
         return not self._asked and not self._busy
 
     def _configured(self, name: str) -> Service:
-        served = self._served()
+        served = self._control.served()
         for service in served:
             if service.name == name:
                 return service
@@ -500,48 +465,14 @@ class EdgeRuntime:
             hint=f"services: {names}" if names else "it has no services",
         )
 
-    def _lay(self, overlay: Overlay) -> None:
-        """Follow another overlay, and wait until that is done."""
-        with self._config_lock:
-            self._overlay = overlay
-        self.reconcile()
-        self.wait_settled(LOAD_TIMEOUT_S)
-
-    def _check_loaded(self, name: str, before: Overlay) -> None:
-        refusal = self._reconciler.refusal(name)
-        live = self._reconciler.live(name)
-        if live is not None and refusal is None:
-            return
-        version = self._view(name).version
-        why = "it takes too long to load" if refusal is None else str(refusal.error)
-        if live is not None or self._overlay.overrides.get(name) is not None:
-            self._lay(before)
-        raise InputError(
-            f"load failed for model {name!r}: version {version} is at UNAVAILABLE state: {why};",
-            hint=None if refusal is None else refusal.error.hint,
-        )
-
-    def _served(self) -> tuple[Service, ...]:
-        config = self._overlay.applied(self._config)
-        return tuple(service for service in config.services if service.is_served)
-
     def _view(self, name: str) -> ServiceView:
         live = self._reconciler.live(name)
         if live is None:
             return ServiceView(name, False, "1", Signature(), reason=self._why_not(name))
-        return ServiceView(
-            name,
-            True,
-            live.version,
-            live.signature,
-            live.model_type,
-            backend=live.backend,
-            scheduling=live.scheduling,
-            label_path=live.label_path,
-        )
+        return live.view(name)
 
     def _why_not(self, name: str) -> str:
-        if name in self._overlay.unloaded:
+        if name in self._control.overlay.unloaded:
             return "unloaded"
         refusal = self._reconciler.refusal(name)
         return str(refusal.error) if refusal is not None else "it is still being loaded"
@@ -605,7 +536,7 @@ class EdgeRuntime:
             live=self._reconciler.live(service.name),
             refusal=self._reconciler.refusal(service.name),
         )
-        if self._closing or service.name in self._overlay.unloaded:
+        if self._closing or service.name in self._control.overlay.unloaded:
             return {**status, "state": "stopped"}
         if status["state"] == "failed" and not self.settled:
             return {**status, "state": "loading"}  # it is being tried again

@@ -19,6 +19,7 @@ import asyncio
 import contextlib
 import json
 import re
+import socket
 import sys
 import threading
 from collections.abc import Mapping
@@ -112,6 +113,38 @@ class FrontEnd:
         if loop is not self._loop:
             self._loop, self.thread = loop, threading.get_ident()
         return HttpConnection(self, config, server_state, app_state, loop)
+
+    async def adopt(
+        self, given: socket.socket, data: bytes, config: Config, state: ServerState
+    ) -> None:
+        """Go on with a connection that another process accepted.
+
+        Args:
+            given: The connection; it is owned from now on.
+            data: What was read of it already.
+            config: uvicorn's.
+            state: uvicorn's.
+        """
+        loop = asyncio.get_running_loop()
+
+        def protocol() -> HttpConnection:
+            return self.protocol(config, state, {}, loop).after(data)
+
+        try:
+            given.setblocking(False)
+            await loop.connect_accepted_socket(protocol, given)
+        except OSError:  # the client is gone
+            given.close()
+
+    def hand_over(self, connection: HttpConnection, head: bytes, rest: bytes) -> None:
+        """Have somebody else serve a connection, whose next request is not the data plane's.
+
+        Args:
+            connection: It has begun with no request of its own.
+            head: Of the request.
+            rest: What was read after it.
+        """
+        connection.give_to_uvicorn(_UPGRADE.sub(b"", head) + rest)
 
     def add(self, connection: HttpConnection | ControlConnection) -> None:
         """Watch over a connection's times."""
@@ -211,6 +244,14 @@ class HttpConnection(asyncio.BufferedProtocol):
         if len(front.connections) > front.limits.max_connections:
             error = RefusedError(503, "too many connections, try again later")
             self._refuse(error, lingers=False)
+        elif self._rest:
+            # Not here: reading starts after this call, whatever is asked for during it.
+            self._loop.call_soon(self._go_on)
+
+    def after(self, data: bytes) -> HttpConnection:
+        """This connection, of which ``data`` was read before it came here."""
+        self._rest += data
+        return self
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """The client is gone."""
@@ -350,7 +391,7 @@ class HttpConnection(asyncio.BufferedProtocol):
                 raw = bytes(view[start:end])
                 request = self._front.requests.get(raw) or self._read(raw)
                 if request is None:
-                    self._hand_over(raw, bytes(view[end:stop]))
+                    self._front.hand_over(self, raw, bytes(view[end:stop]))
                     return stop
                 start = end + self._take_body(request, view[end:stop])
         except RefusedError as exc:
@@ -556,22 +597,31 @@ class HttpConnection(asyncio.BufferedProtocol):
 
     # -- everything else ---------------------------------------------------------------------
 
-    def _hand_over(self, head: bytes, rest: bytes) -> None:
-        """Give the connection to uvicorn's protocol, with what was read of it."""
+    def leave(self) -> asyncio.Transport:
+        """Have nothing to do with the connection any more.
+
+        Returns:
+            Its transport, which does not read.
+        """
         transport = self._transport
         assert transport is not None
         self._transport = None
         self._state.connections.discard(self)
         self._front.connections.discard(self)
+        # Paused also because how a transport reads is settled when it starts to.
+        transport.pause_reading()
+        return transport
+
+    def give_to_uvicorn(self, data: bytes) -> None:
+        """Give the connection to uvicorn's protocol, with what was read of it."""
+        transport = self.leave()
         control = ControlConnection(
             self._front, self._config, self._state, self._app_state, self._loop
         )
-        # Paused, because how a transport reads is settled when it starts to.
-        transport.pause_reading()
         transport.set_protocol(control)
         control.connection_made(transport)
         transport.resume_reading()
-        control.data_received(_UPGRADE.sub(b"", head) + rest)
+        control.data_received(data)
         if self._is_ending:
             control.shutdown()
 

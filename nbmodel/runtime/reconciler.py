@@ -17,7 +17,7 @@ from nbmodel.runtime.journal import Journal
 from nbmodel.runtime.packages import Installed, PackageFolder
 from nbmodel.runtime.plan import Running, Step, plan_steps
 from nbmodel.runtime.resolve import PackageVersion, resolve
-from nbmodel.runtime.services import LiveService, load_service
+from nbmodel.runtime.services import LiveService, Source, load_service
 from nbmodel.runtime.state import History, Record, State, StateFolder
 from nbmodel.storage.base import Storage
 from nbmodel.storage.manifests import load_manifest
@@ -83,6 +83,11 @@ class Reconciler:
         """What a service runs, or None."""
         with self._lock:
             return self._live.get(name)
+
+    def sources(self) -> dict[str, Source]:
+        """What the services that run were loaded from, by name."""
+        with self._lock:
+            return {name: live.source for name, live in self._live.items()}
 
     def refusal(self, name: str) -> Refusal | None:
         """Why a service does not run what it should, or None."""
@@ -299,7 +304,7 @@ class Reconciler:
         def note(text: str) -> None:
             self._journal.warn(f"{wish.service.name}: {text}")
 
-        return load_service(wish.service.model, attributes, wish.key, own, note)
+        return load_service(Source(wish.service.model, attributes, wish.key, own), note)
 
     def _switch(self, wish: Wish, live: LiveService) -> None:
         name = wish.service.name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,36 +63,50 @@ class ServiceView:
     label_path: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a service is loaded from.
+
+    Attributes:
+        model: The backend, in our words or in Viam's.
+        attributes: Of the service, with placeholders replaced.
+        key: Of the wish it is loaded for: equal for sources that an engine cannot tell apart.
+        installed: The version it is from; None for a file by path.
+    """
+
+    model: str
+    attributes: Mapping[str, Any]
+    key: str
+    installed: Installed | None = None
+
+    @property
+    def number(self) -> str:
+        """The version's number, digits; ``1`` when it has none."""
+        if self.installed is None:
+            return str(folder_number(Path(self.attributes.get("model_path", ""))))
+        return str(self.installed.version.number or 1)
+
+
 class LiveService:
     """A loaded model in use. Closed when it is retired and the last request is answered.
 
     Args:
         scheduler: The loaded model and its instances.
-        key: Of the wish that it was loaded for.
-        installed: The version it is from; None for a file by path.
-        facts: What the file by path says about itself, or None.
-        backend: Name of the backend that it runs on.
-        label_path: The label file that it was configured with, or empty.
-        number: Version number of a file by path.
+        source: What it was loaded from, with the backend's own name.
+        facts: What a file by path says about itself, or None.
     """
 
     def __init__(
         self,
         scheduler: Scheduler,
-        key: str,
-        installed: Installed | None,
+        source: Source,
         facts: ModelFacts | None = None,
-        backend: str = "",
-        label_path: str = "",
-        number: int = 1,
     ) -> None:
-        self.key = key
-        self._number = number
-        self.backend = backend
-        self.label_path = label_path
-        self.installed = installed
+        self.source = source
+        #: Digits, of what it runs now.
+        self.version = source.number
         self.since = now()
-        own = installed.manifest if installed is not None else facts
+        own = source.installed.manifest if source.installed is not None else facts
         self.signature = _signature(scheduler.session.signature, own)
         self.model_type = None if own is None else own.model_type
         self.metadata: Mapping[str, Any] = {} if own is None else own.metadata
@@ -101,11 +115,27 @@ class LiveService:
         self._scheduler = scheduler
 
     @property
-    def version(self) -> str:
-        """Digits: the version's number, or ``1`` when it has none."""
-        if self.installed is None:
-            return str(self._number)
-        return str(self.installed.version.number or 1)
+    def key(self) -> str:
+        """Of the wish that it was loaded for."""
+        return self.source.key
+
+    @property
+    def installed(self) -> Installed | None:
+        """The version it is from; None for a file by path."""
+        return self.source.installed
+
+    def view(self, name: str) -> ServiceView:
+        """How the data plane sees it, as a service of that name."""
+        return ServiceView(
+            name,
+            True,
+            self.version,
+            self.signature,
+            self.model_type,
+            backend=self.source.model,
+            scheduling=self.scheduling,
+            label_path=str(self.source.attributes.get("label_path") or ""),
+        )
 
     @property
     def inferences(self) -> int:
@@ -183,7 +213,8 @@ class LiveService:
         self.signature = _signature(self._session.signature, installed.manifest)
         self.model_type = installed.manifest.model_type
         self.metadata = installed.manifest.metadata
-        self.installed = installed
+        self.source = replace(self.source, installed=installed)
+        self.version = self.source.number
 
     def retire(self) -> None:
         """Take no more requests; requests under way finish, and the last closes the model."""
@@ -255,27 +286,19 @@ class LiveService:
             return InferenceError(f"the answer cannot be made: {type(exc).__name__}: {exc}")
 
 
-def load_service(
-    model: str,
-    attributes: Mapping[str, Any],
-    key: str,
-    installed: Installed | None,
-    note: Callable[[str], None] = lambda _: None,
-) -> LiveService:
+def load_service(source: Source, note: Callable[[str], None] = lambda _: None) -> LiveService:
     """Load a model and let it prove itself on its golden sample.
 
     Args:
-        model: The backend, in our words or in Viam's.
-        attributes: With placeholders replaced.
-        key: Of the wish it is loaded for.
-        installed: The version it is from; None for a file by path.
+        source: What it is loaded from.
         note: Told when the file says nothing about itself that can be read.
 
     Raises:
         NbModelError: It cannot be loaded, or answers its golden sample wrongly. Whatever
             is raised, nothing is left of the model.
     """
-    backend = load_backend(model)
+    backend = load_backend(source.model)
+    attributes, installed = source.attributes, source.installed
     sessions = [backend.load(attributes)]
     first = sessions[0]
     try:
@@ -288,12 +311,8 @@ def load_service(
             sessions.append(first if first.runs_together else backend.load(attributes))
         return LiveService(
             Scheduler(sessions, scheduling),
-            key,
-            installed,
+            replace(source, model=backend.name),
             None if installed is not None else _facts(Path(attributes["model_path"]), note),
-            backend.name,
-            str(attributes.get("label_path") or ""),
-            1 if installed is not None else folder_number(Path(attributes["model_path"])),
         )
     except BaseException:
         for session in set(sessions):

@@ -16,7 +16,7 @@ from nbmodel.core.signature import Signature, Tensor
 from nbmodel.errors import InferenceError, NbModelError, ShapeError, TargetError, UnavailableError
 from nbmodel.protocol.inference import InferRequest, InferResponse, RequestedOutput
 from nbmodel.runtime.scheduler import CHEAP_NS, RetiredError, Scheduler, Scheduling
-from nbmodel.runtime.services import LiveService
+from nbmodel.runtime.services import LiveService, Source
 
 WAIT_S = 10.0
 SIGNATURE = Signature((Tensor("x", "FP32", (-1, -1)),), (Tensor("y", "FP32", (-1, -1)),))
@@ -87,7 +87,7 @@ def make(session: Doubling) -> Iterator[Make]:
 
     def live(scheduling: Scheduling = BATCHING) -> LiveService:
         scheduler = Scheduler([session] * scheduling.instances, scheduling)
-        made.append(LiveService(scheduler, "key", None))
+        made.append(LiveService(scheduler, Source("", {}, "key")))
         return made[-1]
 
     yield live
@@ -307,7 +307,7 @@ def test_batching_never_changes_an_answer(
 ) -> None:
     session = Doubling()
     scheduling = Scheduling(instances=instances, max_batch_size=size, is_batching=size > 0)
-    live = LiveService(Scheduler([session] * instances, scheduling), "key", None)
+    live = LiveService(Scheduler([session] * instances, scheduling), Source("", {}, "key"))
     session.gate.clear()
     inboxes = []
     for value, rows, columns, names_output in requests:

@@ -16,7 +16,7 @@ from nbmodel.errors import GoldenSampleError, PluginError
 from nbmodel.golden import GoldenSample
 from nbmodel.protocol.inference import InferRequest
 from nbmodel.runtime.scheduler import RetiredError, Scheduler, Scheduling
-from nbmodel.runtime.services import LiveService, check_golden, folder_number, load_service
+from nbmodel.runtime.services import LiveService, Source, check_golden, folder_number, load_service
 
 SIGNATURE = Signature((Tensor("x", "FP32", (-1,)),), (Tensor("y", "FP32", (-1,)),))
 X = np.array([1, 2], np.float32)
@@ -49,7 +49,7 @@ def manifest(golden: Golden | None, *paths: str) -> Manifest:
 
 def test_a_retired_model_is_closed_at_once_when_nobody_uses_it() -> None:
     session = Doubling()
-    live = LiveService(Scheduler([session], Scheduling()), "key", None)
+    live = LiveService(Scheduler([session], Scheduling()), Source("", {}, "key"))
     live.infer(InferRequest("m", {"x": X}))
     live.retire()
     assert session.closed
@@ -60,7 +60,7 @@ def test_a_retired_model_is_closed_at_once_when_nobody_uses_it() -> None:
 def test_a_retired_model_is_closed_after_the_last_answer() -> None:
     session = Doubling()
     session.go_on.clear()
-    live = LiveService(Scheduler([session], Scheduling()), "key", None)
+    live = LiveService(Scheduler([session], Scheduling()), Source("", {}, "key"))
     answers: list[Any] = []
     thread = threading.Thread(
         target=lambda: answers.append(live.infer(InferRequest("m", {"x": X})).outputs)
@@ -122,7 +122,7 @@ def test_a_golden_sample_that_fails(
 
 def test_an_unknown_backend() -> None:
     with pytest.raises(PluginError, match="unknown backend 'nothing'"):
-        load_service("nothing", {}, "key", None)
+        load_service(Source("nothing", {}, "key"))
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,11 @@ class RemoteRuntime:
         name: What it is called here; its address when not given.
         timeout_s: Seconds to wait for an answer.
 
+    Attributes:
+        url: The address in full.
+        name: What it is called here.
+        inferrer: Runs its services' models.
+
     Raises:
         InputError: ``url`` is not the address of a runtime.
     """

@@ -14,11 +14,13 @@ answers what is under way.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import logging
 import math
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -52,6 +54,7 @@ LOCK_FILE = "lock"
 _LOG_BYTES = 1024 * 1024  # of one log file
 _LOG_FILES = 5  # besides the present one
 _MAX_CONFIG = 4 * 1024 * 1024  # bytes of a machine config
+_SWITCH_S = 0.0005
 _OTHER_FILES = 256  # descriptors that a runtime has open besides its clients' connections
 
 
@@ -180,6 +183,8 @@ def _run(
     from nbmodel.runtime.http_connection import FrontEnd
     from nbmodel.runtime.oip import DataPlane
 
+    # With Python's 5 ms, a thread that decodes would hold up every other request so long.
+    sys.setswitchinterval(_SWITCH_S)
     url = url_of(listener)
     grpc_at = None if grpc is None else grpc.start()
     plane = DataPlane(runtime, version=version("nbmodel"), max_input=limits.max_request_bytes)
@@ -198,6 +203,7 @@ def _run(
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
+            gc.freeze()  # what is there now stays; looking through it again and again is waste
             if grpc_at is not None:
                 logger.info("gRPC on %s", grpc_at)
                 _say(f"{GRPC}{grpc_at}")

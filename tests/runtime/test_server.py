@@ -20,7 +20,9 @@ import httpx
 import pytest
 
 from nbmodel.errors import InputError
-from nbmodel.runtime.server import READY, Address
+from nbmodel.fleet.local import start_local, stop_local
+from nbmodel.runtime.limits import Limits
+from nbmodel.runtime.server import GRPC, READY, Address
 
 COUNT = 1_500_000
 REQUEST = {"inputs": [{"name": "x", "datatype": "INT64", "shape": [1], "data": [COUNT]}]}
@@ -136,10 +138,62 @@ class TestWhileAModelIsBusy:
         assert answer.result().json()["outputs"][0]["data"] == [COUNT]
 
     def test_the_end_waits_for_it(self, busy: Any) -> None:
-        process, _, answer = busy
-        process.terminate()
+        process, url, answer = busy
+        with httpx.Client(base_url=url, trust_env=False) as http:
+            assert http.get("/v2/health/ready").status_code == 200
+            process.terminate()
+            time.sleep(0.3)
+            with pytest.raises(httpx.TransportError):
+                http.get("/v2/health/ready")
         assert answer.result().json()["outputs"][0]["data"] == [COUNT]
         assert process.wait(10) == 0
+
+
+def test_grpc_has_an_address_of_its_own_which_is_told(tmp_path: Path) -> None:
+    grpc = pytest.importorskip("grpc", reason="pip install 'nbmodel[runtime]'")
+    with started(tmp_path, "--grpc", "127.0.0.1:0") as (process, lines):
+        assert re.fullmatch(r"nbmodel runtime gRPC on 127\.0\.0\.1:\d+", lines[-2])
+        address = lines[-2].removeprefix(GRPC)
+        url = lines[-1].removeprefix(READY)
+        assert httpx.get(f"{url}/nbmodel/version", trust_env=False).json()["grpc"] == address
+        with grpc.insecure_channel(address) as channel:
+            live = channel.unary_unary("/inference.GRPCInferenceService/ServerLive")
+            assert live(b"", timeout=10) == b"\x08\x01"  # live: true
+        process.terminate()
+        assert process.wait(10) == 0
+
+
+def test_grpc_off_loopback_wants_a_token_everywhere(tmp_path: Path) -> None:
+    with started(tmp_path, "--grpc", "0.0.0.0:0") as (_, lines):
+        url = lines[-1].removeprefix(READY)
+        assert httpx.get(f"{url}/nbmodel/status", trust_env=False).status_code == 401
+
+
+def test_a_runtime_in_the_background_gets_the_same_options(tmp_path: Path) -> None:
+    limits = Limits(max_request_bytes=1000)
+    runtime = start_local("edge", tmp_path, grpc="127.0.0.1:0", limits=limits)
+    try:
+        with httpx.Client(base_url=runtime.url, trust_env=False) as http:
+            assert http.get("/nbmodel/version").json()["grpc"].startswith("127.0.0.1:")
+            answer = http.post("/v2/models/x/infer", content=bytes(1001))
+            assert answer.status_code == 413
+    finally:
+        assert stop_local(runtime)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of another process are Linux's")
+def test_as_many_files_may_be_open_as_there_may_be_connections(tmp_path: Path) -> None:
+    import resource
+
+    with started(tmp_path, "--max-connections", "1500") as (process, _):
+        soft, hard = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+    assert soft >= min(1500, hard)
+
+
+def test_a_limit_that_is_none_is_told(tmp_path: Path) -> None:
+    assert "--max-headers must be a whole number greater than 0" in failed(
+        tmp_path, "--max-headers", "0"
+    )
 
 
 def test_it_starts_fast(tmp_path: Path) -> None:

@@ -24,6 +24,22 @@ def is_too_deep(data: Mapping[str, Any]) -> bool:
     return True
 
 
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of a JSON parser's pairs; for ``object_pairs_hook``.
+
+    Readers disagree about which of two equal keys counts, and checks may have seen the other.
+
+    Raises:
+        ValueError: A key is given twice.
+    """
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"key {twice!r} is given twice")
+    return made
+
+
 def canonical_json(data: Mapping[str, Any]) -> bytes:
     """JSON bytes that depend on the values alone.
 

@@ -190,50 +190,60 @@ def _split(data: bytes) -> tuple[bytes, str, list[memoryview]]:
     kept, begin = [], 0  # what is left over so far, and where what follows it begins
     raws: list[memoryview] = []
     id_ = ""
-    while position < end:
-        start = position
-        tag, position = _read_varint(data, position)
-        wire_type = tag & 7
-        if wire_type == _BYTES:
-            length, position = _read_varint(data, position)
-            stop = position + length
-        elif wire_type == _VARINT:
-            _, stop = _read_varint(data, position)
-        elif wire_type == _FIXED64:
-            stop = position + 8
-        elif wire_type == _FIXED32:
-            stop = position + 4
-        else:
-            raise FormatError(f"the request is not a {REQUEST}: wire type {wire_type}")
-        if stop > end:
-            raise FormatError(f"the request is not a {REQUEST}: it is cut off")
-        if tag in (_RAW_INPUT, _ID):
-            kept.append(data[begin:start])
-            begin = stop
-            if tag == _RAW_INPUT:
-                raws.append(view[position:stop])
+    try:
+        while position < end:
+            start = position
+            tag = data[position]  # most numbers are of one byte, which costs no call
+            position += 1
+            if tag >= 0x80:
+                tag, position = _read_varint(data, start)
+            if tag & 7 == _BYTES:
+                length = data[position]
+                position += 1
+                if length >= 0x80:
+                    length, position = _read_varint(data, position - 1)
+                stop = position + length
             else:
-                id_ = _text(data[position:stop])
-        position = stop
+                stop = _skip(data, tag & 7, position)
+            if stop > end:
+                raise FormatError(f"the request is not a {REQUEST}: it is cut off")
+            if tag in (_RAW_INPUT, _ID):
+                kept.append(data[begin:start])
+                begin = stop
+                if tag == _RAW_INPUT:
+                    raws.append(view[position:stop])
+                else:
+                    id_ = _text(data[position:stop])
+            position = stop
+    except IndexError as exc:
+        raise FormatError(f"the request is not a {REQUEST}: it is cut off") from exc
     kept.append(data[begin:])
     return b"".join(kept), id_, raws
+
+
+def _skip(data: bytes, wire_type: int, position: int) -> int:
+    """Where a field ends that is not bytes."""
+    if wire_type == _VARINT:
+        return _read_varint(data, position)[1]
+    if wire_type == _FIXED64:
+        return position + 8
+    if wire_type == _FIXED32:
+        return position + 4
+    raise FormatError(f"the request is not a {REQUEST}: wire type {wire_type}")
 
 
 def _read_varint(data: bytes, position: int) -> tuple[int, int]:
     """A number and the position after it."""
     value = shift = 0
-    try:
-        while True:
-            byte = data[position]
-            position += 1
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value, position
-            shift += 7
-            if shift > 63:
-                raise FormatError(f"the request is not a {REQUEST}: a number has no end")
-    except IndexError as exc:
-        raise FormatError(f"the request is not a {REQUEST}: it is cut off") from exc
+    while True:
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+        shift += 7
+        if shift > 63:
+            raise FormatError(f"the request is not a {REQUEST}: a number has no end")
 
 
 def _text(content: bytes) -> str:

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nbmodel.core.document import MAX_DEPTH, is_too_deep
+from nbmodel.core.document import MAX_DEPTH, is_too_deep, unique_keys
 from nbmodel.core.signature import Signature, Tensor
 from nbmodel.errors import DatatypeError, FormatError, ShapeError, TensorNameError
 from nbmodel.protocol.datatypes import to_numpy
@@ -49,7 +49,7 @@ _SMALL = 4096  # bytes of JSON that are worth remembering
 _MAX_INT64 = 2**63 - 1
 _MAX_UINT64 = 2**64 - 1
 _dumps = json.JSONEncoder(separators=(",", ":")).encode
-_loads = json.JSONDecoder().decode
+_loads = json.JSONDecoder(object_pairs_hook=unique_keys).decode
 _JSON_TYPES: Mapping[str, frozenset[type]] = {
     "b": frozenset({bool}),
     "i": frozenset({int}),
@@ -217,7 +217,7 @@ def decode_response(
     text, tail = _split(body, header_length)
     data = _parse(text, "response")
     model = _string(data, "model_name", "the response")
-    tensors, shared = _read_tensors("output", _objects(data, "outputs"))
+    tensors, shared = _read_tensors("output", _objects(data, "outputs"), text)
     return InferResponse(
         model=model,
         version=_string(data, "model_version", "the response"),
@@ -353,6 +353,8 @@ class _Entry:
         shape: Unsigned integers.
         size: Bytes among the binary data; None when the elements are in the JSON.
         data: The elements in the JSON, whatever they are.
+        may_be_infinite: Whether the JSON says ``Infinity``; without it an infinite element
+            is a number that no float can hold.
     """
 
     name: str
@@ -360,6 +362,7 @@ class _Entry:
     shape: tuple[int, ...]
     size: int | None
     data: object
+    may_be_infinite: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,7 +384,7 @@ def _read_request(text: bytes) -> _Head:
     binary_outputs = parameters.pop("binary_data_output", False)
     if "inputs" not in data:
         raise FormatError("Unable to parse 'inputs': the request has none")
-    tensors, shared = _read_tensors("input", _objects(data, "inputs"))
+    tensors, shared = _read_tensors("input", _objects(data, "inputs"), text)
     return _Head(
         id=id_,
         parameters=MappingProxyType(parameters),
@@ -553,10 +556,11 @@ def _decode_output(data: Mapping[str, Any]) -> RequestedOutput:
 
 
 def _read_tensors(
-    kind: str, entries: Sequence[Mapping[str, Any]]
+    kind: str, entries: Sequence[Mapping[str, Any]], text: bytes
 ) -> tuple[tuple[_Entry, ...], dict[str, SharedTensor]]:
     tensors: dict[str, _Entry] = {}
     shared: dict[str, SharedTensor] = {}
+    may_be_infinite = b"Infinity" in text
     for entry in entries:
         parameters = _parameters(entry, f"an {kind}")
         if kind == "input":
@@ -577,7 +581,7 @@ def _read_tensors(
             shared[name] = SharedTensor(datatype, shape, Region("", 0))
             continue
         size = _unsigned(parameters, "binary_data_size", what) if is_binary else None
-        tensors[name] = _Entry(name, datatype, shape, size, entry.get("data"))
+        tensors[name] = _Entry(name, datatype, shape, size, entry.get("data"), may_be_infinite)
     return tuple(tensors.values()), shared
 
 
@@ -683,7 +687,17 @@ def _from_json(what: str, entry: _Entry) -> NDArray[Any]:
         raise DatatypeError(
             f"Unable to parse 'data' of {what}: expected {datatype}, found {_kind(wrong)}"
         )
-    return reshape(_array(what, datatype, dtype, flat), shape, what)
+    array = _array(what, datatype, dtype, flat)
+    if dtype.kind == "f" and not entry.may_be_infinite and np.isinf(array).any():
+        _check_finite(what, flat)
+    return reshape(array, shape, what)
+
+
+def _check_finite(what: str, flat: list[float]) -> None:
+    if any(map(math.isinf, flat)):  # 1e300 may become infinite in FP32; 1e400 is no number
+        raise DatatypeError(
+            f"Unable to parse 'data' of {what}: number too big to be stored in double"
+        )
 
 
 def _array(what: str, datatype: str, dtype: np.dtype[Any], flat: list[Any]) -> NDArray[Any]:
@@ -740,6 +754,8 @@ def _raw_shape(tensor: Tensor, size: int) -> tuple[int, ...]:
             f"The shape of the raw input {tensor.name!r} can not be deduced because there are "
             f"more than one variable-sized dimension: {list(tensor.shape)}"
         )
+    if size == 0 and 0 not in shape:
+        raise ShapeError(f"raw input {tensor.name!r} is empty, expected {list(tensor.shape)}")
     if -1 in shape:
         row = math.prod(dim for dim in shape if dim != -1) * to_numpy(tensor.datatype).itemsize
         shape[shape.index(-1)] = size // row if row else 0

@@ -51,16 +51,22 @@ def decode_raw(name: str, datatype: str, shape: tuple[int, ...], data: memoryvie
     if datatype == "BOOL":
         # Any byte but 0 is true on the wire; numpy's bool is undefined for all but 0 and 1.
         return reshape(np.frombuffer(data, dtype=np.uint8) != 0, shape, name)
-    array = np.frombuffer(data, dtype=dtype)
+    try:
+        array: NDArray[Any] = np.ndarray(shape, dtype, data)
+    except ValueError as exc:  # the size is right; numpy refuses [0, 2**62], for one
+        raise _impossible(shape, name) from exc
     # Engines read through typed pointers, and not every CPU takes a misaligned one.
-    return reshape(array if array.flags.aligned else array.copy(), shape, name)
+    return array if array.flags.aligned else array.copy()
 
 
 def encode_raw(array: NDArray[Any]) -> bytes | memoryview:
     """The bytes of a tensor in the protocol's form (``to_tensor``); a view where it can be."""
-    if array.dtype.kind == "O":
+    kind = array.dtype.kind
+    if kind == "O":
         pack = _LENGTH.pack
         return b"".join([pack(len(item)) + item for item in array.reshape(-1)])
+    if kind != "V" and array.size:  # what memoryview knows: neither BF16 nor nothing at all
+        return array.data.cast("B")
     return array.reshape(-1).view(np.uint8).data
 
 
@@ -72,8 +78,12 @@ def reshape(array: NDArray[Any], shape: tuple[int, ...], name: str) -> NDArray[A
     """
     try:
         return array.reshape(shape)
-    except ValueError as exc:  # the count is right; numpy refuses [0, 2**62], for one
-        raise ShapeError(f"impossible shape {list(shape)} of {name}: {exc}") from exc
+    except ValueError as exc:
+        raise _impossible(shape, name) from exc
+
+
+def _impossible(shape: tuple[int, ...], name: str) -> ShapeError:
+    return ShapeError(f"impossible shape {list(shape)} of {name}: numpy cannot have it")
 
 
 def _elements(name: str, data: memoryview, count: int) -> NDArray[Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nbmodel.core.document import MAX_DEPTH, is_too_deep
+from nbmodel.core.document import MAX_DEPTH, is_too_deep, unique_keys
 from nbmodel.errors import FormatError, NbModelError
 from nbmodel.runtime.http_status import status_of
 
@@ -90,7 +90,7 @@ def read_object(body: bytes | bytearray, what: str) -> dict[str, Any]:
         return {}
     prefix = f"failed to parse the {what} request JSON buffer"
     try:
-        data = json.loads(body)
+        data = json.loads(body, object_pairs_hook=unique_keys)
     except RecursionError as exc:
         raise FormatError(f"{prefix}: nested deeper than {MAX_DEPTH} levels") from exc
     except ValueError as exc:

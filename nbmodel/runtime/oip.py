@@ -275,13 +275,15 @@ class DataPlane:
         return json_answer(data, headers=headers)
 
     def _model_ready(self, name: str, version: str) -> Answer:
-        if not self._find(name, version).ready:
-            return refusal(400, "Model version not ready")
-        return _health(True)
+        try:
+            is_ready = self._find(name, version).ready
+        except TargetError:
+            is_ready = False
+        return _health(True) if is_ready else refusal(400, "Model version not ready")
 
     def _model_statistics(self, name: str, version: str) -> Answer:
         try:
-            self._find(name, version)
+            self._loaded(name, version)
         except TargetError:
             which = f" version {version}" if version else ""
             return refusal(400, f"requested model {name!r}{which} is not available")

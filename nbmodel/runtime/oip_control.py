@@ -217,12 +217,12 @@ class ControlPlane:
 
 
 def _state(service: ServiceView) -> dict[str, Any]:
-    return {
+    state = {
         "name": service.name,
         "version": service.version,
         "state": "READY" if service.ready else "UNAVAILABLE",
-        "reason": service.reason,
     }
+    return {**state, "reason": service.reason} if service.reason else state
 
 
 def _object(body: bytes | bytearray, what: str) -> Mapping[str, Any]:

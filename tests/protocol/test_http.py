@@ -396,6 +396,7 @@ class TestRawRequests:
             pytest.param((("a", "FP32", (2,)),), ShapeError, id="another size"),
             pytest.param((("a", "FP32", (1, -1, -1)),), FormatError, id="two variable axes"),
             pytest.param((("a", "FP32", None),), FormatError, id="no rank"),
+            pytest.param((("a", "FP32", (-1, 0)),), ShapeError, id="no row of nothing"),
             pytest.param((("a", "BYTES", (2,)),), FormatError, id="two texts"),
             pytest.param((("a", "COMPLEX64", (-1,)),), DatatypeError, id="a foreign datatype"),
         ],
@@ -463,6 +464,18 @@ class TestSharedMemory:
         ]
         read = decode_response(body.join(), body.header_length)
         assert list(read.shared_outputs) == ["s"]
+
+
+def test_an_empty_raw_request_is_refused() -> None:
+    with pytest.raises(ShapeError, match="is empty"):
+        decode_raw_request(b"", Signature((Tensor("x", "FP32", (-1, 4)),)), model="m")
+
+
+def test_infinity_is_a_number_when_it_is_called_so() -> None:
+    body = request(entry(data=[0, 0])).replace(b"[0, 0]", b"[-Infinity, NaN]")
+    assert decode(body).inputs["x"].tolist()[0] == -np.inf
+    body = request(entry("FP32", data=[1e300, 1]))  # infinite in FP32, as everywhere
+    assert decode(body).inputs["x"].tolist() == [np.inf, 1]
 
 
 def test_reserved_parameters_are_kept() -> None:

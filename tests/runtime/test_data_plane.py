@@ -113,7 +113,9 @@ def values(answer: Answer) -> list[float]:
     [
         pytest.param("GET", "/v2/models/nope", 404, "unknown model: 'nope' is not found", id="m"),
         pytest.param("GET", "/v2/models/nope/config", 404, "'nope' is not found", id="config"),
-        pytest.param("GET", "/v2/models/nope/ready", 404, "'nope' is not found", id="ready"),
+        pytest.param("GET", "/v2/models/nope/ready", 400, "version not ready", id="ready"),
+        pytest.param("GET", "/v2/models/linear/versions/9/ready", 400, "not ready", id="9"),
+        pytest.param("GET", "/v2/models/gone/stats", 400, "'gone' is not available", id="no stats"),
         pytest.param("GET", "/v2/models/gone", 404, "'gone' has no available", id="not loaded"),
         pytest.param("GET", "/v2/models/gone/config", 404, "no available", id="config of it"),
         pytest.param("GET", "/v2/models/gone/ready", 400, "Model version not ready", id="its"),
@@ -184,6 +186,12 @@ def test_what_cannot_be_done_is_told(
         pytest.param(b"", "failed to parse the request JSON", id="nothing"),
         pytest.param(b"\xff", "failed to parse the request JSON", id="no text"),
         pytest.param({}, "Unable to parse 'inputs'", id="no inputs"),
+        pytest.param(b'{"inputs":[],"inputs":[]}', "'inputs' is given twice", id="a key twice"),
+        pytest.param(
+            json.dumps(asked(in_json())).replace("[1, 1]", "[1e400, 1]").encode(),
+            "number too big to be stored in double",
+            id="1e400",
+        ),
         pytest.param(asked(), "missing input 'x'", id="none of its inputs"),
         pytest.param(asked(in_json(), id=7), "Unable to parse 'id'", id="an id that is a number"),
         pytest.param(asked(X), "But no field is set", id="no data"),
@@ -442,6 +450,8 @@ class TestLoading:
         answer = plane.ask("POST", "/v2/repository/models/linear/load")
         assert (answer.status, answer.join()) == (200, b"")
         assert values(plane.ask("POST", INFER, asked(in_json()))) == ANSWER
+        there = {"name": "linear", "version": "1", "state": "READY"}
+        assert plane.said("POST", "/v2/repository/index", {"ready": True}) == [there]
 
     def test_a_config_changes_how_a_model_runs(self, plane: Plane) -> None:
         parameters = {"config": json.dumps({"instance_group": [{"count": 3}]})}

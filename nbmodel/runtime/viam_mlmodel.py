@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf import json_format
 from numpy.typing import NDArray
 
+from nbmodel.core.model_type import model_type_of
 from nbmodel.errors import UnavailableError
 from nbmodel.protocol.inference import InferRequest
 from nbmodel.protocol.messages import message, parse
@@ -79,7 +80,7 @@ def describe_model(runtime: EdgeRuntime, name: str) -> dict[str, Any]:
     return metadata(
         view.signature,
         name=name,
-        model_type=view.model_type,
+        model_type=view.model_type or model_type_of(view.signature),
         label_path=view.label_path or None,
     )
 

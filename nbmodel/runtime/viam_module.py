@@ -27,7 +27,7 @@ from google.protobuf import json_format
 
 from nbmodel.backends.table import BACKENDS, OWN_MODELS, load_backend
 from nbmodel.core.machine import MLMODEL_API
-from nbmodel.errors import ConfigError, NbModelError, UnavailableError
+from nbmodel.errors import ConfigError, InferenceError, NbModelError
 from nbmodel.plugins import require
 from nbmodel.protocol.inference import InferRequest, InferResponse
 from nbmodel.protocol.viam import decode_infer_request, encode_infer_response
@@ -60,7 +60,7 @@ class ModuleModels:
 
         Raises:
             ConfigError: The attributes are wrong; all problems are listed.
-            UnavailableError: The model cannot be loaded. Nothing is served under a name
+            InferenceError: The model cannot be loaded. Nothing is served under a name
                 that is taken for the first time; else the former model is.
         """
         entry = {"name": name, "api": MLMODEL_API, "model": model, "attributes": dict(attributes)}
@@ -71,7 +71,7 @@ class ModuleModels:
             if why is not None:
                 kept = {other: one for other, one in self._entries.items() if other != name}
                 self._follow(kept if former is None else {**kept, name: former})
-                raise UnavailableError(f"service {name!r} cannot be served: {why}")
+                raise InferenceError(f"service {name!r} cannot be served: {why}")
 
     def remove(self, name: str) -> None:
         """Serve nothing under a name any more; calls under way finish."""
@@ -234,7 +234,8 @@ def _module(models: ModuleModels, address: str, log_level: int, *, tcp: bool) ->
         """The SDK's module, which loads models beside its event loop."""
 
         async def add_resource(self, request: Any, *, deadline: Any = None) -> None:
-            await self._put(request.config)
+            if MLModel.get_resource_name(request.config.name) not in self.server.resources:
+                await self._put(request.config)
             await super().add_resource(request, deadline=deadline)
 
         async def reconfigure_resource(self, request: Any) -> None:

@@ -9,7 +9,7 @@ Source: viamrobotics/api ``service/mlmodel/v1/mlmodel.proto``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format
@@ -67,8 +67,16 @@ def prepare(runtime: EdgeRuntime, name: str, inputs: Mapping[str, NDArray[Any]])
     return InferRequest(name, named_as_model(inputs, signature))
 
 
-def describe_model(runtime: EdgeRuntime, name: str) -> dict[str, Any]:
+def describe_model(
+    runtime: EdgeRuntime, name: str, *, labels: Callable[[Sequence[str]], str] | None = None
+) -> dict[str, Any]:
     """A service's model as a ``Metadata`` message in JSON, see ``metadata``.
+
+    Args:
+        runtime: What runs.
+        name: Of the service.
+        labels: Makes a file of labels that are in the model's own file, and gives its path;
+            None: those have no path.
 
     Raises:
         TargetError: There is no such service.
@@ -77,11 +85,14 @@ def describe_model(runtime: EdgeRuntime, name: str) -> dict[str, Any]:
     view = runtime.service(name)
     if not view.ready:
         raise UnavailableError(f"service {name!r} is not ready: {view.reason}")
+    path = view.label_path
+    if not path and labels is not None and view.signature.labels:
+        path = labels(view.signature.labels)
     return metadata(
         view.signature,
         name=name,
         model_type=view.model_type or model_type_of(view.signature),
-        label_path=view.label_path or None,
+        label_path=path or None,
     )
 
 

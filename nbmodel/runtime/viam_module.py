@@ -26,6 +26,8 @@ from typing import Any
 from google.protobuf import json_format
 
 from nbmodel.backends.table import BACKENDS, OWN_MODELS, load_backend
+from nbmodel.core.digest import digest_of
+from nbmodel.core.labels import format_labels
 from nbmodel.core.machine import MLMODEL_API
 from nbmodel.errors import ConfigError, InferenceError, NbModelError
 from nbmodel.plugins import require
@@ -34,6 +36,7 @@ from nbmodel.protocol.viam import decode_infer_request, encode_infer_response
 from nbmodel.runtime.edge import EdgeRuntime
 from nbmodel.runtime.viam_calls import from_struct
 from nbmodel.runtime.viam_mlmodel import describe_model, describe_status, prepare
+from nbmodel.storage.atomic import write_atomically
 
 LOAD_TIMEOUT_S = 110.0  # viam-server gives a resource two minutes to come up
 
@@ -46,7 +49,8 @@ class ModuleModels:
     """
 
     def __init__(self, home: Path) -> None:
-        self.runtime = EdgeRuntime(home, name="viam-module", environment={})
+        self.runtime = EdgeRuntime(home / "runtime", name="viam-module", environment={})
+        self._labels = home / "labels"
         self._entries: dict[str, dict[str, Any]] = {}
         self._lock = threading.Lock()
 
@@ -111,6 +115,21 @@ class ModuleModels:
         if isinstance(answer, InferResponse):
             return answer
         raise answer
+
+    def label_file(self, labels: Sequence[str]) -> str:
+        """The path of a file with these labels; empty when they cannot be lines of one.
+
+        The vision service of the viam-server on this machine reads labels from files only,
+        and a model may carry them within itself.
+        """
+        try:
+            content = format_labels(labels)
+        except NbModelError:
+            return ""
+        path = self._labels / digest_of(content).rpartition(":")[2] / "labels.txt"
+        if not path.exists():
+            write_atomically(path, content)
+        return str(path)
 
     def close(self) -> None:
         """Stop; calls under way finish."""
@@ -199,7 +218,8 @@ def _module(models: ModuleModels, address: str, log_level: int, *, tcp: bool) ->
         async def metadata(self, **_others: Any) -> Metadata:
             answer = Metadata()
             try:
-                json_format.ParseDict(describe_model(models.runtime, self.name), answer)
+                told = describe_model(models.runtime, self.name, labels=models.label_file)
+                json_format.ParseDict(told, answer)
             except NbModelError as exc:
                 raise refused(exc) from exc
             return answer

@@ -179,6 +179,23 @@ def test_a_model_that_cannot_be_loaded_is_refused_and_leaves_nothing(
     assert talk(socket, say) == [[[15, 27, 39]]]
 
 
+def test_labels_within_a_models_file_become_a_file_that_viam_server_can_read(
+    socket: Path, test_models: Path
+) -> None:
+    path = test_models / "mobilenet_v1_0.25_224_quant_with_metadata.tflite"
+    if not path.is_file():
+        pytest.skip(f"no {path.name} among the real models")
+
+    async def say(channel: Channel) -> Any:
+        config = service("labelled", path, "nbmodel:mlmodel:tflite_cpu")
+        return await (await add(channel, config)).metadata()
+
+    (given,) = talk(socket, say).output_info
+    labels = Path(given.extra["labels"])
+    assert given.associated_files[0].name == labels.name == "labels.txt"
+    assert labels.read_text().splitlines()[:3] == ["background", "tench", "goldfish"]
+
+
 @pytest.mark.parametrize(
     ("attributes", "told"),
     [

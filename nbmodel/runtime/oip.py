@@ -21,7 +21,7 @@ from dataclasses import replace
 from typing import Protocol, TypeVar
 from urllib.parse import unquote
 
-from nbmodel.errors import FormatError, NbModelError, TargetError, UnsupportedError
+from nbmodel.errors import FormatError, InputError, NbModelError, TargetError, UnsupportedError
 from nbmodel.protocol.compression import CODINGS, accepted, check_coding, compress, decompress
 from nbmodel.protocol.http import (
     HEADER_LENGTH,
@@ -55,14 +55,15 @@ EXTENSIONS = (
 )
 MAX_INPUT = 64 * 1024 * 1024  # bytes of a request's body, decompressed; Triton's default
 LIGHT = 64 * 1024  # bytes of JSON, or elements: about a millisecond of an event loop
-THREADS = 8  # that decode and encode what is not light, and wait
+THREADS = 8  # that decode and encode what is not light
 _MAX_MATCHES = 4096
 _CODINGS = ", ".join(CODINGS)
 _LENGTH_KEY = HEADER_LENGTH.lower()
 _SERVER = re.compile(r"/v2(/?)")
 _HEALTH = re.compile(r"/v2/health/(live|ready)")
 _MODEL = re.compile(r"/v2/models/([^/]+)(?:/versions/([0-9]+))?(?:/(infer|ready|config|stats))?")
-_NUMBER = re.compile(r"-?[0-9]{1,18}")
+_MAX_DIGITS = 18  # of a number that every server reads
+_NUMBER = re.compile(rf"-?[0-9]{{1,{_MAX_DIGITS}}}")
 
 
 class Models(Control, Protocol):
@@ -96,10 +97,13 @@ class DataPlane:
         self._max_input = max_input
         self._control = ControlPlane(models, version=version)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="nbmodel-oip")
+        # Of its own: loads take as long as they take, one after the other.
+        self._waits = ThreadPoolExecutor(1, thread_name_prefix="nbmodel-load")
         self._matches: dict[str, Call | None] = {}
 
     def close(self) -> None:
-        """Let go of the threads; requests under way are answered."""
+        """Let go of the threads; inferences under way are answered, loads are not waited for."""
+        self._waits.shutdown(wait=False, cancel_futures=True)
         self._threads.shutdown()
 
     def match(self, path: str) -> Call | None:
@@ -159,11 +163,11 @@ class DataPlane:
         Returns:
             What can be cancelled, or None when there is nothing to wait for.
         """
-        if call.model is None or method not in call.methods:
-            if not call.waits or method not in call.methods:
-                done(self.answer(call, method, headers, body))
-                return None
-            self._threads.submit(lambda: done(self.answer(call, method, headers, body)))
+        if method not in call.methods or not call.waits:
+            done(self.answer(call, method, headers, body))
+            return None
+        if call.model is None:
+            self._waits.submit(lambda: done(self.answer(call, method, headers, body)))
             return None
         if _is_light(headers, body):
             return self._start(call, headers, body, done)
@@ -237,7 +241,7 @@ class DataPlane:
             return failure(exc)
         try:
             self._loaded(*call.model)
-        except TargetError as missing:
+        except (TargetError, InputError) as missing:
             return failure(missing)
         answer = failure(exc)
         if isinstance(exc, UnsupportedError):  # an unknown coding, mostly: these would do
@@ -290,11 +294,12 @@ class DataPlane:
         return json_answer(statistics(self._models.statistics(name)))
 
     def _find(self, name: str, version: str) -> ServiceView:
+        """The service of a name; TargetError when it is not there, or in another version."""
         try:
             service = self._models.service(name)
         except TargetError as exc:
             raise TargetError(f"Request for unknown model: {name!r} is not found") from exc
-        if version and int(version) != int(service.version):
+        if version and _version(version) != int(service.version):
             raise TargetError(f"Request for unknown model: {name!r} version {version} is not found")
         return service
 
@@ -329,6 +334,15 @@ class _Deferred:
             is_cancelled = self._is_cancelled
         if is_cancelled and pending is not None:
             pending.cancel()
+
+
+def _version(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS:
+        raise InputError(
+            f"failed to get model version from specified version string '{digits[:50]}', "
+            "version should be an integral value > 0"
+        )
+    return int(digits)
 
 
 def _length(text: str) -> int:

@@ -129,6 +129,20 @@ def values(answer: Answer) -> list[float]:
             "GET", "/v2/models/nope/stats", 400, "requested model 'nope' is not", id="stats"
         ),
         pytest.param("GET", "/v2/models/linear/versions/3/stats", 400, "version 3", id="its stats"),
+        pytest.param(
+            "GET",
+            f"/v2/models/linear/versions/{'9' * 5000}",
+            400,
+            "failed to get model version",
+            id="an endless version",
+        ),
+        pytest.param(
+            "POST",
+            f"/v2/models/linear/versions/{'9' * 5000}/infer",
+            400,
+            "failed to get model version",
+            id="an inference with it",
+        ),
         pytest.param("POST", "/v2/models/stats", 405, "Method Not Allowed", id="POST stats"),
         pytest.param("GET", "/v2/repository/index", 405, "Method Not Allowed", id="GET index"),
         pytest.param("PUT", "/v2/logging", 405, "Method Not Allowed", id="PUT logging"),
@@ -261,6 +275,12 @@ def test_a_request_that_cannot_be_used_is_told_why(
     answer = plane.ask("POST", INFER, body)
     assert answer.status == 400
     assert says in json.loads(answer.join())["error"]
+
+
+def test_zeros_before_a_version_mean_nothing(plane: Plane) -> None:
+    assert plane.ask("GET", "/v2/models/linear/versions/001/ready").status == 200
+    path = "/v2/models/linear/versions/01/infer"
+    assert values(plane.ask("POST", path, asked(in_json()))) == ANSWER
 
 
 def test_that_a_model_is_not_there_comes_before_what_is_wrong_with_the_request(

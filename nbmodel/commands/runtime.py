@@ -46,6 +46,13 @@ def _limit_options(function: Callable[..., Any]) -> Callable[..., Any]:
     is_flag=True,
     help="let clients on this machine pass tensors in shared memory",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="processes that answer inference requests over HTTP (Linux)",
+)
 @_limit_options
 @pass_context
 def start(
@@ -60,6 +67,7 @@ def start(
     foreground: bool,
     grpc: str | None,
     allow_shared_memory: bool,
+    workers: int,
     **limits: Any,
 ) -> Any:
     """Start a runtime on this machine.
@@ -79,6 +87,7 @@ def start(
         "require_token": require_token,
         "grpc": grpc,
         "allow_shared_memory": allow_shared_memory,
+        "workers": workers,
         "limits": Limits(**limits),
     }
     if name is not None and not foreground:

@@ -42,6 +42,7 @@ def start_local(
     require_token: bool = False,
     grpc: str | None = None,
     allow_shared_memory: bool = False,
+    workers: int = 1,
     limits: Limits = DEFAULT_LIMITS,
     timeout_s: float = START_TIMEOUT_S,
 ) -> Known:
@@ -56,6 +57,7 @@ def start_local(
             at the first start in that home.
         grpc: ``HOST:PORT`` for gRPC; None: it is not spoken.
         allow_shared_memory: Let clients register shared memory.
+        workers: Processes that answer inference requests over HTTP.
         limits: What clients may use.
         timeout_s: Seconds until it must be ready.
 
@@ -88,6 +90,8 @@ def start_local(
         command += ["--grpc", grpc]
     if allow_shared_memory:
         command.append("--allow-shared-memory")
+    if workers > 1:
+        command += ["--workers", str(workers)]
     command += limits.options()
     # Made here: the runtime would show it, and what it says is kept in a file.
     token = ensure_token(home)[0] if needs_token else None

@@ -64,6 +64,7 @@ class Runtimes:
         require_token: bool = False,
         grpc: str | None = None,
         allow_shared_memory: bool = False,
+        workers: int = 1,
         limits: Limits = DEFAULT_LIMITS,
     ) -> RuntimeTable:
         """Start a runtime on this machine, in a process that outlives this one.
@@ -78,6 +79,7 @@ class Runtimes:
             require_token: Want a token on loopback too; off it, one is always wanted.
             grpc: ``HOST:PORT`` to speak gRPC on too; ``version`` of the runtime tells it.
             allow_shared_memory: Let clients on this machine pass tensors in shared memory.
+            workers: Processes that answer inference requests over HTTP.
             limits: What clients may use.
 
         Raises:
@@ -99,6 +101,7 @@ class Runtimes:
             require_token=require_token,
             grpc=grpc,
             allow_shared_memory=allow_shared_memory,
+            workers=workers,
             limits=limits,
         )
         self._known.add(started)

@@ -26,6 +26,7 @@ from nbmodel.runtime.control import control_routes, error_response
 from nbmodel.runtime.http_head import too_large
 from nbmodel.runtime.limits import DEFAULT_LIMITS, TOO_MUCH, Budget
 from nbmodel.runtime.oip import DataPlane
+from nbmodel.runtime.oip_control import ControlPlane
 
 if TYPE_CHECKING:
     from nbmodel.runtime.edge import EdgeRuntime
@@ -60,8 +61,20 @@ def make_app(
         *distribution_routes(runtime.storage, runtime.tags, on_change=runtime.tags_changed),
     ]
     rest = guarded_routes(routes)
-    plane = DataPlane(runtime, version=ours, max_input=max_input) if plane is None else plane
+    plane = make_plane(runtime, max_input=max_input) if plane is None else plane
     return GateApp(gate, DataPlaneApp(plane, rest, max_input=max_input, budget=budget))
+
+
+def make_plane(runtime: EdgeRuntime, *, max_input: int) -> DataPlane:
+    """The data plane of a runtime.
+
+    Args:
+        runtime: What is served.
+        max_input: Most bytes that a compressed body may hold.
+    """
+    ours = version("nbmodel")
+    control = ControlPlane(runtime, version=ours)
+    return DataPlane(runtime, control=control, version=ours, max_input=max_input)
 
 
 def guarded_routes(routes: Sequence[BaseRoute]) -> Starlette:

@@ -52,6 +52,7 @@ LOAD_TIMEOUT_S = 600.0  # nobody loads anew while somebody waits for this
 
 if TYPE_CHECKING:
     from nbmodel.runtime.vision_service import VisionService
+    from nbmodel.runtime.workers import Workers
 
 logger = logging.getLogger(__name__)
 
@@ -116,6 +117,7 @@ class EdgeRuntime:
             environment=self._environment,
             journal=self._journal,
         )
+        self._workers: Workers | None = None
         self._serving = Serving(self._live, self.shared_memory)
         self._started = now()
         self._version = version("nbmodel")
@@ -237,6 +239,11 @@ class EdgeRuntime:
         """Whether what the config wants has been brought up once, or been given up."""
         return self._ready and not self._draining and not self._closing
 
+    def share(self, workers: Workers) -> None:
+        """Have worker processes serve what is live, from now on."""
+        self._workers = workers
+        self.reconcile(retry=False)
+
     def drain(self) -> None:
         """Say that it is not ready any more: it is about to end. Requests are still answered."""
         self._draining = True
@@ -321,7 +328,11 @@ class EdgeRuntime:
             self._configured(name)
         names = [name] if name is not None else [one.name for one in self._control.served()]
         found = ((one, self._reconciler.live(one)) for one in names)
-        return tuple(live.statistics(one) for one, live in found if live is not None)
+        return tuple(
+            sum(self._elsewhere(one), live.statistics(one))
+            for one, live in found
+            if live is not None
+        )
 
     def vision(self, name: str) -> VisionService:
         """A vision service of the config.
@@ -439,6 +450,8 @@ class EdgeRuntime:
                 config = overlay.applied(config)
                 self._reconciler.run(config, retry=retry, unloaded=overlay.unloaded)
                 self._visions.follow(config, retry=retry)
+                if self._workers is not None:
+                    self._workers.follow(self._reconciler.sources())
             except Exception as exc:
                 # The thread must live: the next config may well be better.
                 logger.exception("a pass of the reconciler failed")
@@ -470,6 +483,9 @@ class EdgeRuntime:
         if live is None:
             return ServiceView(name, False, "1", Signature(), reason=self._why_not(name))
         return live.view(name)
+
+    def _elsewhere(self, name: str) -> tuple[ModelStatistics, ...]:
+        return () if self._workers is None else self._workers.statistics(name)
 
     def _why_not(self, name: str) -> str:
         if name in self._control.overlay.unloaded:

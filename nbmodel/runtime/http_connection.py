@@ -21,10 +21,10 @@ import json
 import re
 import socket
 import sys
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -71,7 +71,7 @@ class _Request:
     method: str
     headers: Mapping[str, str]
     length: int | None
-    is_plain: bool  # HTTP/1.1, and the connection stays open
+    is_plain: bool  # HTTP/1.1 that stays open, and no HEAD
 
 
 class FrontEnd:
@@ -111,7 +111,7 @@ class FrontEnd:
         """A connection; uvicorn calls this for each that it accepts."""
         loop = _loop or asyncio.get_running_loop()
         if loop is not self._loop:
-            self._loop, self.thread = loop, threading.get_ident()
+            self._loop, self.thread = loop, get_ident()
         return HttpConnection(self, config, server_state, app_state, loop)
 
     async def adopt(
@@ -145,6 +145,10 @@ class FrontEnd:
             rest: What was read after it.
         """
         connection.give_to_uvicorn(_UPGRADE.sub(b"", head) + rest)
+
+    def forget(self) -> None:
+        """Read heads anew: what their paths lead to may have changed; from any thread."""
+        self.requests.clear()
 
     def add(self, connection: HttpConnection | ControlConnection) -> None:
         """Watch over a connection's times."""
@@ -198,6 +202,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         "_reserved",
         "_rest",
         "_scratch",
+        "_scratch_view",
         "_since",
         "_state",
         "_transport",
@@ -218,6 +223,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._app_state = app_state
         self._loop = loop
         self._scratch = front.scratch if front.scratch is not None else bytearray(_SCRATCH)
+        self._scratch_view = memoryview(self._scratch)
         self._transport: asyncio.Transport | None = None
         self._doing = _IDLE
         self._since = 0.0  # loop time at which that began
@@ -295,17 +301,17 @@ class HttpConnection(asyncio.BufferedProtocol):
             self._filled += size
             if self._filled == len(self._body):
                 body, self._body, self._view = self._body, None, None
-                self._begin(body)
+                assert self._request is not None
+                self._begin(self._request, body)
         elif self._doing == _LINGERING:
             pass
         elif self._rest or self._doing == _ANSWERING or self._is_write_paused:
-            self._rest += memoryview(self._scratch)[:size]
+            self._rest += self._scratch_view[:size]
             self._go_on()
         else:
-            with memoryview(self._scratch) as view:
-                used = self._serve(self._scratch, view, size)
-                if used < size:
-                    self._rest += view[used:size]
+            used = self._serve(self._scratch, self._scratch_view, size)
+            if used < size:
+                self._rest += self._scratch_view[used:size]
 
     def check_time(self, now: float) -> None:
         """End the connection when it has taken too long; called every few seconds.
@@ -393,7 +399,7 @@ class HttpConnection(asyncio.BufferedProtocol):
                 if request is None:
                     self._front.hand_over(self, raw, bytes(view[end:stop]))
                     return stop
-                start = end + self._take_body(request, view[end:stop])
+                start = self._take_body(request, view, end, stop)
         except RefusedError as exc:
             self._refuse(exc)
             return stop
@@ -436,7 +442,7 @@ class HttpConnection(asyncio.BufferedProtocol):
             method=method,
             headers=head.headers,
             length=head.length,
-            is_plain=head.keep_alive and head.version == "1.1",
+            is_plain=head.keep_alive and head.version == "1.1" and head.method != "HEAD",
         )
         # Clients say the same again and again. What a head means depends on nothing else.
         if len(raw) <= _MAX_REMEMBERED:
@@ -445,18 +451,19 @@ class HttpConnection(asyncio.BufferedProtocol):
             front.requests[raw] = request
         return request
 
-    def _take_body(self, request: _Request, rest: memoryview) -> int:
+    def _take_body(self, request: _Request, view: memoryview, start: int, stop: int) -> int:
         """Begin to answer, or to receive the body.
 
         Returns:
-            How much of ``rest``, which follows the head, belongs to the body.
+            Where in ``view`` the body ends that begins at ``start``, or what there is of it.
         """
-        length, here = request.length, len(rest)
+        length = request.length
         self._request = request
-        if length is not None and length <= here:
+        if length is not None and start + length <= stop:
             self._reserve(length)
-            self._begin(bytearray(rest[:length]))
-            return length
+            self._begin(request, bytearray(view[start : start + length]))
+            return start + length
+        here = stop - start
         if request.head.expects_continue and not here and self._transport is not None:
             self._transport.write(_CONTINUE)
         self._since = self._loop.time()
@@ -466,13 +473,13 @@ class HttpConnection(asyncio.BufferedProtocol):
                 max_bytes=limits.max_request_bytes, max_trailer_bytes=limits.max_head_bytes
             )
             self._doing = _CHUNKED
-            return 0
+            return start
         self._reserve(length)
         self._body = bytearray(length)
-        self._body[:here] = rest
+        self._body[:here] = view[start:stop]
         self._view, self._filled = memoryview(self._body), here
         self._doing = _BODY
-        return here
+        return stop
 
     def _feed_chunks(self, data: memoryview) -> int:
         chunked = self._chunked
@@ -482,12 +489,11 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._reserve(len(chunked.data) - before)
         if chunked.is_done:
             self._chunked = None
-            self._begin(chunked.data)
+            assert self._request is not None
+            self._begin(self._request, chunked.data)
         return used
 
-    def _begin(self, body: bytearray) -> None:
-        request = self._request
-        assert request is not None
+    def _begin(self, request: _Request, body: bytearray) -> None:
         self._doing = _ANSWERING
         pending = self._front.plane.begin(
             request.call, request.method, request.headers, body, self._on_answer
@@ -499,7 +505,7 @@ class HttpConnection(asyncio.BufferedProtocol):
 
     def _on_answer(self, answer: Answer) -> None:
         """Take the answer, in whichever thread."""
-        if threading.get_ident() == self._front.thread:
+        if get_ident() == self._front.thread:
             self._finish(answer)
             return
         with contextlib.suppress(RuntimeError):  # the loop has ended, and the connection with it
@@ -517,9 +523,15 @@ class HttpConnection(asyncio.BufferedProtocol):
         if transport is None or request is None or transport.is_closing():
             self._release()
             return
-        stays = request.head.keep_alive and not self._is_ending
-        extra = "" if request.is_plain and stays else _connection(request.head.version, stays=stays)
-        self._write(transport, answer, extra, is_head=request.head.method == "HEAD")
+        if request.is_plain and not self._is_ending:
+            self._write(transport, answer, "")
+            if not self._is_write_paused:
+                self._release()
+            return
+        head = request.head
+        stays = head.keep_alive and not self._is_ending
+        extra = _connection(head.version, stays=stays)
+        self._write(transport, answer, extra, is_head=head.method == "HEAD")
         if not self._is_write_paused:
             self._release()
         if not stays:

@@ -32,9 +32,10 @@ from nbmodel.protocol.http import (
 from nbmodel.protocol.inference import InferRequest, InferResponse
 from nbmodel.runtime.answer import TEXT, Answer, Call, empty_answer, failure, json_answer, refusal
 from nbmodel.runtime.model_config import metadata, model_config, statistics
-from nbmodel.runtime.oip_control import Control, ControlPlane
+from nbmodel.runtime.oip_control import ControlPlane
 from nbmodel.runtime.scheduler import Pending
 from nbmodel.runtime.services import ServiceView
+from nbmodel.runtime.statistics import ModelStatistics
 
 logger = logging.getLogger(__name__)
 
@@ -66,12 +67,18 @@ _MAX_DIGITS = 18  # of a number that every server reads
 _NUMBER = re.compile(rf"-?[0-9]{{1,{_MAX_DIGITS}}}")
 
 
-class Models(Control, Protocol):
-    """What the data plane asks of a runtime."""
+class Models(Protocol):
+    """What the data plane asks of the models that are served."""
 
     @property
     def ready(self) -> bool:
         """Whether the runtime has brought up what its config wants, or given it up."""
+
+    def service(self, name: str) -> ServiceView:
+        """The service of that name, or TargetError."""
+
+    def statistics(self, name: str | None = None) -> tuple[ModelStatistics, ...]:
+        """What a service, or all of them, did so far."""
 
     def infer(self, request: InferRequest) -> InferResponse:
         """Run a service's model, waiting for it."""
@@ -87,15 +94,23 @@ class DataPlane:
 
     Args:
         models: What runs.
+        control: Answers what controls the server; None: nothing here does.
         version: nbmodel's, for the server's metadata.
         max_input: Most bytes that a compressed body may hold.
     """
 
-    def __init__(self, models: Models, *, version: str, max_input: int = MAX_INPUT) -> None:
+    def __init__(
+        self,
+        models: Models,
+        *,
+        control: ControlPlane | None,
+        version: str,
+        max_input: int = MAX_INPUT,
+    ) -> None:
         self._models = models
         self._version = version
         self._max_input = max_input
-        self._control = ControlPlane(models, version=version)
+        self._control = control
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="nbmodel-oip")
         # Of its own: loads take as long as they take, one after the other.
         self._waits = ThreadPoolExecutor(1, thread_name_prefix="nbmodel-load")
@@ -262,7 +277,7 @@ class DataPlane:
             return Call(("GET",), lambda *_: json_answer(statistics(self._models.statistics())))
         if found := _MODEL.fullmatch(path):
             return self._model(unquote(found[1]), found[2] or "", found[3])
-        return self._control.match(path)
+        return None if self._control is None else self._control.match(path)
 
     def _model(self, name: str, version: str, verb: str | None) -> Call:
         if verb == "infer":

@@ -37,6 +37,7 @@ from nbmodel.plugins import require
 from nbmodel.runtime.auth import Gate, ensure_token
 from nbmodel.runtime.limits import DEFAULT_LIMITS, Limits
 from nbmodel.runtime.lock import file_lock
+from nbmodel.runtime.workers import Setup, Workers, check_workers
 
 if TYPE_CHECKING:
     import asyncio
@@ -55,6 +56,7 @@ _LOG_BYTES = 1024 * 1024  # of one log file
 _LOG_FILES = 5  # besides the present one
 _MAX_CONFIG = 4 * 1024 * 1024  # bytes of a machine config
 _SWITCH_S = 0.0005
+_KILL_S = 5.0  # after the time to drain, what is left of a worker is ended
 _OTHER_FILES = 256  # descriptors that a runtime has open besides its clients' connections
 
 
@@ -101,6 +103,7 @@ def serve(
     require_token: bool = False,
     grpc: str | None = None,
     allow_shared_memory: bool = False,
+    workers: int = 1,
     limits: Limits = DEFAULT_LIMITS,
 ) -> None:
     """Run a runtime until it is told to end.
@@ -115,7 +118,9 @@ def serve(
             in the home folder, and shown when it was made.
         grpc: ``HOST:PORT`` to listen on for gRPC; None: it is not spoken.
         allow_shared_memory: Let clients on this machine register shared memory.
-        limits: What clients may use.
+        workers: Processes that answer inference requests over HTTP, this one included; each
+            has the models in its own memory.
+        limits: What clients may use, of each process.
 
     Raises:
         InputError: The address cannot be read or listened on.
@@ -126,6 +131,12 @@ def serve(
     require("a runtime", "httptools", "starlette", "uvicorn", extra="runtime")
     if grpc is not None:
         require("gRPC", "grpc", extra="runtime")
+    check_workers(workers)
+    if workers > 1 and allow_shared_memory:
+        raise InputError(
+            "--workers and --allow-shared-memory do not go together",
+            hint="a region is registered with one process",
+        )
     address = Address.parse(http)
     grpc_address = None if grpc is None else Address.parse(grpc)
     wanted = None if config is None else _read_config(Path(config))
@@ -133,7 +144,7 @@ def serve(
     with contextlib.ExitStack() as stack:
         stack.enter_context(_held(folder))
         stack.enter_context(_logging_to(folder / LOG_FILE))
-        listener = stack.enter_context(contextlib.closing(_listen(address)))
+        listener = stack.enter_context(contextlib.closing(_listen(address, is_shared=workers > 1)))
         is_local = is_loopback(listener.getsockname()[0])
         is_open = not is_local or not (grpc_address is None or is_loopback(grpc_address.host))
         token = _token(folder) if require_token or is_open else None
@@ -151,7 +162,7 @@ def serve(
         if runtime.config_note is not None:
             _say(runtime.config_note)
         grpc_server = None if grpc_address is None else _grpc(runtime, gate, grpc_address)
-        _run(runtime, gate, listener, limits=limits, grpc=grpc_server)
+        _run(runtime, gate, listener, home=folder, limits=limits, grpc=grpc_server, workers=workers)
 
 
 def url_of(listener: socket.socket) -> str:
@@ -172,22 +183,23 @@ def _run(
     gate: Gate,
     listener: socket.socket,
     *,
+    home: Path,
     limits: Limits,
     grpc: GrpcServer | None,
+    workers: int,
 ) -> None:
     import asyncio
 
     import uvicorn
 
-    from nbmodel.runtime.app import make_app
+    from nbmodel.runtime.app import make_app, make_plane
     from nbmodel.runtime.http_connection import FrontEnd
-    from nbmodel.runtime.oip import DataPlane
 
     # With Python's 5 ms, a thread that decodes would hold up every other request so long.
     sys.setswitchinterval(_SWITCH_S)
     url = url_of(listener)
     grpc_at = None if grpc is None else grpc.start()
-    plane = DataPlane(runtime, version=version("nbmodel"), max_input=limits.max_request_bytes)
+    plane = make_plane(runtime, max_input=limits.max_request_bytes)
     front = FrontEnd(plane, gate, limits)
     app = make_app(
         runtime,
@@ -203,6 +215,8 @@ def _run(
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
+            if workers > 1:
+                self._share(asyncio.get_running_loop())
             gc.freeze()  # what is there now stays; looking through it again and again is waste
             if grpc_at is not None:
                 logger.info("gRPC on %s", grpc_at)
@@ -213,11 +227,28 @@ def _run(
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             runtime.drain()
             loop = asyncio.get_running_loop()
+            for others in sharing:
+                others.end()
             ending = None if grpc is None else loop.run_in_executor(None, grpc.stop, limits.drain_s)
             await super().shutdown(sockets)
             if ending is not None:
                 await ending
+            for others in sharing:
+                await loop.run_in_executor(None, others.join, limits.drain_s + _KILL_S)
 
+        def _share(self, loop: asyncio.AbstractEventLoop) -> None:
+            """Start the workers, and go on with the connections that they pass on."""
+
+            def adopt(given: socket.socket, data: bytes) -> None:
+                adopted = front.adopt(given, data, self.config, self.server_state)
+                asyncio.run_coroutine_threadsafe(adopted, loop)
+
+            host, port = listener.getsockname()[:2]
+            setup = Setup(home, host, port, gate.token, gate.hosts, limits)
+            sharing.append(Workers(workers - 1, setup, adopt))
+            runtime.share(sharing[0])
+
+    sharing: list[Workers] = []
     config = uvicorn.Config(
         app,
         http=cast("type[asyncio.Protocol]", front.protocol),
@@ -283,10 +314,12 @@ def _held(home: Path) -> Iterator[None]:
         yield
 
 
-def _listen(address: Address) -> socket.socket:
+def _listen(address: Address, *, is_shared: bool) -> socket.socket:
     try:
         family = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((address.host, address.port), family=family, backlog=2048)
+        return socket.create_server(
+            (address.host, address.port), family=family, backlog=2048, reuse_port=is_shared
+        )
     except OSError as exc:
         raise InputError(
             f"cannot listen on {address.host}:{address.port}: {exc.strerror or exc}",

@@ -6,7 +6,7 @@ Source: Triton's statistics extension.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 MAX_BATCH_SIZES = 256  # that are counted each on its own: clients choose them
 
@@ -22,6 +22,10 @@ class Duration:
 
     count: int = 0
     ns: int = 0
+
+    def __add__(self, other: Duration) -> Duration:
+        """Both together."""
+        return Duration(self.count + other.count, self.ns + other.ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,15 @@ class BatchStatistics:
     compute_input: Duration
     compute_infer: Duration
     compute_output: Duration
+
+    def __add__(self, other: BatchStatistics) -> BatchStatistics:
+        """Both together, of one batch size."""
+        return BatchStatistics(
+            self.batch_size,
+            self.compute_input + other.compute_input,
+            self.compute_infer + other.compute_infer,
+            self.compute_output + other.compute_output,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +91,34 @@ class ModelStatistics:
     cancel: Duration = Duration()
     batch_stats: tuple[BatchStatistics, ...] = ()
     pending: int = 0
+
+    def __add__(self, other: ModelStatistics) -> ModelStatistics:
+        """Both together, where several processes serve one model; this one's name and version."""
+        summed = {name: getattr(self, name) + getattr(other, name) for name in _SUMMED}
+        batches: dict[int, BatchStatistics] = {one.batch_size: one for one in self.batch_stats}
+        for one in other.batch_stats:
+            mine = batches.get(one.batch_size)
+            batches[one.batch_size] = one if mine is None else mine + one
+        return replace(
+            self,
+            last_inference=max(self.last_inference, other.last_inference),
+            batch_stats=tuple(batches[size] for size in sorted(batches)),
+            **summed,
+        )
+
+
+_SUMMED = (
+    "inference_count",
+    "execution_count",
+    "success",
+    "fail",
+    "queue",
+    "compute_input",
+    "compute_infer",
+    "compute_output",
+    "cancel",
+    "pending",
+)
 
 
 @dataclass(slots=True)

@@ -50,6 +50,7 @@ class ServiceView:
         backend: Name of the backend; empty when nothing is loaded.
         scheduling: How its requests share it.
         label_path: Its label file on this machine, as configured; empty when there is none.
+        description: What the file at the path says about itself; may be empty.
     """
 
     name: str
@@ -61,6 +62,7 @@ class ServiceView:
     backend: str = ""
     scheduling: Scheduling = field(default_factory=Scheduling)
     label_path: str = ""
+    description: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ class LiveService:
         own = source.installed.manifest if source.installed is not None else facts
         self.signature = _signature(scheduler.session.signature, own)
         self.model_type = None if own is None else own.model_type
+        self.description = "" if facts is None else facts.description
         self.metadata: Mapping[str, Any] = {} if own is None else own.metadata
         self.scheduling = scheduler.scheduling
         self._session = scheduler.session
@@ -135,6 +138,7 @@ class LiveService:
             backend=self.source.model,
             scheduling=self.scheduling,
             label_path=str(self.source.attributes.get("label_path") or ""),
+            description=self.description,
         )
 
     @property

@@ -92,6 +92,7 @@ def describe_model(
         view.signature,
         name=name,
         model_type=view.model_type or model_type_of(view.signature),
+        description=view.description,
         label_path=path or None,
     )
 

@@ -220,6 +220,26 @@ def test_a_request_with_one_byte_changed_is_read_or_refused(place: int, byte: in
         decode_infer_request(bytes(data))
 
 
+@pytest.mark.slow
+def test_two_hundred_thousand_damaged_requests_are_each_read_or_refused() -> None:
+    rng = np.random.default_rng(3)
+    tensors = {
+        "x": np.arange(12, dtype=np.float32).reshape(3, 4),
+        "ü": np.int16([1, -2]),
+        "z": np.uint8([[7]]),
+    }
+    whole = np.frombuffer(b"\x0a\x01m" + encode_infer_response(tensors), np.uint8)
+    read = 0
+    for _ in range(200_000):
+        data = whole[: rng.choice([whole.size, rng.integers(1, whole.size)])].copy()
+        places = rng.integers(0, data.size, rng.integers(0, 4))
+        data[places] = rng.integers(0, 256, places.size)
+        with contextlib.suppress(NbModelError):
+            decode_infer_request(data.tobytes())
+            read += 1
+    assert 20_000 < read < 180_000
+
+
 @pytest.mark.parametrize(
     ("array", "word"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -32,20 +33,23 @@ from viam.proto.module import (
 from viam.services.mlmodel import MLModelClient
 from viam.utils import dict_to_struct
 
+from nbmodel.runtime.auth import Gate
+from nbmodel.runtime.edge import EdgeRuntime
+from nbmodel.runtime.grpc_server import GrpcServer
+from nbmodel.runtime.server import Address
+
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs unix sockets")
 
 ONNX = "nbmodel:mlmodel:onnx_cpu"
 START_S = 30
 
 
-@pytest.fixture(scope="module")
-def socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The socket of a module that runs, as viam-server starts it."""
-    path = tmp_path_factory.mktemp("module") / "m.sock"
+@contextlib.contextmanager
+def started(path: Path, **environment: str) -> Iterator[None]:
+    """A module that listens on a socket, as viam-server starts it."""
     process = subprocess.Popen(
         [sys.executable, "-m", "nbmodel", "viam-module", str(path), "--log-level=debug", "--later"],
-        # There is no viam-server to connect back to.
-        env={**os.environ, "VIAM_NO_MODULE_PARENT": "true"},
+        env=os.environ | environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.STDOUT,
     )
@@ -54,9 +58,17 @@ def socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         assert process.poll() is None, "the module ended by itself"
         assert time.monotonic() < deadline, "the module does not listen"
         time.sleep(0.02)
-    yield path
+    yield
     process.terminate()
     assert process.wait(20) == 0
+
+
+@pytest.fixture(scope="module")
+def socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The socket of a module that knows no viam-server."""
+    path = tmp_path_factory.mktemp("module") / "m.sock"
+    with started(path, VIAM_NO_MODULE_PARENT="true"):
+        yield path
 
 
 def talk(socket: Path, say: Callable[[Channel], Awaitable[Any]]) -> Any:
@@ -190,7 +202,9 @@ def test_labels_within_a_models_file_become_a_file_that_viam_server_can_read(
         config = service("labelled", path, "nbmodel:mlmodel:tflite_cpu")
         return await (await add(channel, config)).metadata()
 
-    (given,) = talk(socket, say).output_info
+    metadata = talk(socket, say)
+    (given,) = metadata.output_info
+    assert metadata.description.startswith("Identify the most prominent object")
     labels = Path(given.extra["labels"])
     assert given.associated_files[0].name == labels.name == "labels.txt"
     assert labels.read_text().splitlines()[:3] == ["background", "tench", "goldfish"]
@@ -265,6 +279,26 @@ def test_a_call_whose_time_is_up_does_not_hold_up_the_others(
         return meanwhile, (await long)["y"].tolist()
 
     assert talk(socket, say) == ([[[15, 27, 39]]], [300_000])
+
+
+def test_it_connects_back_to_the_machine_that_started_it(
+    tmp_path_factory: pytest.TempPathFactory, linear_onnx: Path
+) -> None:
+    folder = tmp_path_factory.mktemp("parent")
+    parent = EdgeRuntime(folder / "home", config={})
+    server = GrpcServer(parent, Gate(None, None), Address("127.0.0.1", 0), version="1")
+    ready = ReadyRequest(parent_address=server.start())
+
+    async def say(channel: Channel) -> Any:
+        assert (await ModuleServiceStub(channel).Ready(ready)).ready
+        return await answer(await add(channel, service("ten", linear_onnx)))
+
+    try:
+        with started(folder / "m.sock"):
+            assert talk(folder / "m.sock", say) == [[[15, 27, 39]]]
+    finally:
+        server.stop(1)
+        parent.close()
 
 
 def test_a_notebook_is_told_that_a_module_would_hold_it_up() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -236,6 +237,74 @@ def test_what_cannot_be_served_is_told_in_json(
     answer = http.request(method, path, headers=headers, content=b"{")
     assert answer.status_code == status
     assert says in answer.json()["error"]
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_the_client_may_compress_both_ways(client: Any, coding: str) -> None:
+    result = client.infer(
+        "linear",
+        [tensor("FP32", np.ones((1, 2), np.float32))],
+        request_compression_algorithm=coding,
+        response_compression_algorithm=coding,
+    )
+    assert result.as_numpy("y").tolist() == [[15, 27, 39]]
+
+
+@pytest.mark.parametrize("binary", [True, False], ids=["binary", "JSON"])
+def test_the_client_may_ask_for_classes(client: Any, binary: bool) -> None:
+    wanted = triton.InferRequestedOutput("y", binary_data=binary, class_count=2)
+    given = [tensor("FP32", np.ones((1, 2), np.float32))]
+    classes = client.infer("linear", given, outputs=[wanted]).as_numpy("y")
+    texts = [item.decode() if isinstance(item, bytes) else item for item in classes.flat]
+    assert texts == ["39.000000:2", "27.000000:1"]
+
+
+def test_the_client_controls_models(client: Any) -> None:
+    assert {"name": "linear", "version": "1", "state": "READY"} in (
+        client.get_model_repository_index()
+    )
+    client.unload_model("int8")
+    assert not client.is_model_ready("int8")
+    client.load_model("int8", config=json.dumps({"instance_group": [{"count": 2}]}))
+    assert client.is_model_ready("int8")
+    assert client.get_model_config("int8")["instance_group"][0]["count"] == 2
+    client.load_model("int8")
+    with pytest.raises(InferenceServerException, match="failed to load"):
+        client.load_model("nope")
+
+
+def test_the_client_brings_a_model(client: Any, linear_onnx: Path) -> None:
+    client.load_model("brought", config="{}", files={"file:3/model.onnx": linear_onnx.read_bytes()})
+    given = [tensor("FP32", np.ones((1, 2), np.float32))]
+    result = client.infer("brought", given, model_version="3")
+    assert result.as_numpy("y").tolist() == [[15, 27, 39]]
+    client.unload_model("brought")
+    assert not client.is_model_ready("brought")
+
+
+def test_the_client_reads_statistics_and_settings(client: Any) -> None:
+    client.infer("linear", [tensor("FP32", np.ones((1, 2), np.float32))])
+    (model,) = client.get_inference_statistics("linear")["model_stats"]
+    assert model["inference_stats"]["success"]["count"] >= 1
+    assert client.get_model_config("linear")["name"] == "linear"
+    assert client.update_log_settings({"log_verbose_level": 1})["log_verbose_level"] == 1
+    assert client.update_log_settings({"log_verbose_level": 0}) == client.get_log_settings()
+    assert client.update_trace_settings("linear", {"trace_rate": "5"})["trace_rate"] == "5"
+    assert client.get_trace_settings()["trace_level"] == ["OFF"]
+    assert client.get_cuda_shared_memory_status() == []
+
+
+def test_memory_is_not_shared_unless_it_may_be(client: Any) -> None:
+    assert client.get_system_shared_memory_status() == []
+    with pytest.raises(InferenceServerException, match="Client shared memory is disabled") as told:
+        client.register_system_shared_memory("r", "/r", 8)
+    assert told.value.status() == "501"
+
+
+def test_metrics_are_on_the_same_address(http: httpx.Client) -> None:
+    answer = http.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert 'nv_inference_request_success{model="linear",version="1"}' in answer.text
 
 
 def test_queries_are_ignored(http: httpx.Client) -> None:

@@ -19,7 +19,6 @@ from typing import NoReturn
 import httptools
 
 END = b"\r\n\r\n"
-_BREAK = re.compile(rb"(?<!\r)\n|\r(?!\n)|\r\n[ \t]")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _REQUEST_LINE = re.compile(rb"([A-Z-]+) ([^\x00-\x20\x7f]+) HTTP/1\.([01])\r\n")
 _ABSOLUTE = re.compile(r"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]+)([^#]*)")
@@ -100,7 +99,9 @@ def parse_head(data: bytes, *, max_headers: int) -> Head:
         RefusedError: 400: it is malformed, or its framing could be read in two ways; 417:
             it expects something unknown; 431: too many headers.
     """
-    if _BREAK.search(data) is not None:
+    breaks = data.count(b"\r\n")
+    is_folded = b"\r\n " in data or b"\r\n\t" in data
+    if is_folded or not breaks == data.count(b"\n") == data.count(b"\r"):
         _refuse("a line that does not end in CRLF, or a folded header")
     line = _REQUEST_LINE.match(data)
     if line is None:

@@ -34,7 +34,7 @@ class Echo(DataPlane):
 
     def __init__(self) -> None:
         models: Any = None
-        super().__init__(models, version="1")
+        super().__init__(models, control=None, version="1")
         self.go_on = threading.Event()
         self.waiting = threading.Semaphore(0)  # counts those that wait
         self.cancelled = threading.Event()

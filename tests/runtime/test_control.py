@@ -86,7 +86,7 @@ def test_inferences_that_wait_hold_up_no_other_request() -> None:
 
     models: Any = None
     rest = guarded_routes([Route("/other", lambda _: Response())])
-    app = DataPlaneApp(Slow(models, version="1"), rest, max_input=10)
+    app = DataPlaneApp(Slow(models, control=None, version="1"), rest, max_input=10)
     count = INFERENCES + 5
     with served(app) as http, ThreadPoolExecutor(count) as pool:
         try:

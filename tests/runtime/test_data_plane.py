@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from nbmodel.runtime.answer import Answer
 from nbmodel.runtime.edge import EdgeRuntime
 from nbmodel.runtime.oip import LIGHT, DataPlane
+from nbmodel.runtime.oip_control import ControlPlane
 from nbmodel.runtime.shared_memory import SharedMemory
 
 pytest.importorskip("onnxruntime", reason="pip install 'nbmodel[runtime]'")
@@ -68,7 +69,8 @@ def runtime(
 
 @pytest.fixture(scope="module")
 def plane(runtime: EdgeRuntime) -> Iterator[Plane]:
-    plane = Plane(runtime, version="1.2", max_input=1 << 20)
+    control = ControlPlane(runtime, version="1.2")
+    plane = Plane(runtime, control=control, version="1.2", max_input=1 << 20)
     yield plane
     plane.close()
 

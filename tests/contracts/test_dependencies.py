@@ -37,15 +37,21 @@ class Imports(ast.NodeVisitor):
             self.names.add(node.module.partition(".")[0])
 
 
-def foreign_imports() -> Iterator[tuple[str, str]]:
-    """File and name of every import of a package that is installed here and not ours."""
+def foreign_imports() -> Iterator[tuple[str, frozenset[str]]]:
+    """Every file's imports that are not ours: by whom each may be installed here.
+
+    Several distributions share a name such as ``google``.
+    """
     distributions = packages_distributions()
     for path in PACKAGE.rglob("*.py"):
         found = Imports()
         found.visit(ast.parse(path.read_text(encoding="utf-8")))
         for name in found.names - sys.stdlib_module_names - {"nbmodel"}:
-            for distribution in distributions.get(name, ()):
-                yield path.relative_to(PACKAGE).as_posix(), plain(distribution)
+            if name in distributions:
+                yield (
+                    path.relative_to(PACKAGE).as_posix(),
+                    frozenset(map(plain, distributions[name])),
+                )
 
 
 def plain(name: str) -> str:
@@ -61,4 +67,4 @@ def test_every_import_is_declared(project_root: Path) -> None:
         for group in groups
         for requirement in group
     }
-    assert {(file, name) for file, name in foreign_imports() if name not in declared} == set()
+    assert [(file, names) for file, names in foreign_imports() if not names & declared] == []

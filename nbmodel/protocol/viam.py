@@ -110,34 +110,26 @@ def decode_infer_request(data: bytes) -> ViamInferRequest:
         if number == 1:
             name = _name(content, "the name in InferRequest")
         elif number == 3:
-            inputs.update(decode_flat_tensors(content, what="input"))
+            inputs.update(decode_flat_tensors(content))
     return ViamInferRequest(name, inputs)
 
 
 def encode_infer_response(outputs: Mapping[str, NDArray[Any]]) -> bytes:
     """A serialised ``InferResponse`` with these tensors.
 
+    16-bit integers go one to a 32-bit entry, negative ones extended by their sign.
+
+    Args:
+        outputs: Name → array.
+
     Raises:
         DatatypeError: Flat tensors cannot carry one of them; names it.
     """
-    return _message(_field(3, _flat_tensors(outputs, what="output")))
+    return b"".join(_field(3, _flat_tensors(outputs)))
 
 
-def decode_infer_response(data: bytes) -> dict[str, NDArray[Any]]:
-    """The tensors of a serialised ``InferResponse``; ``encode_infer_response`` gives it back.
-
-    Raises:
-        FormatError, DatatypeError, ShapeError: As ``decode_infer_request``.
-    """
-    outputs: dict[str, NDArray[Any]] = {}
-    for number, kind, content in fields(memoryview(data), "InferResponse"):
-        if number == 3 and kind == BYTES:
-            outputs.update(decode_flat_tensors(content, what="output"))
-    return outputs
-
-
-def decode_flat_tensors(data: memoryview, *, what: str) -> dict[str, NDArray[Any]]:
-    """The arrays of a ``FlatTensors`` message, in its order.
+def decode_flat_tensors(data: memoryview) -> dict[str, NDArray[Any]]:
+    """The inputs in a ``FlatTensors`` message, in its order.
 
     16-bit integers come one to a 32-bit entry, as every SDK sends them; also taken are two
     to an entry, low half first, as the comment in the proto has it, where the number of
@@ -145,7 +137,6 @@ def decode_flat_tensors(data: memoryview, *, what: str) -> dict[str, NDArray[Any
 
     Args:
         data: The message.
-        what: ``input`` or ``output``, for errors.
 
     Returns:
         Name → array; read-only views of ``data`` where alignment allows.
@@ -159,23 +150,8 @@ def decode_flat_tensors(data: memoryview, *, what: str) -> dict[str, NDArray[Any
     for number, kind, entry in fields(data, "FlatTensors"):
         if number == 1 and kind == BYTES:
             name, content = _entry(entry)
-            tensors[name] = _decode_tensor(content, f"{what} {name!r}")
+            tensors[name] = _decode_tensor(content, f"input {name!r}")
     return tensors
-
-
-def encode_flat_tensors(tensors: Mapping[str, NDArray[Any]], *, what: str) -> bytes:
-    """A ``FlatTensors`` message; ``decode_flat_tensors`` gives the arrays back.
-
-    16-bit integers go one to a 32-bit entry, negative ones extended by their sign.
-
-    Args:
-        tensors: Name → array in C order.
-        what: ``input`` or ``output``, for errors.
-
-    Raises:
-        DatatypeError: Flat tensors cannot carry one of them; names it.
-    """
-    return _message(_flat_tensors(tensors, what=what))
 
 
 def check_carried(signature: Signature, *, model: str) -> None:
@@ -351,13 +327,13 @@ def _narrow(entries: NDArray[Any], kind: _Kind, count: int, what: str) -> NDArra
     return values
 
 
-def _flat_tensors(tensors: Mapping[str, NDArray[Any]], *, what: str) -> list[Part]:
+def _flat_tensors(tensors: Mapping[str, NDArray[Any]]) -> list[Part]:
     parts: list[Part] = []
     for name, array in tensors.items():
         kind = _BY_DTYPE.get(array.dtype.newbyteorder("<"))
         if kind is None:
             raise DatatypeError(
-                f"{what} {name!r} is {array.dtype.name}, which flat tensors cannot carry: "
+                f"output {name!r} is {array.dtype.name}, which flat tensors cannot carry: "
                 f"expected one of {', '.join(map(_word, _KINDS))}"
             )
         shape = np.array(array.shape, _U8).tobytes()
@@ -377,7 +353,3 @@ def _bytes_of(array: NDArray[Any], kind: _Kind) -> memoryview:
 def _field(number: int, parts: list[Part]) -> list[Part]:
     """A length-delimited field, its content uncopied."""
     return [key_of(number, sum(map(len, parts))), *parts]
-
-
-def _message(parts: list[Part]) -> bytes:
-    return b"".join(parts)

@@ -366,7 +366,7 @@ class TestTime:
     ) -> None:
         async def say(machine: RobotClient) -> Any:
             model = MLModelClient.from_robot(machine, "counter")
-            long = asyncio.create_task(model.infer({"x": np.int64([400_000])}))
+            long = asyncio.create_task(model.infer({"x": np.int64([1_000_000])}))
             await asyncio.sleep(0.1)
             cancelled = asyncio.create_task(model.infer({"x": np.int64([1])}))
             with pytest.raises((asyncio.TimeoutError, GRPCError)):
@@ -375,7 +375,7 @@ class TestTime:
             return await long
 
         before = runtime.do("counter", {"command": "stats"})["inferences"]
-        assert talk(address, say)["y"] == [400_000]
+        assert talk(address, say)["y"] == [1_000_000]
         # Whatever waited had its turn by now, had it not been dropped.
         assert infer(address, "counter", {"x": np.int64([3])})["y"] == [3]
         assert runtime.do("counter", {"command": "stats"})["inferences"] == before + 2

@@ -270,7 +270,7 @@ def test_a_call_whose_time_is_up_does_not_hold_up_the_others(
     async def say(channel: Channel) -> Any:
         slow = await add(channel, service("eight", counter_onnx))
         quick = await add(channel, service("nine", linear_onnx))
-        long = asyncio.create_task(slow.infer({"x": np.int64([300_000])}))
+        long = asyncio.create_task(slow.infer({"x": np.int64([800_000])}))
         await asyncio.sleep(0.05)
         with pytest.raises((asyncio.TimeoutError, GRPCError)):
             await slow.infer({"x": np.int64([1])}, timeout=0.05)
@@ -278,7 +278,7 @@ def test_a_call_whose_time_is_up_does_not_hold_up_the_others(
         assert not long.done()
         return meanwhile, (await long)["y"].tolist()
 
-    assert talk(socket, say) == ([[[15, 27, 39]]], [300_000])
+    assert talk(socket, say) == ([[[15, 27, 39]]], [800_000])
 
 
 def test_it_connects_back_to_the_machine_that_started_it(

@@ -18,19 +18,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nbmodel.core.document import MAX_DEPTH, is_too_deep, unique_keys
 from nbmodel.core.signature import Signature, Tensor
-from nbmodel.errors import DatatypeError, FormatError, ShapeError, TensorNameError
+from nbmodel.errors import FormatError, ShapeError
 from nbmodel.protocol.datatypes import to_numpy
 from nbmodel.protocol.inference import (
     InferRequest,
@@ -39,24 +36,22 @@ from nbmodel.protocol.inference import (
     RequestedOutput,
     SharedTensor,
 )
-from nbmodel.protocol.raw import decode_raw, encode_raw, reshape
+from nbmodel.protocol.json_head import (
+    Entry,
+    parse_object,
+    read_head,
+    read_objects,
+    read_parameters,
+    read_string,
+    read_tensors,
+)
+from nbmodel.protocol.json_tensor import from_json, to_json
+from nbmodel.protocol.raw import decode_raw, encode_raw
 from nbmodel.protocol.tensor import with_datatype
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 _ALIGNMENT = 8  # bytes; the size of the largest element
-_MAX_RANK = 32  # numpy's limit before 2.0
-_SMALL = 4096  # bytes of JSON that are worth remembering
-_MAX_INT64 = 2**63 - 1
-_MAX_UINT64 = 2**64 - 1
 _dumps = json.JSONEncoder(separators=(",", ":")).encode
-_loads = json.JSONDecoder(object_pairs_hook=unique_keys).decode
-_JSON_TYPES: Mapping[str, frozenset[type]] = {
-    "b": frozenset({bool}),
-    "i": frozenset({int}),
-    "u": frozenset({int}),
-    "f": frozenset({int, float}),
-    "O": frozenset({str}),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +152,7 @@ def decode_request(
         TensorNameError, DatatypeError, ShapeError: A tensor contradicts itself.
     """
     text, tail = _split(body, header_length)
-    head = _small_request(text) if len(text) <= _SMALL else _read_request(text)
+    head = read_head(text)
     return InferRequest(
         model=model,
         version=version,
@@ -215,15 +210,15 @@ def decode_response(
             answer as the protocol says.
     """
     text, tail = _split(body, header_length)
-    data = _parse(text, "response")
-    model = _string(data, "model_name", "the response")
-    tensors, shared = _read_tensors("output", _objects(data, "outputs"), text)
+    data = parse_object(text, "response")
+    model = read_string(data, "model_name", "the response")
+    tensors, shared = read_tensors("output", read_objects(data, "outputs"), text)
     return InferResponse(
         model=model,
-        version=_string(data, "model_version", "the response"),
+        version=read_string(data, "model_version", "the response"),
         outputs=_arrays("output", tensors, tail, model),
-        id=_string(data, "id", "the response"),
-        parameters=_parameters(data, "the response"),
+        id=read_string(data, "id", "the response"),
+        parameters=read_parameters(data, "the response"),
         shared_outputs=shared,
     )
 
@@ -306,7 +301,7 @@ def _encode_output_tensor(
     if as_bytes:
         part = encode_raw(array)
         return _binary_entry(name, datatype, array.shape, len(part)), part
-    data = _dumps(_to_json(what, datatype, array))
+    data = _dumps(to_json(what, datatype, array))
     return f'{_opened(name, datatype, array.shape)},"data":{data}}}', None
 
 
@@ -326,78 +321,7 @@ def _quoted(text: str) -> str:
     return _dumps(text)
 
 
-def _to_json(what: str, datatype: str, array: NDArray[Any]) -> list[Any]:
-    _check_json_carries(what, datatype)
-    flat: list[Any] = array.reshape(-1).tolist()
-    if datatype != "BYTES":
-        return flat
-    try:
-        return [item.decode() for item in flat]
-    except UnicodeDecodeError as exc:
-        raise DatatypeError(
-            f"{what} holds bytes that are not UTF-8, which JSON cannot carry",
-            hint="ask for it as binary data",
-        ) from exc
-
-
 # --- reading ------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """A tensor as the JSON describes it, before its elements are looked at.
-
-    Attributes:
-        name: Of the tensor.
-        datatype: As given.
-        shape: Unsigned integers.
-        size: Bytes among the binary data; None when the elements are in the JSON.
-        data: The elements in the JSON, whatever they are.
-        may_be_infinite: Whether the JSON says ``Infinity``; without it an infinite element
-            is a number that no float can hold.
-    """
-
-    name: str
-    datatype: str
-    shape: tuple[int, ...]
-    size: int | None
-    data: object
-    may_be_infinite: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Head:
-    """All that a request says in JSON; equal texts have equal heads, so it is read-only."""
-
-    id: str
-    parameters: Mapping[str, Any]
-    binary_outputs: bool
-    outputs: tuple[RequestedOutput, ...]
-    tensors: tuple[_Entry, ...]
-    shared: Mapping[str, SharedTensor]
-
-
-def _read_request(text: bytes) -> _Head:
-    data = _parse(text, "request")
-    id_ = _string(data, "id", "the request")
-    parameters = _request_parameters(data)
-    binary_outputs = parameters.pop("binary_data_output", False)
-    if "inputs" not in data:
-        raise FormatError("Unable to parse 'inputs': the request has none")
-    tensors, shared = _read_tensors("input", _objects(data, "inputs"), text)
-    return _Head(
-        id=id_,
-        parameters=MappingProxyType(parameters),
-        binary_outputs=binary_outputs,
-        outputs=tuple(_decode_output(output) for output in _objects(data, "outputs")),
-        tensors=tensors,
-        shared=MappingProxyType(shared),
-    )
-
-
-#: Clients say the same again and again, only with other tensors: two thirds of the time of
-#: a small request would go into reading it anew.
-_small_request = lru_cache(maxsize=256)(_read_request)
 
 
 def _split(
@@ -413,187 +337,21 @@ def _split(
     return bytes(view[:header_length]), view[header_length:]
 
 
-def _parse(head: bytes, what: str) -> dict[str, Any]:
-    prefix = f"failed to parse the {what} JSON buffer"
-    try:
-        text = head.decode()
-        data = _loads(text)
-    except RecursionError as exc:
-        raise FormatError(f"{prefix}: nested deeper than {MAX_DEPTH} levels") from exc
-    except ValueError as exc:
-        raise FormatError(f"{prefix}: {exc}") from exc
-    if not isinstance(data, dict):
-        raise FormatError(f"{prefix}: expected an object, found {_kind(data)}")
-    if text.count("[") + text.count("{") > MAX_DEPTH and is_too_deep(data):
-        raise FormatError(f"{prefix}: nested deeper than {MAX_DEPTH} levels")
-    return data
-
-
-def _kind(value: object) -> str:
-    names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean"}
-    return "null" if value is None else names.get(type(value), "a number")
-
-
-def _string(data: Mapping[str, Any], key: str, owner: str) -> str:
-    value = data.get(key, "")
-    if not isinstance(value, str):
-        raise FormatError(
-            f"Unable to parse {key!r} of {owner}: expected a string, found {_kind(value)}"
-        )
-    return value
-
-
-def _objects(data: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
-    values = data.get(key, [])
-    if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
-        raise FormatError(f"Unable to parse {key!r}: expected an array of objects")
-    return values
-
-
-def _parameters(data: Mapping[str, Any], owner: str) -> dict[str, Any]:
-    parameters = data.get("parameters", {})
-    if not isinstance(parameters, dict):
-        raise FormatError(
-            f"Unable to parse 'parameters' of {owner}: expected an object, "
-            f"found {_kind(parameters)}"
-        )
-    for key, value in parameters.items():
-        if not isinstance(value, (str, bool, int, float)):
-            raise FormatError(
-                f"Unable to parse parameter {key!r} of {owner}: expected a string, number "
-                f"or boolean, found {_kind(value)}"
-            )
-    return dict(parameters)
-
-
-def _request_parameters(data: Mapping[str, Any]) -> dict[str, Any]:
-    parameters = _parameters(data, "the request")
-    for key, value in parameters.items():
-        if key.startswith("triton_"):
-            raise FormatError(
-                "parameter keys starting with 'triton_' are reserved for Triton usage and "
-                f"should not be specified: {key!r}"
-            )
-        kind = _RESERVED.get(key)
-        if kind is not None and not kind.allows(value):
-            raise FormatError(
-                f"Unable to parse {key!r}: expected {kind.expected}, found {_kind(value)}"
-            )
-    return parameters
-
-
-def _is_unsigned(value: object) -> bool:
-    return type(value) is int and 0 <= value <= _MAX_UINT64
-
-
-@dataclass(frozen=True, slots=True)
-class _Reserved:
-    """What a parameter with a meaning in the protocol may be."""
-
-    expected: str
-    allows: Callable[[object], bool]
-
-
-_FLAG = _Reserved("a boolean", lambda value: isinstance(value, bool))
-_UNSIGNED = _Reserved("an unsigned integer", _is_unsigned)
-#: Source: Triton's sequence, schedule policy and binary data extensions.
-_RESERVED: Mapping[str, _Reserved] = {
-    "sequence_id": _Reserved(
-        "an unsigned integer or a string",
-        lambda value: isinstance(value, str) or _is_unsigned(value),
-    ),
-    "sequence_start": _FLAG,
-    "sequence_end": _FLAG,
-    "priority": _UNSIGNED,
-    "timeout": _UNSIGNED,
-    "binary_data_output": _FLAG,
-}
-
-
-def _unsigned(parameters: Mapping[str, Any], key: str, what: str) -> int:
-    value = parameters.get(key, 0)
-    if type(value) is int and 0 <= value <= _MAX_UINT64:
-        return value
-    raise FormatError(
-        f"Unable to parse {key!r} of {what}: expected an unsigned integer, found {value!r}"
-    )
-
-
-def _region(parameters: Mapping[str, Any], what: str) -> Region:
-    name = parameters["shared_memory_region"]
-    if not isinstance(name, str):
-        raise FormatError(
-            f"Unable to parse 'shared_memory_region' of {what}: expected a string, "
-            f"found {_kind(name)}"
-        )
-    return Region(
-        name,
-        byte_size=_unsigned(parameters, "shared_memory_byte_size", what),
-        offset=_unsigned(parameters, "shared_memory_offset", what),
-    )
-
-
-def _decode_output(data: Mapping[str, Any]) -> RequestedOutput:
-    parameters = _parameters(data, "an output") if "parameters" in data else {}
-    is_shared = "shared_memory_region" in parameters
-    if is_shared and "classification" in parameters:
-        raise FormatError("Output can't set both 'shared_memory_region' and 'classification'")
-    binary = parameters.get("binary_data")
-    if binary is not None and not isinstance(binary, bool):
-        raise FormatError(f"Unable to parse 'binary_data': expected a boolean, found {binary!r}")
-    if is_shared and binary:
-        raise FormatError("Output can't set both 'shared_memory_region' and 'binary_data'")
-    name = _string(data, "name", "an output")
-    if not name:
-        raise FormatError("Unable to parse 'outputs': an output has no name")
-    what = f"output {name!r}"
-    return RequestedOutput(
-        name,
-        binary,
-        classification=_unsigned(parameters, "classification", what),
-        region=_region(parameters, what) if is_shared else None,
-    )
-
-
-def _read_tensors(
-    kind: str, entries: Sequence[Mapping[str, Any]], text: bytes
-) -> tuple[tuple[_Entry, ...], dict[str, SharedTensor]]:
-    tensors: dict[str, _Entry] = {}
-    shared: dict[str, SharedTensor] = {}
-    may_be_infinite = b"Infinity" in text
-    for entry in entries:
-        parameters = _parameters(entry, f"an {kind}")
-        if kind == "input":
-            _check_source(entry, parameters)
-        name = _string(entry, "name", f"an {kind}")
-        if not name:
-            raise FormatError(f"Unable to parse '{kind}s': an {kind} has no name")
-        what = f"{kind} {name!r}"
-        datatype, shape = _string(entry, "datatype", what), _shape(entry, what)
-        if name in tensors or name in shared:
-            raise TensorNameError(f"{what} already exists in request")
-        if "shared_memory_region" in parameters:
-            shared[name] = SharedTensor(datatype, shape, _region(parameters, what))
-            continue
-        is_binary = "binary_data_size" in parameters
-        if kind == "output" and not is_binary and "data" not in entry:
-            # Triton does not repeat where a shared output was asked to be written.
-            shared[name] = SharedTensor(datatype, shape, Region("", 0))
-            continue
-        size = _unsigned(parameters, "binary_data_size", what) if is_binary else None
-        tensors[name] = _Entry(name, datatype, shape, size, entry.get("data"), may_be_infinite)
-    return tuple(tensors.values()), shared
-
-
 def _arrays(
-    kind: str, tensors: Iterable[_Entry], tail: memoryview, model: str
+    kind: str, tensors: Iterable[Entry], tail: memoryview, model: str
 ) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {}
     start, end = 0, tail.nbytes
     for entry in tensors:
         size = entry.size
         if size is None:
-            arrays[entry.name] = _from_json(f"{kind} {entry.name!r}", entry)
+            arrays[entry.name] = from_json(
+                f"{kind} {entry.name!r}",
+                entry.datatype,
+                entry.shape,
+                entry.data,
+                may_be_infinite=entry.may_be_infinite,
+            )
             continue
         if size > end - start:
             raise FormatError(
@@ -609,127 +367,6 @@ def _arrays(
             f"unexpected additional {kind} data for model {model!r}: {end - start} bytes"
         )
     return arrays
-
-
-_SOURCES = ("'data'", "'binary_data_size'", "'shared_memory_region'")
-
-
-def _check_source(entry: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
-    there = (
-        "data" in entry,
-        "binary_data_size" in parameters,
-        "shared_memory_region" in parameters,
-    )
-    if sum(there) != 1:
-        found = [source for source, is_there in zip(_SOURCES, there, strict=True) if is_there]
-        raise FormatError(
-            "Input must set only one of the following fields: 'data', 'binary_data_size' in "
-            "'parameters', 'shared_memory_region' in 'parameters'. But "
-            + (f"set {' '.join(found)}" if found else "no field is set")
-        )
-
-
-def _shape(entry: Mapping[str, Any], what: str) -> tuple[int, ...]:
-    shape = entry.get("shape")
-    if not isinstance(shape, list):
-        raise FormatError(
-            f"Unable to parse 'shape' of {what}: expected an array of integers, "
-            f"found {_kind(shape)}"
-        )
-    if len(shape) > _MAX_RANK:
-        raise ShapeError(f"{what} has {len(shape)} dimensions, expected at most {_MAX_RANK}")
-    for dim in shape:
-        if type(dim) is not int:
-            raise FormatError(
-                f"Unable to parse 'shape' of {what}: expected unsigned integers, found {dim!r}"
-            )
-        if not 0 <= dim <= _MAX_INT64:
-            raise ShapeError(
-                f"Unable to parse 'shape' of {what}: expected unsigned integers up to "
-                f"{_MAX_INT64}, found {dim}"
-            )
-    return tuple(shape)
-
-
-def _count(what: str, datatype: str, shape: tuple[int, ...], itemsize: int) -> int:
-    count = math.prod(shape)
-    if count > _MAX_INT64:
-        raise ShapeError(
-            f"invalid shape for {what}: shape {list(shape)} causes total element count to "
-            f"exceed maximum size of {_MAX_INT64}"
-        )
-    if count * itemsize > _MAX_INT64:
-        raise ShapeError(
-            f"byte size overflow for {what}: element count ({count}) * data type size "
-            f"({itemsize}) exceeds maximum allowed size ({_MAX_INT64}), datatype {datatype}"
-        )
-    return count
-
-
-def _from_json(what: str, entry: _Entry) -> NDArray[Any]:
-    datatype, shape, data = entry.datatype, entry.shape, entry.data
-    _check_json_carries(what, datatype)
-    dtype = to_numpy(datatype)
-    count = _count(what, datatype, shape, dtype.itemsize)
-    if not isinstance(data, list):
-        raise FormatError(
-            f"Unable to parse 'data' of {what}: expected an array, found {_kind(data)}"
-        )
-    flat = _flat(data, what)
-    if len(flat) != count:
-        raise ShapeError(
-            f"Unable to parse 'data' of {what}: shape {list(shape)} has {count} "
-            f"elements, found {len(flat)}"
-        )
-    allowed = _JSON_TYPES[dtype.kind]
-    if not allowed.issuperset(map(type, flat)):
-        wrong = next(item for item in flat if type(item) not in allowed)
-        raise DatatypeError(
-            f"Unable to parse 'data' of {what}: expected {datatype}, found {_kind(wrong)}"
-        )
-    array = _array(what, datatype, dtype, flat)
-    if dtype.kind == "f" and not entry.may_be_infinite and np.isinf(array).any():
-        _check_finite(what, flat)
-    return reshape(array, shape, what)
-
-
-def _check_finite(what: str, flat: list[float]) -> None:
-    if any(map(math.isinf, flat)):  # 1e300 may become infinite in FP32; 1e400 is no number
-        raise DatatypeError(
-            f"Unable to parse 'data' of {what}: number too big to be stored in double"
-        )
-
-
-def _array(what: str, datatype: str, dtype: np.dtype[Any], flat: list[Any]) -> NDArray[Any]:
-    if dtype.kind == "O":
-        return _texts(what, flat)
-    if dtype.kind in "iu" and flat:
-        limits = np.iinfo(dtype)
-        for value in (min(flat), max(flat)):
-            if not limits.min <= value <= limits.max:
-                raise DatatypeError(f"Unable to parse 'data' of {what}: {value} is no {datatype}")
-    try:
-        with np.errstate(over="ignore"):  # 1e300 is infinity in FP32, as everywhere
-            return np.array(flat, dtype=dtype)
-    except OverflowError as exc:
-        raise DatatypeError(f"Unable to parse 'data' of {what}: {exc}") from exc
-
-
-def _texts(what: str, texts: list[str]) -> NDArray[Any]:
-    made = np.empty(len(texts), dtype=np.object_)
-    try:
-        made[:] = [text.encode() for text in texts]
-    except UnicodeEncodeError as exc:  # JSON can escape half of a surrogate pair
-        raise DatatypeError(f"Unable to parse 'data' of {what}: not Unicode text: {exc}") from exc
-    return made
-
-
-def _flat(data: list[Any], what: str) -> list[Any]:
-    while data and type(data[0]) is list:
-        if any(type(item) is not list for item in data):
-            raise FormatError(f"Unable to parse 'data' of {what}: rows and values are mixed")
-        data = list(chain.from_iterable(data))
-    return data
 
 
 def _raw_shape(tensor: Tensor, size: int) -> tuple[int, ...]:
@@ -760,11 +397,3 @@ def _raw_shape(tensor: Tensor, size: int) -> tuple[int, ...]:
         row = math.prod(dim for dim in shape if dim != -1) * to_numpy(tensor.datatype).itemsize
         shape[shape.index(-1)] = size // row if row else 0
     return tuple(shape)
-
-
-def _check_json_carries(what: str, datatype: str) -> None:
-    if datatype in ("FP16", "BF16"):
-        raise DatatypeError(
-            f"sending {datatype} data via JSON is not supported: {what}",
-            hint="use the binary data format",
-        )

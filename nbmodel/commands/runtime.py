@@ -97,9 +97,10 @@ def start(
             "a runtime in the foreground would hold up the kernel",
             hint="give it a name: `runtime start edge`",
         )
-    from nbmodel.runtime.server import serve
+    from nbmodel.runtime.server import leave, serve
 
     serve(name=name, **options)
+    leave()
     return None
 
 

@@ -18,9 +18,11 @@ import gc
 import json
 import logging
 import math
+import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -56,6 +58,7 @@ _LOG_BYTES = 1024 * 1024  # of one log file
 _LOG_FILES = 5  # besides the present one
 _MAX_CONFIG = 4 * 1024 * 1024  # bytes of a machine config
 _SWITCH_S = 0.0005
+_LAST_S = 0.2  # given to threads that have nothing left to do
 _KILL_S = 5.0  # after the time to drain, what is left of a worker is ended
 _OTHER_FILES = 256  # descriptors that a runtime has open besides its clients' connections
 
@@ -163,6 +166,22 @@ def serve(
             _say(runtime.config_note)
         grpc_server = None if grpc_address is None else _grpc(runtime, gate, grpc_address)
         _run(runtime, gate, listener, home=folder, limits=limits, grpc=grpc_server, workers=workers)
+
+
+def leave() -> None:
+    """End the process after ``serve``, at once if an engine still computes.
+
+    What is not answered when the time to drain is over cannot be broken off: the end of the
+    interpreter would wait for such a thread, or crash when it comes back from its engine.
+    """
+    deadline = time.monotonic() + _LAST_S
+    for thread in threading.enumerate():
+        if thread.name.startswith("nbmodel-"):
+            thread.join(max(0.0, deadline - time.monotonic()))
+    if any(thread.name.startswith("nbmodel-") for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def url_of(listener: socket.socket) -> str:

@@ -149,6 +149,26 @@ class TestWhileAModelIsBusy:
         assert process.wait(10) == 0
 
 
+def test_the_end_does_not_wait_longer_than_it_is_told(
+    tmp_path: Path, counter_onnx: Path, service: Callable[[str, Path], dict[str, Any]]
+) -> None:
+    config = tmp_path / "machine.json"
+    config.write_text(json.dumps({"services": [service("counter", counter_onnx)]}))
+    options = ("--config", str(config), "--drain-s", "0.5")
+    endless = {"inputs": [{**REQUEST["inputs"][0], "data": [COUNT * 100]}]}
+    with started(tmp_path / "home", *options) as (process, lines), ThreadPoolExecutor() as pool:
+        url = lines[-1].removeprefix(READY)
+        while httpx.get(f"{url}/v2/health/ready", trust_env=False).status_code != 200:
+            time.sleep(0.02)
+        path = f"{url}/v2/models/counter/infer"
+        answer = pool.submit(httpx.post, path, json=endless, timeout=60, trust_env=False)
+        time.sleep(0.3)
+        process.terminate()
+        assert process.wait(10) == 0
+        with pytest.raises(httpx.TransportError):
+            answer.result()
+
+
 def test_grpc_has_an_address_of_its_own_which_is_told(tmp_path: Path) -> None:
     grpc = pytest.importorskip("grpc", reason="pip install 'nbmodel[runtime]'")
     with started(tmp_path, "--grpc", "127.0.0.1:0") as (process, lines):

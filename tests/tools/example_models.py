@@ -285,9 +285,11 @@ def _services(folder: Path, models: Sequence[Model]) -> Iterator[dict[str, Any]]
         home = folder / model.name
         home.mkdir()
         (home / "model.onnx").write_bytes(model.onnx())
-        attributes: dict[str, Any] = {"model_path": str(home / "model.onnx"), "num_threads": 1}
-        if model.max_batch_size:
-            attributes["max_batch_size"] = model.max_batch_size
+        attributes: dict[str, Any] = {
+            "model_path": str(home / "model.onnx"),
+            "num_threads": 1,
+            "max_batch_size": model.max_batch_size,
+        }
         if model.labels:
             (home / "labels.txt").write_text("".join(f"{label}\n" for label in model.labels))
             attributes["label_path"] = str(home / "labels.txt")

@@ -70,6 +70,11 @@ def main(args: Sequence[str] | None = None) -> int:
         return BROKEN_PIPE
 
 
+def viam_module() -> int:
+    """``nbmodel viam-module`` as a program of its own: viam-server starts one without words."""
+    return main(["viam-module", *sys.argv[1:]])
+
+
 def _carry_out(words: list[str], *, as_json: bool) -> int:
     """Run one verb and print its result."""
     if words[:1] in (["--version"], ["-V"]):

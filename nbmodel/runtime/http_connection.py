@@ -324,13 +324,13 @@ class HttpConnection(asyncio.BufferedProtocol):
             return
         took = now - self._since
         unsent = transport.get_write_buffer_size()
-        if self._doing == _LINGERING:
-            is_over = took > _LINGER_S
-        elif self._doing == _ANSWERING:
+        if self._doing == _ANSWERING:
             return
-        elif unsent:
+        if unsent:
             sent = max(self._answer_size - unsent, 0)
             is_over = took > limits.body_timeout_s + sent / limits.min_rate
+        elif self._doing == _LINGERING:
+            is_over = took > min(_LINGER_S, limits.head_timeout_s)
         elif self._doing == _IDLE:
             is_over = took > limits.idle_timeout_s
         elif self._doing == _HEAD:

@@ -154,6 +154,12 @@ def server() -> Iterator[Served]:
         yield one
 
 
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[Served]:
+    with served(Gate("s3cret", frozenset({"x"}))) as one:
+        yield one
+
+
 @pytest.fixture
 def wire(server: Served) -> Iterator[Wire]:
     with server.connect() as wire:
@@ -547,6 +553,16 @@ class TestTimes:
             assert wire.answer()[::2] == (200, b"patient"), "the time it takes us is ours"
 
 
+def test_the_last_answer_may_be_taken_slowly() -> None:
+    body = bytes(20_000_000)
+    with served(head_timeout_s=0.2) as server, server.connect() as wire:
+        wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        wire.send(post("/echo", body, b"Connection: close"))
+        time.sleep(0.8)  # longer than a client is lingered for that was refused
+        assert wire.answer()[::2] == (200, body)
+        assert wire.is_ended()
+
+
 def test_a_slow_head_is_told() -> None:
     with served(head_timeout_s=0.2) as short, short.connect() as wire:
         status, _, body = wire.send(b"GET /ec").answer()
@@ -565,8 +581,6 @@ def test_a_client_that_goes_while_its_request_waits_cancels_it(server: Served) -
 
 
 class TestGate:
-    TOKEN = Gate("s3cret", frozenset({"x"}))
-
     @pytest.mark.parametrize("path", ["/echo", "/other"])
     @pytest.mark.parametrize(
         ("lines", "status"),
@@ -581,9 +595,11 @@ class TestGate:
             ((b"Host: x", b"Authorization: Bearer s3cret", b"Origin: http://x"), 200),
         ],
     )
-    def test_holds_on_each_request(self, path: str, lines: tuple[bytes, ...], status: int) -> None:
+    def test_holds_on_each_request(
+        self, guarded: Served, path: str, lines: tuple[bytes, ...], status: int
+    ) -> None:
         good = (b"Host: x", b"Authorization: Bearer s3cret")
-        with served(self.TOKEN) as server, server.connect() as wire:
+        with guarded.connect() as wire:
             for given, expected in ((good, 200), (good, 200), (lines, status)):
                 head = f"POST {path} HTTP/1.1\r\nContent-Length: 1\r\n".encode()
                 wire.send(head + b"\r\n".join(given) + b"\r\n\r\na")

@@ -20,7 +20,7 @@ demo: $(VENV)/.installed ## run the quickstart notebook and tell what happened (
 lab: $(VENV)/.installed ## open the quickstart in JupyterLab
 	@NBMODEL_HOME="$(CURDIR)/build/lab" $(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(NOTEBOOK)
 
-check: $(VENV)/.installed ## lint, types, import contracts and the fast tests: under a minute
+check: $(VENV)/.installed ## lint, types, import contracts and the quick tests: under a minute
 	@$(BIN)/python tests/tools/suite.py check
 
 test: $(VENV)/.installed ## everything, with the fast tests on every other Python found

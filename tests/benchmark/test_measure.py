@@ -12,6 +12,8 @@ from nbmodel import cli
 from nbmodel.client import Client
 from nbmodel.errors import InputError, NbModelError, TargetError
 
+pytestmark = pytest.mark.unhurried
+
 QUICK = {"count": 20, "concurrency": [1, 3]}
 
 

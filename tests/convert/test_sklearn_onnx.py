@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.unhurried
+
 pytest.importorskip("skl2onnx", reason="pip install 'nbmodel[convert]'")
 pytest.importorskip("onnxruntime", reason="pip install 'nbmodel[runtime]'")
 import pandas as pd

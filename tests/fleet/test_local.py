@@ -14,6 +14,8 @@ from nbmodel.fleet.known import Known
 from nbmodel.fleet.local import OUTPUT_FILE, is_running, start_local, stop_local
 from nbmodel.fleet.remote import RemoteRuntime
 
+pytestmark = pytest.mark.unhurried
+
 
 @pytest.fixture
 def runtime(tmp_path: Path) -> Iterator[Known]:

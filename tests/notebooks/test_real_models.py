@@ -14,6 +14,8 @@ import pytest
 
 from nbmodel.cli import main
 
+pytestmark = pytest.mark.unhurried
+
 nbclient = pytest.importorskip("nbclient", reason="pip install nbclient")
 nbformat = pytest.importorskip("nbformat", reason="pip install nbformat")
 pytest.importorskip("ai_edge_litert", reason="needs nbmodel[runtime]")

@@ -16,6 +16,8 @@ import pytest
 from nbmodel.core.version import Version
 from nbmodel.registry import Registry
 
+pytestmark = pytest.mark.unhurried
+
 Add = Callable[..., Version]
 UPLOAD = """
 import os, sys

@@ -24,6 +24,8 @@ from nbmodel.fleet.local import start_local, stop_local
 from nbmodel.runtime.limits import Limits
 from nbmodel.runtime.server import GRPC, READY, Address
 
+pytestmark = pytest.mark.unhurried
+
 COUNT = 1_500_000
 REQUEST = {"inputs": [{"name": "x", "datatype": "INT64", "shape": [1], "data": [COUNT]}]}
 

@@ -38,7 +38,10 @@ from nbmodel.runtime.edge import EdgeRuntime
 from nbmodel.runtime.grpc_server import GrpcServer
 from nbmodel.runtime.server import Address
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs unix sockets")
+pytestmark = [
+    pytest.mark.unhurried,
+    pytest.mark.skipif(os.name == "nt", reason="needs unix sockets"),
+]
 
 ONNX = "nbmodel:mlmodel:onnx_cpu"
 START_S = 30

@@ -21,6 +21,7 @@ BIN = Path(sys.executable).parent
 VERSIONS = ("3.10", "3.11", "3.12", "3.13")  # as in pyproject.toml's classifiers
 WORKERS = 2
 FAST = ("-m", "not slow")
+QUICK = ("-m", "not slow and not unhurried")
 
 STATIC = {
     "lint": ("ruff", "check", "."),
@@ -56,8 +57,8 @@ class Outcome:
 
 
 def check() -> list[Outcome]:
-    """Static checks and the fast tests on this interpreter."""
-    return [*static_checks(), tests("fast tests", Path(sys.executable), FAST)]
+    """Static checks and the quick tests on this interpreter."""
+    return [*static_checks(), tests("quick tests", Path(sys.executable), QUICK)]
 
 
 def test() -> list[Outcome]:

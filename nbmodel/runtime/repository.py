@@ -161,6 +161,7 @@ class LoadRequest:
 
         Raises:
             FormatError: Another parameter, a path that is not safe, or too much.
+            InferenceError: A file's name that is longer than file systems have them.
         """
         config: str | None = None
         files: dict[tuple[int, PurePosixPath], bytes] = {}
@@ -348,14 +349,16 @@ def _model_file(name: str, config: Mapping[str, Any], paths: list[PurePosixPath]
 
 
 def _file_key(name: str) -> tuple[int, PurePosixPath]:
+    if any(len(part.encode()) > MAX_PART for part in name.removeprefix("file:").split("/")):
+        # The one unsafe name that Triton's own client expects to be its repository's failure.
+        raise InferenceError(
+            f"failed to poll from model repository: a file cannot be called {name[:60]!r}…, "
+            f"expected at most {MAX_PART} bytes between slashes"
+        )
     match = _FILE.fullmatch(name)
     parts = match[2].split("/") if match is not None else []
     is_safe = 0 < len(parts) <= MAX_PARTS and all(
-        part not in ("", ".", "..")
-        and "\\" not in part
-        and part.isprintable()
-        and len(part.encode()) <= MAX_PART
-        for part in parts
+        part not in ("", ".", "..") and "\\" not in part and part.isprintable() for part in parts
     )
     if match is None or not is_safe:
         raise FormatError(

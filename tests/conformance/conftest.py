@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import http.client
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from nbmodel.fleet.local import OUTPUT_FILE, start_local, stop_local
 from nbmodel.runtime.server import GRPC
+
+if TYPE_CHECKING:
+    from tests.tools.example_models import Model
+
 from tests.tools.triton import NoTritonError, Triton, installed, packages, triton
 
 
@@ -53,10 +60,19 @@ def our_runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     pytest.importorskip("onnx", reason="toy models are made with onnx")
     pytest.importorskip("onnxruntime", reason="pip install 'nbmodel[runtime]'")
     pytest.importorskip("grpc", reason="pip install 'nbmodel[runtime]'")
+    from tests.tools.example_models import ALL
+
+    with serving(tmp_path_factory.mktemp("ours"), ALL) as served:
+        yield served
+
+
+@contextmanager
+def serving(folder: Path, models: Sequence[Model]) -> Iterator[Served]:
+    """A runtime with some toy models, until the block ends; what it keeps is in ``folder``."""
     from tests.tools.example_models import write_machine_config
 
-    config = write_machine_config(tmp_path_factory.mktemp("ours") / "models")
-    home = tmp_path_factory.mktemp("ours-home")
+    config = write_machine_config(folder / "models", models)
+    home = folder / "home"
     runtime = start_local(
         "oracle", home, config=config, grpc="127.0.0.1:0", allow_shared_memory=True, timeout_s=60
     )

@@ -64,13 +64,17 @@ class TestWhatALoadAsksFor:
             pytest.param("file:1/a\\b", id="a backslash"),
             pytest.param("file:1/a\nb", id="a line break"),
             pytest.param("file:1/a\0b", id="a NUL"),
-            pytest.param("file:1/" + "é" * 128, id="a long name"),
             pytest.param("file:1/" + "a/" * 8 + "b", id="deep folders"),
             pytest.param("x", id="another parameter"),
         ],
     )
     def test_an_unsafe_name_is_refused(self, name: str) -> None:
         with pytest.raises(FormatError, match="file:"):
+            LoadRequest.from_parameters({name: ""})
+
+    @pytest.mark.parametrize("name", ["file:1/" + "é" * 128, "file:" + "A" * 256])
+    def test_a_name_too_long_for_a_file_is_the_repositorys_failure(self, name: str) -> None:
+        with pytest.raises(InferenceError, match="failed to poll from model repository"):
             LoadRequest.from_parameters({name: ""})
 
     @pytest.mark.parametrize("text", ["a", "é", "YQ==!"])

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.unhurried
-
 pytest.importorskip("skl2onnx", reason="pip install 'nbmodel[convert]'")
 pytest.importorskip("onnxruntime", reason="pip install 'nbmodel[runtime]'")
 import pandas as pd
@@ -45,6 +43,8 @@ from nbmodel.convert import Converted, check_conversion, convert
 from nbmodel.core.golden import Golden
 from nbmodel.core.lineage import Conversion
 from nbmodel.errors import ConversionError, PluginError
+
+pytestmark = pytest.mark.unhurried
 
 X, Y = datasets.load_iris(return_X_y=True)
 NAMES = np.array(["setosa", "versicolor", "virginica"])[Y]

@@ -30,6 +30,7 @@ MAX_BATCH_SIZE = 4  # rows, where the batch axis was found and not given: Triton
 #: Nanoseconds of a run that an event loop may do itself: a hand-over costs a fifth of it, and
 #: nobody sees that the loop was away.
 CHEAP_NS = 300_000
+_OUTLIER = 4  # times the mean: what is longer counts as this long
 _MEAN_SHIFT = 3  # the moving mean moves by an eighth
 
 logger = logging.getLogger(__name__)
@@ -502,7 +503,9 @@ class Scheduler:
         if self._mean_ns is None:
             self._mean_ns, self._mean_bytes = ns, nbytes
         else:
-            self._mean_ns += (ns - self._mean_ns) >> _MEAN_SHIFT
+            # A run that was interrupted says nothing about the next one.
+            typical = min(ns, _OUTLIER * self._mean_ns)
+            self._mean_ns += (typical - self._mean_ns) >> _MEAN_SHIFT
             self._mean_bytes += (nbytes - self._mean_bytes) >> _MEAN_SHIFT
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbmodel.errors import DatatypeError, FormatError, ShapeError, TensorNameError
-from nbmodel.protocol.datatypes import to_numpy
+from nbmodel.protocol.datatypes import from_numpy, to_numpy
 from nbmodel.protocol.inference import (
     InferRequest,
     InferResponse,
@@ -38,6 +38,8 @@ REQUEST = "inference.ModelInferRequest"
 _MAX_RANK = 32  # numpy's limit before 2.0
 _MAX_INT64 = 2**63 - 1
 _CACHED = 4096  # bytes of a rest that is worth remembering
+_MAX_LAYOUTS = 256
+_KEY = 32  # bytes: the model's name, mostly
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
 _ID = 3 << 3 | _BYTES
 _RAW_INPUT = 7 << 3 | _BYTES
@@ -82,8 +84,11 @@ def decode_request(data: bytes) -> InferRequest:
         FormatError: It is no such message, or contradicts itself.
         TensorNameError, DatatypeError, ShapeError: A tensor contradicts itself.
     """
-    rest, id_, raws = _split(data)
-    head = _cached_head(rest) if len(rest) <= _CACHED else _head(rest)
+    layout = _layouts.get((len(data), data[:_KEY]))
+    if layout is None or not layout.is_of(data):
+        layout = _new_layout(data)
+    head, raws = layout.head, layout.raws
+    view = memoryview(data)
     inputs: dict[str, NDArray[Any]] = {}
     index, count = 0, len(raws)
     for entry in head.inputs:
@@ -95,7 +100,10 @@ def decode_request(data: bytes) -> InferRequest:
                 )
             inputs[entry.name] = _from_contents(entry, head.model)
         elif index < count:
-            inputs[entry.name] = decode_raw(entry.name, entry.datatype, entry.shape, raws[index])
+            start, stop = raws[index]
+            inputs[entry.name] = decode_raw(
+                entry.name, entry.datatype, entry.shape, view[start:stop]
+            )
             index += 1
         else:
             raise FormatError(
@@ -111,7 +119,7 @@ def decode_request(data: bytes) -> InferRequest:
         model=head.model,
         inputs=inputs,
         version=head.version,
-        id=id_,
+        id=layout.id,
         outputs=head.outputs,
         binary_outputs=True,
         parameters=head.parameters,
@@ -145,7 +153,8 @@ def encode_stream_response(response: InferResponse) -> bytes:
         DatatypeError: As ``encode_response``.
     """
     parts = _response_parts(response)
-    return b"".join((b"\x12", _varint(sum(map(len, parts))), *parts))
+    size = sum(memoryview(part).nbytes for part in parts)
+    return b"".join((b"\x12", _varint(size), *parts))
 
 
 def encode_stream_error(message: str, id_: str) -> bytes:
@@ -183,12 +192,50 @@ class _Head:
     outputs: tuple[RequestedOutput, ...]
 
 
-def _split(data: bytes) -> tuple[bytes, str, list[memoryview]]:
-    """A request without id and raw contents, its id, and its raw contents."""
-    view = memoryview(data)
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Where the parts of a request are, and what it says.
+
+    Attributes:
+        head: What it says.
+        id: Its id.
+        raws: Where each of its raw contents begins and ends.
+        between: What is before, between and behind them, each with its place.
+    """
+
+    head: _Head
+    id: str
+    raws: tuple[tuple[int, int], ...]
+    between: tuple[tuple[int, bytes], ...]
+
+    def is_of(self, data: bytes) -> bool:
+        """Whether a request of the same length differs in its raw contents only."""
+        return all(data.startswith(part, start) for start, part in self.between)
+
+
+_layouts: dict[tuple[int, bytes], _Layout] = {}
+
+
+def _new_layout(data: bytes) -> _Layout:
+    """The layout of a request, kept for the next one: most clients send the same again."""
+    rest, id_, raws = _split(data)
+    head = _cached_head(rest) if len(rest) <= _CACHED else _head(rest)
+    begins = (0, *(stop for _, stop in raws))
+    ends = (*(start for start, _ in raws), len(data))
+    between = tuple([(i, data[i:j]) for i, j in zip(begins, ends, strict=True) if i < j])
+    layout = _Layout(head, id_, tuple(raws), between)
+    if raws and len(rest) + len(id_) <= _CACHED:
+        if len(_layouts) >= _MAX_LAYOUTS:
+            _layouts.clear()
+        _layouts[len(data), data[:_KEY]] = layout
+    return layout
+
+
+def _split(data: bytes) -> tuple[bytes, str, list[tuple[int, int]]]:
+    """A request without id and raw contents, its id, and where its raw contents are."""
     position, end = 0, len(data)
     kept, begin = [], 0  # what is left over so far, and where what follows it begins
-    raws: list[memoryview] = []
+    raws: list[tuple[int, int]] = []
     id_ = ""
     try:
         while position < end:
@@ -211,7 +258,7 @@ def _split(data: bytes) -> tuple[bytes, str, list[memoryview]]:
                 kept.append(data[begin:start])
                 begin = stop
                 if tag == _RAW_INPUT:
-                    raws.append(view[position:stop])
+                    raws.append((position, stop))
                 else:
                     id_ = _text(data[position:stop])
             position = stop
@@ -449,6 +496,11 @@ def _response_parts(response: InferResponse) -> list[bytes | memoryview]:
     entries: list[bytes | memoryview] = []
     raws: list[bytes | memoryview] = []
     for name, given in response.outputs.items():
+        form = _plain_output(name, given.dtype, given.shape)
+        if form is not None and given.flags.c_contiguous:
+            entries.append(form[0])
+            raws += (form[1], given.data)
+            continue
         what = f"output {name!r}"
         array = to_tensor(given, what=what)
         raw = encode_raw(array)
@@ -473,6 +525,19 @@ def _named(model: str, version: str) -> bytes:
 
 
 @lru_cache(maxsize=1024)  # names, and the shapes of their batches
+def _plain_output(
+    name: str, dtype: np.dtype[Any], shape: tuple[int, ...]
+) -> tuple[bytes, bytes] | None:
+    """An output's entry, and what comes before its raw contents.
+
+    None where those are not the array's own bytes.
+    """
+    if dtype.kind not in "biuf" or not dtype.isnative:
+        return None
+    size = dtype.itemsize * math.prod(shape)
+    return _output(name, from_numpy(dtype, what=f"output {name!r}"), shape), b"\x32" + _varint(size)
+
+
 def _output(name: str, datatype: str, shape: tuple[int, ...]) -> bytes:
     dims = b"".join(map(_varint, shape))
     tensor = _field(1, name.encode()) + _field(2, datatype.encode())

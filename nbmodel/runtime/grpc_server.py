@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -20,6 +19,7 @@ from nbmodel.runtime.auth import Gate
 from nbmodel.runtime.grpc_calls import Call, Method, Service, StreamMethod
 from nbmodel.runtime.grpc_health import health_service
 from nbmodel.runtime.grpc_oip import oip_service
+from nbmodel.runtime.grpc_pool import CallPool
 from nbmodel.runtime.grpc_status import details_of, status_of
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class GrpcServer:
         self._runtime = runtime
         self._address = address
         self._draining = threading.Event()
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="nbmodel-grpc")
+        self._pool = CallPool(threads)
         self._server = grpc.server(
             self._pool,
             handlers=[_Handlers(self._services(version, gate.token), runtime, gate, threads // 2)],
@@ -100,7 +100,7 @@ class GrpcServer:
         """
         self._draining.set()
         self._server.stop(grace_s).wait()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.shutdown()
 
     def _services(self, version: str, token: str | None) -> list[Service]:
         """Every service; one line each."""

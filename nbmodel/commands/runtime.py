@@ -53,6 +53,13 @@ def _limit_options(function: Callable[..., Any]) -> Callable[..., Any]:
     show_default=True,
     help="processes that answer inference requests over HTTP (Linux)",
 )
+@click.option(
+    "--server-name",
+    default="nbmodel",
+    show_default=True,
+    metavar="NAME",
+    help="in the server's metadata; some clients want `triton`",
+)
 @_limit_options
 @pass_context
 def start(
@@ -68,6 +75,7 @@ def start(
     grpc: str | None,
     allow_shared_memory: bool,
     workers: int,
+    server_name: str,
     **limits: Any,
 ) -> Any:
     """Start a runtime on this machine.
@@ -88,6 +96,7 @@ def start(
         "grpc": grpc,
         "allow_shared_memory": allow_shared_memory,
         "workers": workers,
+        "server_name": server_name,
         "limits": Limits(**limits),
     }
     if name is not None and not foreground:

@@ -20,7 +20,7 @@ from nbmodel.fleet.remote import RemoteRuntime
 from nbmodel.plugins import require
 from nbmodel.runtime.auth import ensure_token
 from nbmodel.runtime.limits import DEFAULT_LIMITS, Limits
-from nbmodel.runtime.server import DEFAULT_HTTP, READY, Address
+from nbmodel.runtime.server import DEFAULT_HTTP, READY, SERVER_NAME, Address
 
 OUTPUT_FILE = "output.log"
 START_TIMEOUT_S = 10.0
@@ -43,6 +43,7 @@ def start_local(
     grpc: str | None = None,
     allow_shared_memory: bool = False,
     workers: int = 1,
+    server_name: str = SERVER_NAME,
     limits: Limits = DEFAULT_LIMITS,
     timeout_s: float = START_TIMEOUT_S,
 ) -> Known:
@@ -58,6 +59,7 @@ def start_local(
         grpc: ``HOST:PORT`` for gRPC; None: it is not spoken.
         allow_shared_memory: Let clients register shared memory.
         workers: Processes that answer inference requests over HTTP.
+        server_name: What the inference protocol calls it.
         limits: What clients may use.
         timeout_s: Seconds until it must be ready.
 
@@ -92,6 +94,8 @@ def start_local(
         command.append("--allow-shared-memory")
     if workers > 1:
         command += ["--workers", str(workers)]
+    if server_name != SERVER_NAME:
+        command += ["--server-name", server_name]
     command += limits.options()
     # Made here: the runtime would show it, and what it says is kept in a file.
     token = ensure_token(home)[0] if needs_token else None

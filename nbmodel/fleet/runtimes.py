@@ -15,7 +15,7 @@ from nbmodel.fleet.known import Known, KnownRuntimes
 from nbmodel.fleet.local import start_local, stop_local
 from nbmodel.fleet.remote import RemoteRuntime
 from nbmodel.runtime.limits import DEFAULT_LIMITS, Limits
-from nbmodel.runtime.server import DEFAULT_HTTP
+from nbmodel.runtime.server import DEFAULT_HTTP, SERVER_NAME
 
 ASKED_AT_ONCE = 16  # runtimes whose status is asked for side by side
 LIST_TIMEOUT_S = 3.0  # one that is slower than this is shown as unreachable in a list
@@ -65,6 +65,7 @@ class Runtimes:
         grpc: str | None = None,
         allow_shared_memory: bool = False,
         workers: int = 1,
+        server_name: str = SERVER_NAME,
         limits: Limits = DEFAULT_LIMITS,
     ) -> RuntimeTable:
         """Start a runtime on this machine, in a process that outlives this one.
@@ -80,6 +81,7 @@ class Runtimes:
             grpc: ``HOST:PORT`` to speak gRPC on too; ``version`` of the runtime tells it.
             allow_shared_memory: Let clients on this machine pass tensors in shared memory.
             workers: Processes that answer inference requests over HTTP.
+            server_name: What the inference protocol calls it.
             limits: What clients may use.
 
         Raises:
@@ -102,6 +104,7 @@ class Runtimes:
             grpc=grpc,
             allow_shared_memory=allow_shared_memory,
             workers=workers,
+            server_name=server_name,
             limits=limits,
         )
         self._known.add(started)

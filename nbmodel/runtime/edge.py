@@ -78,6 +78,7 @@ class EdgeRuntime:
         environment: Variables that placeholders may name; None for the process's own.
         shared_memory: Where requests may have their tensors; None: clients may register
             no region.
+        server_name: What the inference protocol calls it.
 
     Raises:
         ConfigError: ``config`` cannot be followed; ``problems`` lists everything.
@@ -92,7 +93,9 @@ class EdgeRuntime:
         name: str | None = None,
         environment: Mapping[str, str] | None = None,
         shared_memory: SharedMemory | None = None,
+        server_name: str = "nbmodel",
     ) -> None:
+        self.server_name = server_name
         self.shared_memory = SharedMemory() if shared_memory is None else shared_memory
         self.storage = OciLayout(home / "blobs")
         self.tags = TagStore(home / "tags")

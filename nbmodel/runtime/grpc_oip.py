@@ -29,7 +29,7 @@ from nbmodel.protocol.messages import message, parse
 from nbmodel.runtime.grpc_calls import Call, Service
 from nbmodel.runtime.grpc_status import details_of
 from nbmodel.runtime.model_config import metadata, model_config, statistics
-from nbmodel.runtime.oip import EXTENSIONS, SERVER_NAME
+from nbmodel.runtime.oip_control import EXTENSIONS
 from nbmodel.runtime.repository import LoadRequest
 from nbmodel.runtime.server_settings import LOG_FORMATS
 from nbmodel.runtime.services import ServiceView
@@ -96,7 +96,10 @@ class _Inference:
 
     def server_metadata(self, _data: bytes, _call: Call) -> bytes:
         return _encoded(
-            "ServerMetadataResponse", name=SERVER_NAME, version=self._version, extensions=EXTENSIONS
+            "ServerMetadataResponse",
+            name=self._runtime.server_name,
+            version=self._version,
+            extensions=EXTENSIONS,
         )
 
     def model_ready(self, data: bytes, _call: Call) -> bytes:

@@ -41,26 +41,12 @@ logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
-SERVER_NAME = "nbmodel"
-EXTENSIONS = (
-    "classification",
-    "model_repository",
-    "model_repository(unload_dependents)",
-    "model_configuration",
-    "system_shared_memory",
-    "binary_tensor_data",
-    "parameters",
-    "statistics",
-    "trace",
-    "logging",
-)
 MAX_INPUT = 64 * 1024 * 1024  # bytes of a request's body, decompressed; Triton's default
 LIGHT = 64 * 1024  # bytes of JSON, or elements: about a millisecond of an event loop
 THREADS = 8  # that decode and encode what is not light
 _MAX_MATCHES = 4096
 _CODINGS = ", ".join(CODINGS)
 _LENGTH_KEY = HEADER_LENGTH.lower()
-_SERVER = re.compile(r"/v2(/?)")
 _HEALTH = re.compile(r"/v2/health/(live|ready)")
 _MODEL = re.compile(r"/v2/models/([^/]+)(?:/versions/([0-9]+))?(?:/(infer|ready|config|stats))?")
 _MAX_DIGITS = 18  # of a number that every server reads
@@ -266,10 +252,6 @@ class DataPlane:
     # Routes
 
     def _match(self, path: str) -> Call | None:
-        if found := _SERVER.fullmatch(path):
-            # "/v2/" is also how a container tool asks whether this is a registry.
-            registry = {"Docker-Distribution-API-Version": "registry/2.0"} if found[1] else {}
-            return Call(("GET",), lambda *_: self._server(registry))
         if found := _HEALTH.fullmatch(path):
             is_live = found[1] == "live"
             return Call(("GET",), lambda *_: _health(is_live or self._models.ready))
@@ -288,10 +270,6 @@ class DataPlane:
             return Call(("GET",), lambda *_: self._model_statistics(name, version))
         describe = model_config if verb == "config" else metadata
         return Call(("GET",), lambda *_: json_answer(describe(self._loaded(name, version))))
-
-    def _server(self, headers: Mapping[str, str]) -> Answer:
-        data = {"name": SERVER_NAME, "version": self._version, "extensions": list(EXTENSIONS)}
-        return json_answer(data, headers=headers)
 
     def _model_ready(self, name: str, version: str) -> Answer:
         try:

@@ -28,8 +28,27 @@ _TRACE = re.compile(r"/v2/(?:models/([^/]+)/)?trace/setting")
 _MAX_UINT64 = 2**64 - 1
 
 
+EXTENSIONS = (
+    "classification",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "model_configuration",
+    "system_shared_memory",
+    "binary_tensor_data",
+    "parameters",
+    "statistics",
+    "trace",
+    "logging",
+)
+_SERVER = re.compile(r"/v2(/?)")
+
+
 class Control(Protocol):
     """What these routes ask of a runtime."""
+
+    @property
+    def server_name(self) -> str:
+        """What it is called in the server's metadata."""
 
     @property
     def shared_memory(self) -> SharedMemory:
@@ -64,7 +83,7 @@ class ControlPlane:
 
     Args:
         runtime: What is controlled.
-        version: nbmodel's, for metrics.
+        version: nbmodel's, for metadata and metrics.
     """
 
     def __init__(self, runtime: Control, *, version: str) -> None:
@@ -73,6 +92,10 @@ class ControlPlane:
 
     def match(self, path: str) -> Call | None:
         """The route of a path, or None when it is none of these."""
+        if found := _SERVER.fullmatch(path):
+            # "/v2/" is also how a container tool asks whether this is a registry.
+            registry = {"Docker-Distribution-API-Version": "registry/2.0"} if found[1] else {}
+            return Call(("GET",), lambda *_: self._server(registry))
         if path == "/metrics":
             return Call(("GET",), lambda *_: self._metrics())
         if path == "/v2/logging":
@@ -86,6 +109,11 @@ class ControlPlane:
             region = unquote(found[2]) if found[2] else None
             return self._memory(found[1], region, found[3])
         return None
+
+    def _server(self, headers: Mapping[str, str]) -> Answer:
+        name = self._runtime.server_name
+        data = {"name": name, "version": self._version, "extensions": list(EXTENSIONS)}
+        return json_answer(data, headers=headers)
 
     # Models
 

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+SERVER_NAME = "nbmodel"  # in the metadata of the inference protocol
 DEFAULT_HTTP = "127.0.0.1:0"
 READY = "nbmodel runtime ready on "
 GRPC = "nbmodel runtime gRPC on "
@@ -107,6 +108,7 @@ def serve(
     grpc: str | None = None,
     allow_shared_memory: bool = False,
     workers: int = 1,
+    server_name: str = SERVER_NAME,
     limits: Limits = DEFAULT_LIMITS,
 ) -> None:
     """Run a runtime until it is told to end.
@@ -123,6 +125,7 @@ def serve(
         allow_shared_memory: Let clients on this machine register shared memory.
         workers: Processes that answer inference requests over HTTP, this one included; each
             has the models in its own memory.
+        server_name: What the inference protocol calls it.
         limits: What clients may use, of each process.
 
     Raises:
@@ -160,7 +163,9 @@ def serve(
         from nbmodel.runtime.shared_memory import SharedMemory
 
         memory = SharedMemory(allowed=allow_shared_memory)
-        runtime = EdgeRuntime(folder, config=wanted, name=name, shared_memory=memory)
+        runtime = EdgeRuntime(
+            folder, config=wanted, name=name, shared_memory=memory, server_name=server_name
+        )
         stack.callback(runtime.close)
         if runtime.config_note is not None:
             _say(runtime.config_note)

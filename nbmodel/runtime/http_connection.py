@@ -381,7 +381,10 @@ class HttpConnection(asyncio.BufferedProtocol):
                 if self._doing == _ANSWERING or self._is_write_paused:
                     break
                 if self._doing == _CHUNKED:
-                    start += self._feed_chunks(view[start:stop])
+                    # Let go of here: the frames of an error in the request may keep it alive,
+                    # and with it ``data`` at its size.
+                    with view[start:stop] as part:
+                        start += self._feed_chunks(part)
                     continue
                 if self._doing == _LINGERING or self._transport is None:
                     return stop

@@ -1,0 +1,616 @@
+"""Nearly right requests, by the hundred thousand: each is answered or refused, and nothing else.
+
+A case is made by ``random.Random(number)``, so the number that a failure tells makes it again.
+"""
+
+from __future__ import annotations
+
+import gc
+import gzip
+import json
+import queue
+import random
+import re
+import resource
+import socket
+import struct
+import threading
+import time
+import tracemalloc
+import zlib
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnxruntime", reason="pip install 'nbmodel[runtime]'")
+uvicorn = pytest.importorskip("uvicorn", reason="pip install 'nbmodel[runtime]'")
+h11 = pytest.importorskip("h11", reason="comes with uvicorn")
+
+from nbmodel.core.machine import MLMODEL_API  # noqa: E402
+from nbmodel.errors import NbModelError  # noqa: E402
+from nbmodel.fleet.local import OUTPUT_FILE, start_local, stop_local  # noqa: E402
+from nbmodel.protocol import grpc as grpc_codec  # noqa: E402
+from nbmodel.protocol import viam as viam_codec  # noqa: E402
+from nbmodel.protocol.compression import decompress  # noqa: E402
+from nbmodel.runtime.answer import Answer, Call  # noqa: E402
+from nbmodel.runtime.app import make_plane  # noqa: E402
+from nbmodel.runtime.auth import Gate  # noqa: E402
+from nbmodel.runtime.edge import EdgeRuntime  # noqa: E402
+from nbmodel.runtime.http_connection import FrontEnd, HttpConnection  # noqa: E402
+from nbmodel.runtime.limits import Limits  # noqa: E402
+from nbmodel.runtime.oip import DataPlane  # noqa: E402
+from nbmodel.runtime.server import GRPC  # noqa: E402
+
+ITEMS = 4  # parts of one sort of cases, which test processes share out
+CONNECTIONS = 15_000  # cases of one item each
+BODIES = 25_000
+MESSAGES = 15_000
+COMPRESSED = 10_000
+SOCKETS = 3000
+MOST = 1 << 20  # bytes of a body
+LIMITS = Limits(max_request_bytes=MOST, max_bytes_in_flight=2 * MOST, max_head_bytes=4000)
+#: What a client's own fault may be answered with; never 500, which is ours.
+STATUSES = {200, 400, 401, 404, 405, 408, 413, 417, 431, 501, 503}
+ANSWER_S = 20  # nothing here takes as long
+
+LINEAR = [[15.0, 27.0, 39.0]]
+Answered = tuple[int, Mapping[str, str], bytes]
+Check = Callable[[Answered], bool]
+
+
+# -- requests that are right ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Valid:
+    """A request, and what tells that its answer is right."""
+
+    data: bytes
+    check: Check
+
+
+def request(path: str, body: bytes = b"", *lines: str, method: str = "POST") -> bytes:
+    head = [f"{method} {path} HTTP/1.1", "Host: x", *lines]
+    if body:
+        head.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*head, "", ""]).encode() + body
+
+
+def chunked(path: str, *chunks: bytes) -> bytes:
+    body = b"".join(b"%x\r\n%s\r\n" % (len(one), one) for one in chunks) + b"0\r\n\r\n"
+    return request(path, b"", "Transfer-Encoding: chunked") + body
+
+
+def _is_linear(answered: Answered) -> bool:
+    status, headers, body = answered
+    length = headers.get("inference-header-content-length")
+    if status != 200:
+        return False
+    (output,) = json.loads(body if length is None else body[: int(length)])["outputs"]
+    if (output["name"], output["datatype"], output["shape"]) != ("y", "FP32", [1, 3]):
+        return False
+    if length is None:
+        return bool(output["data"] == LINEAR[0])
+    return body[int(length) :] == struct.pack("<3f", *LINEAR[0])
+
+
+def _gives(status: int, *words: bytes) -> Check:
+    def check(answered: Answered) -> bool:
+        return answered[0] == status and all(word in answered[2] for word in words)
+
+    return check
+
+
+def _x(**entries: Any) -> dict[str, Any]:
+    return {"name": "x", "datatype": "FP32", "shape": [1, 2], **entries}
+
+
+TEXT = json.dumps({"id": "7", "inputs": [_x(data=[[1, 1]])]}).encode()
+HEAD = json.dumps(
+    {
+        "inputs": [_x(parameters={"binary_data_size": 8})],
+        "outputs": [{"name": "y", "parameters": {"binary_data": True}}],
+    }
+).encode()
+TAIL = struct.pack("<2f", 1, 1)
+BYTES = json.dumps(
+    {
+        "inputs": [{"name": "x", "datatype": "BYTES", "shape": [1, 2], "data": ["a", "bé"]}],
+        "parameters": {"sequence_id": 3, "priority": 1},
+    }
+).encode()
+INFER = "/v2/models/linear/infer"
+HEAD_LINE = "Inference-Header-Content-Length: {}"
+VALID = (
+    Valid(request("/v2/health/live", method="GET"), _gives(200)),
+    Valid(request("/v2/models/linear", method="GET"), _gives(200, b'"inputs"', b'"FP32"')),
+    Valid(request("/v2/models/linear/versions/1/config", method="GET"), _gives(200, b"linear")),
+    Valid(request("/v2/models/linear/stats", method="GET"), _gives(200, b"inference_count")),
+    Valid(request("/v2/repository/index", b'{"ready":true}'), _gives(200, b"linear")),
+    Valid(request("/v2/models/no/infer", TEXT), _gives(404, b'"error"')),
+    Valid(request("/v2/health/live", b"x"), _gives(405, b'"error"')),
+    Valid(request(INFER, TEXT), _is_linear),
+    Valid(request("http://y:8000" + INFER + "?a=b", TEXT), _is_linear),
+    Valid(request(INFER, HEAD + TAIL, HEAD_LINE.format(len(HEAD))), _is_linear),
+    Valid(request(INFER, TAIL, HEAD_LINE.format(0)), _is_linear),
+    Valid(request(INFER, gzip.compress(TEXT), "Content-Encoding: gzip"), _is_linear),
+    Valid(request(INFER, TEXT, "Expect: 100-continue"), _is_linear),
+    Valid(request("/v2/models/bytes/infer", BYTES), _gives(200, b'["a","b')),
+    Valid(chunked(INFER, TEXT[:10], TEXT[10:]), _is_linear),
+)
+
+#: What breaks readers of HTTP: ends of lines, lengths, codings, numbers, sizes.
+HTTP_PIECES = (
+    *(b"\r\n", b"\n", b"\r", b"\r\n\r\n", b"\n\n", b" ", b"\t", b":", b"\x00", b"\xff", b"\r\n "),
+    *(b"Content-Length: 5\r\n", b"Content-Length: 0\r\n", b"Content-Length: -1\r\n"),
+    *(b"Content-Length: 1_0\r\n", b"Content-Length: 5, 5\r\n", b"content-length:\t7\r\n"),
+    *(
+        b"Content-Length: 99999999999999999999\r\n",
+        b"Content-Length: 1000000\r\n",
+        b"Content-Length: 2000000\r\n",
+    ),
+    *(b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding: identity\r\n", b"chunked"),
+    *(b"Transfer-Encoding: gzip, chunked\r\n", b"transfer-encoding : chunked\r\n"),
+    *(b"0\r\n\r\n", b"ffffffff\r\n", b"fffffffff\r\n", b"5;x=y\r\n", b"0x5\r\n", b"+5", b"-1"),
+    *(b"Host: y\r\n", b"Host:\r\n", b"Expect: 100-continue\r\n", b"Expect: 200-ok\r\n"),
+    *(b"Connection: close\r\n", b"Connection: keep-alive\r\n", b"HTTP/1.0", b"HTTP/2.0"),
+    *(b"Connection: Upgrade\r\nUpgrade: h2c\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+    *(b"Content-Encoding: gzip\r\n", b"Content-Encoding: br\r\n", b"Accept-Encoding: gzip\r\n"),
+    *(b"Inference-Header-Content-Length: 0\r\n", b"Inference-Header-Content-Length: -1\r\n"),
+    *(b"GET ", b"HEAD ", b"POST ", b"CONNECT ", b"OPTIONS ", b"/", b"%2f", b"%00", b"..", b"*"),
+    *(b"A" * 5000, b"x: y\r\n" * 120, b"\r\n" * 50, b"a" * 100 + b": b\r\n"),
+)
+#: What breaks readers of JSON and tensors.
+BODY_PIECES = (
+    *(b"-1", b"0", b"1e999", b"NaN", b"-0", b"2147483648", b"9223372036854775808", b"1.5"),
+    *(b"18446744073709551616", b'"x"', b"null", b"true", b"[]", b"{}", b"[[]]", b'"\\ud800"'),
+    *(b",", b":", b'"inputs":', b'"data":', b'"shape":', b'"datatype":', b'"BYTES"', b'"BF16"'),
+    *(b'"parameters":', b'"binary_data_size":', b'"shared_memory_region":', b'"outputs":'),
+    *(b'"classification":2', b'"timeout":1', b'"priority":-1', b'"FP16"', b'"FP32"', b'"INT64"'),
+    *(b"\x00", b"\xff\xff\xff\xff", b"\xc3", b"[" * 200, b" " * 50, b"[1,1]", b"[0,2]", b"[2,0]"),
+)
+
+
+def mutated(data: bytes, chance: random.Random, pieces: Sequence[bytes], *, most: int = 4) -> bytes:
+    result = bytearray(data)
+    for _ in range(chance.randint(1, most)):
+        at = chance.randrange(len(result) + 1)
+        kind = chance.randrange(8)
+        if kind == 0:
+            result[at:at] = chance.choice(pieces)
+        elif kind == 1:
+            result[at : at + chance.randint(1, 12)] = chance.choice(pieces)
+        elif kind == 2 and at < len(result):
+            result[at] ^= 1 << chance.randrange(8)
+        elif kind == 3 and at < len(result):
+            result[at] = chance.randrange(256)
+        elif kind == 4:
+            del result[at : at + chance.randint(1, 20)]
+        elif kind == 5:
+            del result[at:]
+        elif kind == 6:  # something that is there, once more
+            start = chance.randrange(len(result) + 1)
+            result[at:at] = result[start : start + chance.randint(1, 60)]
+        else:  # a line once more, or a piece as a line
+            ends = [found.end() for found in re.finditer(b"\r\n", result)]
+            if ends:
+                where = chance.choice(ends)
+                start = max(result.rfind(b"\r\n", 0, where - 2) + 2, 0)
+                line = bytes(result[start:where])
+                result[where:where] = chance.choice((line, chance.choice(pieces)))
+    return bytes(result)
+
+
+@contextmanager
+def no_growth(warm_up: Callable[[], object]) -> Iterator[None]:
+    """After some rounds that fill caches, memory stays as it is."""
+    warm_up()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    yield
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert after - before < 20_000  # KiB
+
+
+def failed(number: int, case: object, why: object) -> AssertionError:
+    return AssertionError(f"random.Random({number}): {why}\n{case!r}")
+
+
+# -- connections ------------------------------------------------------------------------------
+
+
+class Loop:
+    """An event loop's clock and queues, turned by hand."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.soon: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self.from_threads: queue.SimpleQueue[tuple[Callable[..., None], tuple[Any, ...]]] = (
+            queue.SimpleQueue()
+        )
+
+    def time(self) -> float:
+        return self.now
+
+    def call_soon(self, action: Callable[..., None], *args: Any) -> None:
+        self.soon.append((action, args))
+
+    def call_soon_threadsafe(self, action: Callable[..., None], *args: Any) -> None:
+        self.from_threads.put((action, args))
+
+    def call_later(self, *_: Any) -> None:
+        return None
+
+    def turn(self) -> None:
+        """Do what is to be done, without waiting."""
+        while self.soon or not self.from_threads.empty():
+            action, args = self.soon.popleft() if self.soon else self.from_threads.get()
+            action(*args)
+
+    def wait(self) -> None:
+        """Wait for a thread, and do what it asks for."""
+        action, args = self.from_threads.get(timeout=ANSWER_S)
+        action(*args)
+        self.turn()
+
+
+class Recording(DataPlane):
+    """A data plane that keeps what it was asked."""
+
+    asked: list[tuple[str, bytes]]
+    under_way = 0
+
+    def begin(
+        self,
+        call: Call,
+        method: str,
+        headers: Mapping[str, str],
+        body: bytes | bytearray,
+        done: Callable[[Answer], None],
+    ) -> Any:
+        self.asked.append((method, bytes(body)))
+        self.under_way += 1
+
+        def finish(answer: Answer) -> None:
+            self.under_way -= 1  # the interpreter's lock makes one thread at a time of it
+            done(answer)
+
+        return super().begin(call, method, headers, body, finish)
+
+
+class Front(FrontEnd):
+    """A front end that ends the connections which uvicorn would go on with."""
+
+    def hand_over(self, connection: HttpConnection, head: bytes, rest: bytes) -> None:
+        connection.leave().close()
+
+
+@dataclass
+class Wire:
+    """The transport of a connection: what was written, and whether the client is heard."""
+
+    chance: random.Random
+    protocol: Any = None
+    out: bytearray = field(default_factory=bytearray)
+    is_reading: bool = True
+    is_closed: bool = False
+    has_ended: bool = False
+    holds_back: bool = False
+
+    def write(self, data: bytes) -> None:
+        assert not self.has_ended, "written after the end"
+        if not self.is_closed:
+            self.out += data
+            if not self.holds_back and len(data) > 100 and self.chance.random() < 0.1:
+                self.holds_back = True
+                self.protocol.pause_writing()
+
+    def writelines(self, parts: Sequence[bytes]) -> None:
+        self.write(b"".join(parts))
+
+    def take(self) -> None:
+        """The client takes what it is sent."""
+        if self.holds_back:
+            self.holds_back = False
+            self.protocol.resume_writing()
+
+    def get_write_buffer_size(self) -> int:
+        return 1 if self.holds_back else 0
+
+    def write_eof(self) -> None:
+        self.has_ended = True
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    abort = close
+
+    def is_closing(self) -> bool:
+        return self.is_closed
+
+    def pause_reading(self) -> None:
+        self.is_reading = False
+
+    def resume_reading(self) -> None:
+        self.is_reading = True
+
+    def feed(self, data: bytes) -> bytes:
+        """Bytes come, as many as the protocol has room for; what is left of them."""
+        buffer = memoryview(self.protocol.get_buffer(-1))
+        assert buffer.nbytes, "there is no room for what comes"
+        size = min(buffer.nbytes, len(data))
+        buffer[:size] = data[:size]
+        buffer.release()
+        self.protocol.buffer_updated(size)
+        return data[size:]
+
+
+class Server:
+    """A front end without sockets, over a runtime."""
+
+    def __init__(self, runtime: EdgeRuntime) -> None:
+        plane = make_plane(runtime, max_input=MOST)
+        plane.__class__ = Recording
+        self.plane: Any = plane
+        self.plane.asked = []
+        self.front = Front(self.plane, Gate(None, None), LIMITS)
+        self.loop = Loop()
+        self.config = uvicorn.Config(None, lifespan="off", ws="none", log_config=None)
+        self.state = uvicorn.server.ServerState()
+
+    def connect(self, chance: random.Random) -> Wire:
+        wire = Wire(chance)
+        loop: Any = self.loop
+        wire.protocol = self.front.protocol(self.config, self.state, {}, loop)
+        transport: Any = wire
+        wire.protocol.connection_made(transport)
+        return wire
+
+    def settle(self, *wires: Wire) -> None:
+        """Answer what is under way, its answers taken."""
+        while True:
+            self.loop.turn()
+            for wire in wires:
+                wire.take()
+            if self.plane.under_way:
+                self.loop.wait()
+            elif not self.loop.soon and self.loop.from_threads.empty():
+                return
+
+
+def send(server: Server, wire: Wire, data: bytes, chance: random.Random) -> None:
+    """A client's bytes arrive, in whichever pieces."""
+    rest = data
+    while rest and not wire.is_closed:
+        if not wire.is_reading:
+            server.settle(wire)
+            assert wire.is_reading or wire.is_closed, "never reads on"
+            continue
+        size = chance.choice((1, 2, 7, 40, 300, len(rest), len(rest), len(rest)))
+        rest = wire.feed(rest[:size]) + rest[size:]
+        if chance.random() < 0.2:
+            server.settle(wire)
+    server.settle(wire)
+
+
+_ANSWER = re.compile(rb"HTTP/1\.1 ([0-9]{3}) [A-Za-z -]+\r\n((?:[a-zA-Z-]+: [^\r\n]*\r\n)*)\r\n")
+
+
+def answers(out: bytes, methods: Sequence[str]) -> list[Answered]:
+    """The answers in what a server wrote; fails where it is no HTTP."""
+    found: list[Answered] = []
+    at = 0
+    while at < len(out):
+        head = _ANSWER.match(out, at)
+        assert head is not None, f"no answer: {out[at : at + 300]!r}"
+        at = head.end()
+        status = int(head[1])
+        if status == 100:
+            continue
+        lines = [line.split(": ", 1) for line in head[2].decode().splitlines()]
+        headers = {name.lower(): value for name, value in lines}
+        assert len(headers) == len(lines), lines
+        method = methods[len(found)] if len(found) < len(methods) else "GET"
+        size = 0 if method == "HEAD" else int(headers["content-length"])
+        body = out[at : at + size]
+        assert len(body) == size, "an answer is cut off"
+        at += size
+        found.append((status, headers, body))
+        if method != "HEAD":
+            _check_answer(status, headers, body)
+    return found
+
+
+def _check_answer(status: int, headers: Mapping[str, str], body: bytes) -> None:
+    assert status in STATUSES, (status, body)
+    assert b"internal error" not in body
+    if status == 200:
+        return
+    if "content-encoding" in headers:
+        body = zlib.decompress(body, 47)
+    if body or status != 400:  # a server or a model that is not ready says so with a status alone
+        error = json.loads(body)["error"]
+        assert isinstance(error, str), body
+        assert error, body
+
+
+def as_h11_reads(data: bytes) -> list[tuple[str, bytes]]:
+    """Method and body of each whole request in a stream, as another implementation reads it."""
+    requests: list[tuple[str, bytes]] = []
+    rest = data
+    while True:
+        # h11 knows no empty lines before a request, which RFC 9112 2.2 wants to be ignored.
+        while rest.startswith(b"\r\n"):
+            rest = rest[2:]
+        connection = h11.Connection(h11.SERVER, max_incomplete_event_size=100_000)
+        connection.receive_data(rest)
+        method, body = "", bytearray()
+        try:
+            while True:
+                event = connection.next_event()
+                if isinstance(event, h11.Request):
+                    method = event.method.decode()
+                elif isinstance(event, h11.Data):
+                    body += event.data
+                elif isinstance(event, h11.EndOfMessage):
+                    break
+                else:
+                    return requests
+        except h11.RemoteProtocolError:
+            return requests
+        requests.append((method, bytes(body)))
+        connection.send(h11.Response(status_code=200, headers=[("content-length", "0")]))
+        connection.send(h11.EndOfMessage())
+        rest = connection.trailing_data[0]
+        if connection.our_state is not h11.DONE or not rest:
+            return requests
+
+
+def run_connection(server: Server, number: int) -> None:
+    """One case: what is right, then what is damaged, then perhaps what is right again."""
+    chance = random.Random(number)
+    before = [chance.choice(VALID) for _ in range(chance.choice((0, 0, 1, 2)))]
+    damaged = mutated(chance.choice(VALID).data, chance, HTTP_PIECES)
+    after = b"".join(chance.choice(VALID).data for _ in range(chance.choice((0, 0, 1))))
+    stream = b"".join(one.data for one in before) + damaged + after
+    try:
+        _check_connection(server, stream, before, chance)
+    except Exception as exc:
+        raise failed(number, stream, exc) from exc
+
+
+def _check_connection(
+    server: Server, stream: bytes, before: Sequence[Valid], chance: random.Random
+) -> None:
+    server.plane.asked.clear()
+    wire = server.connect(chance)
+    send(server, wire, stream, chance)
+    asked = list(server.plane.asked)
+    seen = as_h11_reads(stream)
+    # Framing: every body is the one that another reader finds in its place.
+    for mine, theirs in zip(asked, seen, strict=False):
+        method = "GET" if theirs[0] == "HEAD" else theirs[0]
+        assert mine == (method, theirs[1]), f"read {mine}, h11 reads {theirs}"
+    assert len(asked) <= len(seen), f"read {asked[len(seen) :]}, which h11 refuses"
+    found = answers(bytes(wire.out), [method for method, _ in seen])
+    for valid, answered in zip(before, found, strict=False):
+        assert valid.check(answered), answered
+    assert len(found) >= len(before)
+    refused = found[len(asked) :]
+    assert len(refused) <= 1, refused
+    if refused:
+        assert refused[0][1].get("connection") == "close"
+        assert wire.has_ended or wire.is_closed
+    # Whatever it waits for has an end.
+    for _ in range(3):
+        server.loop.now += 1000
+        if not wire.is_closed:
+            wire.protocol.check_time(server.loop.now)
+    assert wire.is_closed
+    wire.protocol.connection_lost(None)
+    server.settle(wire)
+    assert server.front.budget.taken == 0
+    assert not server.front.connections
+    if chance.random() < 0.1:
+        _check_fresh(server, chance)
+
+
+def _check_fresh(server: Server, chance: random.Random) -> None:
+    wire = server.connect(chance)
+    one = chance.choice(VALID)
+    send(server, wire, one.data, chance)
+    (answered,) = answers(bytes(wire.out), [])
+    assert one.check(answered), answered
+    wire.protocol.connection_lost(None)
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory: pytest.TempPathFactory, linear_onnx: Path) -> Iterator[EdgeRuntime]:
+    runtime = EdgeRuntime(tmp_path_factory.mktemp("fuzz"), config=_config(linear_onnx))
+    assert runtime.wait_settled(30)
+    yield runtime
+    runtime.close()
+
+
+def _config(linear: Path) -> dict[str, Any]:
+    from onnx import TensorProto, helper
+
+    kind = TensorProto.STRING
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "bytes",
+        [helper.make_tensor_value_info("x", kind, ["rows", "columns"])],
+        [helper.make_tensor_value_info("y", kind, ["rows", "columns"])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path = linear.with_name("bytes.onnx")
+    path.write_bytes(model.SerializeToString())
+    return {
+        "services": [
+            {
+                "name": name,
+                "api": MLMODEL_API,
+                "model": "onnx_cpu",
+                "attributes": {"model_path": str(file)},
+            }
+            for name, file in (("linear", linear), ("bytes", path))
+        ]
+    }
+
+
+@pytest.fixture(scope="module")
+def server(runtime: EdgeRuntime) -> Iterator[Server]:
+    server = Server(runtime)
+    yield server
+    server.plane.close()
+
+
+def test_requests_that_are_right_are_answered_however_they_arrive(server: Server) -> None:
+    for number in range(200):
+        chance = random.Random(number)
+        wire = server.connect(chance)
+        sent = [chance.choice(VALID) for _ in range(5)]
+        send(server, wire, b"".join(one.data for one in sent), chance)
+        found = answers(bytes(wire.out), [])
+        assert len(found) == len(sent)
+        for one, answered in zip(sent, found, strict=True):
+            assert one.check(answered), failed(number, one.data, answered)
+        wire.protocol.connection_lost(None)
+        assert server.front.budget.taken == 0
+
+
+def test_chunks_that_waited_for_their_turn_may_be_for_a_model_that_there_is_not(
+    server: Server,
+) -> None:
+    chance = random.Random(0)
+    wire = server.connect(chance)
+    first = chunked("/v2/models/no/infer", TEXT)
+    wire.feed(first[:-20])
+    wire.protocol._rest += first[-20:-1]  # as after a pause
+    gc.disable()  # which would let go of the error
+    try:
+        send(server, wire, first[-1:] + request(INFER, TEXT), chance)
+    finally:
+        gc.enable()
+    unknown, right = answers(bytes(wire.out), [])
+    assert unknown[0] == 404
+    assert _is_linear(right)
+    wire.protocol.connection_lost(None)
+
+
+def test_damaged_streams_are_answered_or_refused(server: Server) -> None:
+    for number in range(300):
+        run_connection(server, number)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("item", range(ITEMS))
+def test_a_great_many_damaged_streams(server: Server, item: int) -> None:
+    with no_growth(lambda: [run_connection(server, number) for number in range(1000)]):
+        for number in range(CONNECTIONS):
+            run_connection(server, (item + 1) * 10_000_000 + number)

@@ -104,8 +104,11 @@ class _Inference:
 
     def model_ready(self, data: bytes, _call: Call) -> bytes:
         request = _parse("ModelReadyRequest", data)
-        service = self._find(request.name, request.version)
-        return _encoded("ModelReadyResponse", ready=service.ready)
+        try:
+            is_ready = self._find(request.name, request.version).ready
+        except TargetError:
+            is_ready = False  # as Triton has it: a client asks, and gets no error
+        return _encoded("ModelReadyResponse", ready=is_ready)
 
     def model_metadata(self, data: bytes, _call: Call) -> bytes:
         request = _parse("ModelMetadataRequest", data)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nbmodel.fleet.local import OUTPUT_FILE, start_local, stop_local
-from nbmodel.runtime.server import GRPC
+from nbmodel.runtime.server import GRPC, SERVER_NAME
 
 if TYPE_CHECKING:
     from tests.tools.example_models import Model
@@ -67,14 +67,22 @@ def our_runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 @contextmanager
-def serving(folder: Path, models: Sequence[Model]) -> Iterator[Served]:
+def serving(
+    folder: Path, models: Sequence[Model], *, server_name: str = SERVER_NAME
+) -> Iterator[Served]:
     """A runtime with some toy models, until the block ends; what it keeps is in ``folder``."""
     from tests.tools.example_models import write_machine_config
 
     config = write_machine_config(folder / "models", models)
     home = folder / "home"
     runtime = start_local(
-        "oracle", home, config=config, grpc="127.0.0.1:0", allow_shared_memory=True, timeout_s=60
+        "oracle",
+        home,
+        config=config,
+        grpc="127.0.0.1:0",
+        allow_shared_memory=True,
+        server_name=server_name,
+        timeout_s=60,
     )
     try:
         assert runtime.pid is not None

@@ -21,7 +21,6 @@ from tests.conformance.conftest import Served, serving
 
 NO_SEQUENCES = "needs a sequence batcher: control inputs that the server gives"
 NO_CUDA = "needs CUDA shared memory"
-NO_NAME = "wants a server that is called triton; the other calls are in test_triton_client"
 OTHER_MODELS = "needs models besides the small ones: "
 
 #: Each script that speaks to a server, and why it cannot pass, or None.
@@ -41,7 +40,7 @@ SCRIPTS = {
     "simple_grpc_cudashm_client.py": NO_CUDA,
     "simple_grpc_custom_args_client.py": None,
     "simple_grpc_custom_repeat.py": f"{OTHER_MODELS}repeat_int32, which answers several times",
-    "simple_grpc_health_metadata.py": NO_NAME,
+    "simple_grpc_health_metadata.py": None,
     "simple_grpc_infer_client.py": None,
     "simple_grpc_keepalive_client.py": None,
     "simple_grpc_model_control.py": None,
@@ -53,7 +52,7 @@ SCRIPTS = {
     "simple_http_aio_infer_client.py": None,
     "simple_http_async_infer_client.py": None,
     "simple_http_cudashm_client.py": NO_CUDA,
-    "simple_http_health_metadata.py": NO_NAME,
+    "simple_http_health_metadata.py": None,
     "simple_http_infer_client.py": None,
     "simple_http_model_control.py": None,
     "simple_http_sequence_sync_infer_client.py": NO_SEQUENCES,
@@ -89,7 +88,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int],
         def serve(count: int) -> Served:
             if count not in running:
                 folder = tmp_path_factory.mktemp(f"examples{count}")
-                running[count] = stack.enter_context(serving(folder, ALL[:count]))
+                running[count] = stack.enter_context(
+                    serving(folder, ALL[:count], server_name="triton")
+                )
             return running[count]
 
         yield serve

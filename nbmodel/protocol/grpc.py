@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbmodel.errors import DatatypeError, FormatError, ShapeError, TensorNameError
-from nbmodel.protocol.datatypes import from_numpy, to_numpy
+from nbmodel.protocol.datatypes import DATATYPE_TO_NUMPY, from_numpy, to_numpy
 from nbmodel.protocol.inference import (
     InferRequest,
     InferResponse,
@@ -85,46 +85,14 @@ def decode_request(data: bytes) -> InferRequest:
         TensorNameError, DatatypeError, ShapeError: A tensor contradicts itself.
     """
     layout = _layouts.get((len(data), data[:_KEY]))
-    if layout is None or not layout.is_of(data):
-        layout = _new_layout(data)
-    head, raws = layout.head, layout.raws
-    view = memoryview(data)
-    inputs: dict[str, NDArray[Any]] = {}
-    index, count = 0, len(raws)
-    for entry in head.inputs:
-        if entry.contents is not None:
-            if count:
-                raise FormatError(
-                    "contents field must not be specified when using raw_input_contents for "
-                    f"{entry.name!r} for model {head.model!r}"
-                )
-            inputs[entry.name] = _from_contents(entry, head.model)
-        elif index < count:
-            start, stop = raws[index]
-            inputs[entry.name] = decode_raw(
-                entry.name, entry.datatype, entry.shape, view[start:stop]
-            )
-            index += 1
-        else:
-            raise FormatError(
-                f"unable to find data for input tensor {entry.name!r} for model "
-                f"{head.model!r} in request."
-            )
-    if index != count:
-        raise FormatError(
-            f"unexpected additional raw_input_contents for model {head.model!r}: expected "
-            f"{index}, got {count}"
-        )
-    return InferRequest(
-        model=head.model,
-        inputs=inputs,
-        version=head.version,
-        id=layout.id,
-        outputs=head.outputs,
-        binary_outputs=True,
-        parameters=head.parameters,
-        shared_inputs=head.shared,
-    )
+    if layout is not None and layout.is_of(data):
+        return _request(layout.head, layout.id, layout.views(data))
+    rest, id_, raws = _split(data)
+    head = _cached_head(rest) if len(rest) <= _CACHED else _head(rest)
+    inputs = _inputs(head, data, raws)
+    if len(rest) + len(id_) <= _CACHED:
+        _keep_layout(head, id_, data, raws)
+    return _request(head, id_, inputs)
 
 
 def request_id(data: bytes) -> str:
@@ -192,43 +160,114 @@ class _Head:
     outputs: tuple[RequestedOutput, ...]
 
 
+def _request(head: _Head, id_: str, inputs: Mapping[str, NDArray[Any]]) -> InferRequest:
+    return InferRequest(
+        model=head.model,
+        inputs=inputs,
+        version=head.version,
+        id=id_,
+        outputs=head.outputs,
+        binary_outputs=True,
+        parameters=head.parameters,
+        shared_inputs=head.shared,
+    )
+
+
+def _inputs(
+    head: _Head, data: bytes, raws: Sequence[tuple[int, int]]
+) -> Mapping[str, NDArray[Any]]:
+    """The inputs that are not in shared memory."""
+    view = memoryview(data)
+    inputs: dict[str, NDArray[Any]] = {}
+    index, count = 0, len(raws)
+    for entry in head.inputs:
+        if entry.contents is not None:
+            if count:
+                raise FormatError(
+                    "contents field must not be specified when using raw_input_contents for "
+                    f"{entry.name!r} for model {head.model!r}"
+                )
+            inputs[entry.name] = _from_contents(entry, head.model)
+        elif index < count:
+            start, stop = raws[index]
+            inputs[entry.name] = decode_raw(
+                entry.name, entry.datatype, entry.shape, view[start:stop]
+            )
+            index += 1
+        else:
+            raise FormatError(
+                f"unable to find data for input tensor {entry.name!r} for model "
+                f"{head.model!r} in request."
+            )
+    if index != count:
+        raise FormatError(
+            f"unexpected additional raw_input_contents for model {head.model!r}: expected "
+            f"{index}, got {count}"
+        )
+    return inputs
+
+
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Where the parts of a request are, and what it says.
+    """A request that was read: what another says that differs from it in tensors only.
 
     Attributes:
         head: What it says.
         id: Its id.
-        raws: Where each of its raw contents begins and ends.
-        between: What is before, between and behind them, each with its place.
+        between: What is before, between and behind its raw contents, each with its place.
+        tensors: Of each input its name, dtype, elements, place and shape.
     """
 
     head: _Head
     id: str
-    raws: tuple[tuple[int, int], ...]
     between: tuple[tuple[int, bytes], ...]
+    tensors: tuple[tuple[str, np.dtype[Any], int, int, tuple[int, ...]], ...]
 
     def is_of(self, data: bytes) -> bool:
-        """Whether a request of the same length differs in its raw contents only."""
-        return all(data.startswith(part, start) for start, part in self.between)
+        """Whether a request of the same length is like this one."""
+        for start, part in self.between:  # noqa: SIM110 # a generator costs more than it saves
+            if not data.startswith(part, start):
+                return False
+        return True
+
+    def views(self, data: bytes) -> Mapping[str, NDArray[Any]]:
+        """The inputs of a request like this one."""
+        inputs: dict[str, NDArray[Any]] = {}
+        for name, dtype, count, start, shape in self.tensors:
+            array = np.frombuffer(data, dtype, count, start)
+            # Engines read through typed pointers, and not every CPU takes a misaligned one.
+            inputs[name] = (array if array.flags.aligned else array.copy()).reshape(shape)
+        return inputs
 
 
 _layouts: dict[tuple[int, bytes], _Layout] = {}
 
 
-def _new_layout(data: bytes) -> _Layout:
-    """The layout of a request, kept for the next one: most clients send the same again."""
-    rest, id_, raws = _split(data)
-    head = _cached_head(rest) if len(rest) <= _CACHED else _head(rest)
+def _keep_layout(head: _Head, id_: str, data: bytes, raws: Sequence[tuple[int, int]]) -> None:
+    """Keep the layout of a good request for the next one; most clients send the same again.
+
+    Where an input is more than the bytes of its elements, nothing is kept.
+    """
+    dtypes = [DATATYPE_TO_NUMPY.get(entry.datatype) for entry in head.inputs]
+    plain = [dtype for dtype in dtypes if dtype is not None and dtype.kind in "iuf"]
+    if not raws or len(plain) != len(raws) or any(start == stop for start, stop in raws):
+        return
     begins = (0, *(stop for _, stop in raws))
     ends = (*(start for start, _ in raws), len(data))
-    between = tuple([(i, data[i:j]) for i, j in zip(begins, ends, strict=True) if i < j])
-    layout = _Layout(head, id_, tuple(raws), between)
-    if raws and len(rest) + len(id_) <= _CACHED:
-        if len(_layouts) >= _MAX_LAYOUTS:
-            _layouts.clear()
-        _layouts[len(data), data[:_KEY]] = layout
-    return layout
+    layout = _Layout(
+        head,
+        id_,
+        tuple([(i, data[i:j]) for i, j in zip(begins, ends, strict=True) if i < j]),
+        tuple(
+            [
+                (entry.name, dtype, (stop - start) // dtype.itemsize, start, entry.shape)
+                for entry, dtype, (start, stop) in zip(head.inputs, plain, raws, strict=True)
+            ]
+        ),
+    )
+    if len(_layouts) >= _MAX_LAYOUTS:
+        _layouts.clear()
+    _layouts[len(data), data[:_KEY]] = layout
 
 
 def _split(data: bytes) -> tuple[bytes, str, list[tuple[int, int]]]:

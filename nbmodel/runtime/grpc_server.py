@@ -150,7 +150,11 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no typ
         handler = self._handlers.get(method)
         if handler is None or self._gate.token is None or method in self._open:
             return handler
-        refusal = self._gate.token_refusal(_authorization(handler_call_details))
+        given = None
+        for key, value in handler_call_details.invocation_metadata:
+            if key == "authorization":
+                given = value
+        refusal = self._gate.token_refusal(given)
         if refusal is None:
             return handler
         details = f"{refusal.error} ({refusal.hint})"
@@ -161,12 +165,6 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no typ
 
         # A stream, so that nothing of the request is waited for.
         return grpc.stream_stream_rpc_method_handler(refuse)
-
-
-def _authorization(details: Any) -> str | None:
-    return next(
-        (value for key, value in details.invocation_metadata if key == "authorization"), None
-    )
 
 
 def _unary(method: Method, models: Any) -> Callable[[bytes, Any], bytes]:

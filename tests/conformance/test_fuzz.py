@@ -14,11 +14,10 @@ import re
 import resource
 import socket
 import struct
-import threading
 import time
 import tracemalloc
 import zlib
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -35,8 +34,6 @@ h11 = pytest.importorskip("h11", reason="comes with uvicorn")
 from nbmodel.core.machine import MLMODEL_API  # noqa: E402
 from nbmodel.errors import NbModelError  # noqa: E402
 from nbmodel.fleet.local import OUTPUT_FILE, start_local, stop_local  # noqa: E402
-from nbmodel.protocol import grpc as grpc_codec  # noqa: E402
-from nbmodel.protocol import viam as viam_codec  # noqa: E402
 from nbmodel.protocol.compression import decompress  # noqa: E402
 from nbmodel.runtime.answer import Answer, Call  # noqa: E402
 from nbmodel.runtime.app import make_plane  # noqa: E402
@@ -48,9 +45,9 @@ from nbmodel.runtime.oip import DataPlane  # noqa: E402
 from nbmodel.runtime.server import GRPC  # noqa: E402
 
 ITEMS = 4  # parts of one sort of cases, which test processes share out
-CONNECTIONS = 15_000  # cases of one item each
+CONNECTIONS = 25_000  # cases of one item each
 BODIES = 25_000
-MESSAGES = 15_000
+MESSAGES_EACH = 25_000
 COMPRESSED = 10_000
 SOCKETS = 3000
 MOST = 1 << 20  # bytes of a body
@@ -76,7 +73,7 @@ class Valid:
 
 
 def request(path: str, body: bytes = b"", *lines: str, method: str = "POST") -> bytes:
-    head = [f"{method} {path} HTTP/1.1", "Host: x", *lines]
+    head = [f"{method} {path} HTTP/1.1", "Host: localhost", *lines]
     if body:
         head.append(f"Content-Length: {len(body)}")
     return "\r\n".join([*head, "", ""]).encode() + body
@@ -136,7 +133,7 @@ VALID = (
     Valid(request("/v2/models/no/infer", TEXT), _gives(404, b'"error"')),
     Valid(request("/v2/health/live", b"x"), _gives(405, b'"error"')),
     Valid(request(INFER, TEXT), _is_linear),
-    Valid(request("http://y:8000" + INFER + "?a=b", TEXT), _is_linear),
+    Valid(request("http://localhost:8000" + INFER + "?a=b", TEXT), _is_linear),
     Valid(request(INFER, HEAD + TAIL, HEAD_LINE.format(len(HEAD))), _is_linear),
     Valid(request(INFER, TAIL, HEAD_LINE.format(0)), _is_linear),
     Valid(request(INFER, gzip.compress(TEXT), "Content-Encoding: gzip"), _is_linear),
@@ -431,12 +428,15 @@ def _check_answer(status: int, headers: Mapping[str, str], body: bytes) -> None:
     assert b"internal error" not in body
     if status == 200:
         return
-    if "content-encoding" in headers:
-        body = zlib.decompress(body, 47)
+    body = _plain(headers, body)
     if body or status != 400:  # a server or a model that is not ready says so with a status alone
         error = json.loads(body)["error"]
         assert isinstance(error, str), body
         assert error, body
+
+
+def _plain(headers: Mapping[str, str], body: bytes) -> bytes:
+    return zlib.decompress(body, 47) if "content-encoding" in headers else body
 
 
 def as_h11_reads(data: bytes) -> list[tuple[str, bytes]]:
@@ -614,3 +614,494 @@ def test_a_great_many_damaged_streams(server: Server, item: int) -> None:
     with no_growth(lambda: [run_connection(server, number) for number in range(1000)]):
         for number in range(CONNECTIONS):
             run_connection(server, (item + 1) * 10_000_000 + number)
+
+
+# -- bodies -----------------------------------------------------------------------------------
+
+W = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
+B = np.array([10, 20, 30], np.float32)
+CLASSES = json.dumps(
+    {
+        "inputs": [_x(shape=[2, 2], data=[1, 2, 3, 4])],
+        "outputs": [{"name": "y", "parameters": {"classification": 2}}],
+        "parameters": {"binary_data_output": True, "timeout": 1_000_000},
+    }
+).encode()
+LOAD = json.dumps(
+    {"parameters": {"config": '{"backend":"onnxruntime"}', "file:1/model.onnx": "AAAA"}}
+).encode()
+SETTINGS = b'{"log_info":true,"log_verbose_level":1,"log_format":"default"}'
+TRACE = (
+    b'{"trace_level":["TIMESTAMPS"],"trace_rate":"1000","trace_count":"-1","log_frequency":null}'
+)
+REGION = b'{"key":"/r","offset":0,"byte_size":64}'
+#: Path, header, body; the first ones most often.
+POSTS = (
+    (INFER, None, TEXT),
+    (INFER, str(len(HEAD)), HEAD + TAIL),
+    (INFER, "0", TAIL),
+    (INFER, None, CLASSES),
+    ("/v2/models/bytes/infer", None, BYTES),
+    ("/v2/models/linear/versions/1/infer", None, TEXT),
+    ("/v2/repository/index", None, b'{"ready":true}'),
+    ("/v2/repository/models/ghost/load", None, LOAD),
+    ("/v2/repository/models/ghost/unload", None, b'{"parameters":{"unload_dependents":false}}'),
+    ("/v2/systemsharedmemory/region/r/register", None, REGION),
+    ("/v2/logging", None, SETTINGS),
+    ("/v2/models/linear/trace/setting", None, TRACE),
+)
+
+
+def run_body(plane: DataPlane, number: int) -> None:
+    """One case: a damaged body, answered as the rules for it say."""
+    chance = random.Random(number)
+    path, length, body = POSTS[min(chance.randrange(40), len(POSTS) - 1)]
+    if chance.random() < 0.02:
+        path, length, body = chance.choice(POSTS)
+    damaged = mutated(body, chance, BODY_PIECES)
+    if chance.random() < 0.1:
+        length = chance.choice((None, "0", "-1", "x", "9" * 30, str(chance.randrange(300))))
+    headers = {} if length is None else {"inference-header-content-length": length}
+    content = damaged
+    if chance.random() < 0.1:
+        coding = chance.choice(("gzip", "deflate"))
+        headers["content-encoding"] = coding
+        content = gzip.compress(content, 1) if coding == "gzip" else zlib.compress(content, 1)
+    if chance.random() < 0.05:
+        headers["accept-encoding"] = chance.choice(("gzip", "deflate;q=0.5, *", "br;q=x", ""))
+    call = plane.match(path)
+    assert call is not None
+    try:
+        answer = plane.answer(call, "POST", headers, bytearray(content))
+        told = {name.lower(): value for name, value in answer.headers.items()}
+        _check_answer(answer.status, told, answer.join())
+        if answer.status == 200 and path.endswith("infer"):
+            _check_outputs(damaged, length, _plain(told, answer.join()), told)
+    except Exception as exc:
+        raise failed(number, (path, headers, damaged), exc) from exc
+
+
+def _check_outputs(
+    asked: bytes, length: str | None, answered: bytes, headers: Mapping[str, str]
+) -> None:
+    """The shapes and values of an answer to ``linear`` or ``bytes``, reckoned anew."""
+    end = headers.get("inference-header-content-length")
+    head = json.loads(answered if end is None else answered[: int(end)])
+    (output,) = head["outputs"]
+    shape, datatype = output["shape"], output["datatype"]
+    if end is None:
+        found = np.array(output["data"]).reshape(shape)
+    else:
+        raw = answered[int(end) :]
+        assert output["parameters"]["binary_data_size"] == len(raw)
+        if datatype == "BYTES":
+            assert raw.count(b"\0\0\0") >= int(np.prod(shape))  # a length each
+            return
+        found = np.frombuffer(raw, "<f4").reshape(shape)
+    if head["model_name"] == "bytes":
+        assert datatype == "BYTES"
+        assert shape == json.loads(asked)["inputs"][0]["shape"]
+        return
+    if length == "0":
+        given = np.frombuffer(asked, "<f4")
+        shape = [len(given) // 2, 2]
+    else:
+        text = json.loads(asked if length is None else asked[: int(length)])
+        (tensor,) = text["inputs"]
+        shape = tensor["shape"]
+        tail = asked[int(length) :] if length is not None else b""
+        given = np.hstack(tensor["data"]) if "data" in tensor else np.frombuffer(tail, "<f4")
+    if datatype == "BYTES":  # classes
+        assert found.shape[0] == shape[0]
+        assert found.shape[1] <= 3
+        return
+    with np.errstate(all="ignore"):
+        wanted = np.asarray(given, np.float32).reshape(shape) @ W + B
+        assert found.shape == wanted.shape
+        assert np.allclose(found.astype(np.float32), wanted, rtol=1e-4, equal_nan=True)
+
+
+@pytest.fixture(scope="module")
+def plane(runtime: EdgeRuntime) -> Iterator[DataPlane]:
+    with closing(make_plane(runtime, max_input=MOST)) as plane:
+        yield plane
+
+
+def test_damaged_bodies_are_answered_or_refused(plane: DataPlane) -> None:
+    for number in range(1000):
+        run_body(plane, number)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("item", range(2))
+def test_a_great_many_damaged_bodies(plane: DataPlane, item: int) -> None:
+    with no_growth(lambda: [run_body(plane, number) for number in range(3000)]):
+        for number in range(BODIES):
+            run_body(plane, (item + 1) * 10_000_000 + number)
+
+
+# -- messages of gRPC -------------------------------------------------------------------------
+
+
+class Context:
+    """What grpcio gives with a call that has no deadline and whose client waits."""
+
+    def is_active(self) -> bool:
+        return True
+
+    def invocation_metadata(self) -> tuple[()]:
+        return ()
+
+    def time_remaining(self) -> None:
+        return None
+
+    def add_callback(self, _callback: Callable[[], None]) -> bool:
+        return True
+
+
+def _field(number: int, content: bytes) -> bytes:
+    return _varint(number << 3 | 2) + _varint(len(content)) + content
+
+
+def _varint(value: int) -> bytes:
+    found = bytearray()
+    while value >= 0x80:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*found, value])
+
+
+#: What breaks readers of protobuf: numbers without end, lengths beyond it, groups, odd tags.
+WIRE_PIECES = (
+    *(b"\x80" * 10 + b"\x01", b"\xff" * 9 + b"\x01", b"\xff" * 5, b"\x80\x00", b"\x00"),
+    *(b"\x0b", b"\x0c", b"\x3a\x00", b"\x3a\x08", b"\x1a\x02\xff\xfe", b"\x0a\x01x", b"\x2a"),
+    *(b"\x08\x01", b"\x0d\x00\x00\x00\x00", b"\x09" + bytes(8), b"\x0f", b"\x18\x01", b"\x12"),
+    *(b"FP16", b"BYTES", b"BOOL", b"INT64", b"linear", b"bytes", bytes(8), TAIL, b"\x0a" * 30),
+)
+
+
+def _infer_message(*, typed: bool) -> bytes:
+    tensor = _field(1, b"x") + _field(2, b"FP32") + _field(3, b"\x01\x02")
+    if typed:
+        tensor += _field(5, _field(6, TAIL))
+    message = _field(1, b"linear") + _field(3, b"7")
+    message += _field(4, _field(1, b"timeout") + _field(2, b"\x10\xc0\x84\x3d"))
+    message += _field(5, tensor) + _field(6, _field(1, b"y"))
+    return message if typed else message + _field(7, TAIL)
+
+
+def _viam_message(number: int, data: bytes) -> bytes:
+    tensor = _field(1, struct.pack("<2Q", 1, 2)) + _field(number, data)
+    return _field(1, b"linear") + _field(3, _field(1, _field(1, b"x") + _field(2, tensor)))
+
+
+NAMED = _field(1, b"linear") + _field(2, b"1")
+#: Service and method → a request that is right.
+MESSAGES = {
+    "inference.GRPCInferenceService": {
+        "ModelInfer": _infer_message(typed=False),
+        "ModelMetadata": NAMED,
+        "ModelConfig": NAMED,
+        "ModelReady": NAMED,
+        "ModelStatistics": NAMED,
+        "ServerMetadata": b"",
+        "RepositoryIndex": b"\x10\x01",
+        "RepositoryModelLoad": _field(2, b"ghost")
+        + _field(3, _field(1, b"config") + _field(2, _field(3, b"{}"))),
+        "RepositoryModelUnload": _field(2, b"ghost"),
+        "SystemSharedMemoryStatus": _field(1, b"r"),
+        "SystemSharedMemoryRegister": _field(1, b"r") + _field(2, b"/r") + b"\x20\x40",
+        "SystemSharedMemoryUnregister": _field(1, b"r"),
+        "TraceSetting": _field(1, _field(1, b"trace_rate") + _field(2, _field(1, b"1000"))),
+        "LogSettings": _field(1, _field(1, b"log_info") + _field(2, b"\x08\x01")),
+    },
+    "viam.service.mlmodel.v1.MLModelService": {
+        "Infer": _viam_message(10, _field(1, TAIL)),
+        "Metadata": _field(1, b"linear"),
+        "GetStatus": _field(1, b"linear"),
+        "DoCommand": _field(1, b"linear")
+        + _field(2, _field(1, _field(1, b"status") + _field(2, b"\x20\x01"))),
+    },
+}
+INFERENCES = (
+    ("inference.GRPCInferenceService", "ModelInfer", _infer_message(typed=False)),
+    ("inference.GRPCInferenceService", "ModelInfer", _infer_message(typed=True)),
+    ("viam.service.mlmodel.v1.MLModelService", "Infer", _viam_message(10, _field(1, TAIL))),
+    ("viam.service.mlmodel.v1.MLModelService", "Infer", _viam_message(4, _field(1, TAIL))),
+    ("viam.service.mlmodel.v1.MLModelService", "Infer", _viam_message(3, _field(1, b"ab"))),
+)
+
+
+class Methods:
+    """The methods of the gRPC services over a runtime, without a server."""
+
+    def __init__(self, runtime: EdgeRuntime) -> None:
+        from nbmodel.runtime import viam_mlmodel
+        from nbmodel.runtime.grpc_calls import Call as GrpcCall
+        from nbmodel.runtime.grpc_oip import oip_service
+
+        services = (oip_service(runtime, version="0"), *viam_mlmodel.services(runtime))
+        self._methods = {service.name: service.methods for service in services}
+        self._call = GrpcCall(Context(), runtime)
+
+    def ask(self, service: str, method: str, data: bytes) -> bytes | NbModelError:
+        try:
+            return self._methods[service][method](data, self._call)
+        except NbModelError as exc:
+            return exc
+
+
+def run_message(methods: Methods, official: Any, number: int) -> None:
+    """One case: a damaged message, read as protobuf reads it or refused."""
+    chance = random.Random(number)
+    if chance.random() < 0.8:
+        service, method, data = chance.choice(INFERENCES)
+    else:
+        service = chance.choice(tuple(MESSAGES))
+        method, data = chance.choice(tuple(MESSAGES[service].items()))
+    damaged = mutated(data, chance, WIRE_PIECES)
+    try:
+        answer = methods.ask(service, method, damaged)
+        if isinstance(answer, bytes) and method in ("ModelInfer", "Infer"):
+            request, response = (kind.FromString for kind in official[method])
+            _check_inference(method, request(damaged), response(answer))
+    except Exception as exc:
+        raise failed(number, (service, method, damaged), exc) from exc
+
+
+def _check_inference(method: str, request: Any, response: Any) -> None:
+    """What was answered to a request, as the official messages read both."""
+    if method == "Infer":
+        (x,) = request.input_tensors.tensors.values()
+        y = response.output_tensors.tensors["y"]
+        given, found = np.array(x.float_tensor.data, np.float32), y.float_tensor.data
+        rows, columns = x.shape
+        assert list(y.shape) == [rows, 3]
+    else:
+        (tensor,) = request.inputs
+        (y,) = response.outputs
+        assert response.id == request.id
+        raw = request.raw_input_contents
+        if request.model_name == "bytes":
+            assert list(y.shape) == list(tensor.shape)
+            return
+        given = (
+            np.frombuffer(raw[0], "<f4")
+            if raw
+            else np.array(tensor.contents.fp32_contents, np.float32)
+        )
+        found = np.frombuffer(response.raw_output_contents[0], "<f4")
+        rows, columns = tensor.shape
+        if y.datatype == "BYTES":  # classes
+            return
+        assert (y.datatype, list(y.shape)) == ("FP32", [rows, 3])
+    with np.errstate(all="ignore"):
+        wanted = given.reshape(rows, columns) @ W + B
+        assert np.allclose(np.array(found).reshape(rows, 3), wanted, rtol=1e-4, equal_nan=True)
+
+
+@pytest.fixture(scope="module")
+def methods(runtime: EdgeRuntime) -> Methods:
+    pytest.importorskip("grpc", reason="pip install 'nbmodel[runtime]'")
+    return Methods(runtime)
+
+
+@pytest.fixture(scope="module")
+def official() -> Any:
+    """The official messages of request and answer, by method."""
+    pb = pytest.importorskip(
+        "tritonclient.grpc.service_pb2", reason="pip install 'nbmodel[triton]'"
+    )
+    viam = pytest.importorskip(
+        "viam.gen.service.mlmodel.v1.mlmodel_pb2", reason="pip install 'nbmodel[viam]'"
+    )
+    return {
+        "ModelInfer": (pb.ModelInferRequest, pb.ModelInferResponse),
+        "Infer": (viam.InferRequest, viam.InferResponse),
+    }
+
+
+def test_messages_that_are_right_are_answered(methods: Methods, official: Any) -> None:
+    for service, method, data in (INFERENCES[0], INFERENCES[1], INFERENCES[2]):
+        answer = methods.ask(service, method, data)
+        assert isinstance(answer, bytes), answer
+        request, response = (kind.FromString for kind in official[method])
+        _check_inference(method, request(data), response(answer))
+
+
+def test_damaged_messages_are_answered_or_refused(methods: Methods, official: Any) -> None:
+    for number in range(1000):
+        run_message(methods, official, number)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("item", range(2))
+def test_a_great_many_damaged_messages(methods: Methods, official: Any, item: int) -> None:
+    def rounds(first: int, count: int) -> None:
+        for number in range(first, first + count):
+            run_message(methods, official, number)
+
+    with no_growth(lambda: rounds(0, 3000)):
+        rounds((item + 1) * 10_000_000, MESSAGES_EACH)
+
+
+# -- compressed bodies ------------------------------------------------------------------------
+
+
+def run_compressed(number: int) -> None:
+    chance = random.Random(number)
+    plain = chance.choice((TEXT, HEAD + TAIL, bytes(chance.randrange(5000)), chance.randbytes(300)))
+    pack = chance.choice((gzip.compress, zlib.compress))
+    damaged = mutated(pack(plain), chance, (*WIRE_PIECES, pack(b"abc")), most=2)
+    limit = chance.choice((100, 4096, MOST))
+    try:
+        result = decompress(damaged, limit=limit)
+    except NbModelError:
+        return
+    except Exception as exc:
+        raise failed(number, damaged, exc) from exc
+    assert result == zlib.decompress(damaged, 47), failed(number, damaged, "read otherwise")
+    assert len(result) <= limit, failed(number, damaged, "more than the limit")
+
+
+def test_damaged_compressed_bodies_are_read_or_refused() -> None:
+    for number in range(1000):
+        run_compressed(number)
+
+
+@pytest.mark.slow
+def test_a_great_many_damaged_compressed_bodies() -> None:
+    for number in range(COMPRESSED):
+        run_compressed(10_000_000 + number)
+
+
+@pytest.mark.parametrize("window", [15 | 16, 15], ids=["gzip", "deflate"])
+def test_a_bomb_is_refused_before_it_grows(plane: DataPlane, window: int) -> None:
+    stream = zlib.compressobj(9, zlib.DEFLATED, window)
+    zeros = bytes(1 << 20)
+    bomb = b"".join(stream.compress(zeros) for _ in range(64)) + stream.flush()
+    assert len(bomb) < MOST
+    call = plane.match(INFER)
+    assert call is not None
+    tracemalloc.start()
+    try:
+        started = time.process_time()
+        answer = plane.answer(call, "POST", {"content-encoding": "gzip"}, bomb)
+        took, peak = time.process_time() - started, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert answer.status == 400
+    assert b"exceeds the maximum" in answer.join()
+    assert peak < 6 * MOST
+    assert took < 1
+
+
+# -- sockets ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A runtime in a process of its own."""
+
+    http: tuple[str, int]
+    grpc: tuple[str, int]
+    pid: int
+
+    def resident(self) -> int:
+        """Bytes of its memory."""
+        pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
+        return int(pages) * resource.getpagesize()
+
+
+@pytest.fixture(scope="module")
+def process(tmp_path_factory: pytest.TempPathFactory, linear_onnx: Path) -> Iterator[Process]:
+    folder = tmp_path_factory.mktemp("process")
+    config = folder / "machine.json"
+    config.write_text(json.dumps(_config(linear_onnx)))
+    home = folder / "home"
+    known = start_local("fuzzed", home, config=config, grpc="127.0.0.1:0", limits=LIMITS)
+    try:
+        said = (home / OUTPUT_FILE).read_text().splitlines()
+        (grpc,) = (line.removeprefix(GRPC) for line in said if line.startswith(GRPC))
+        assert known.pid is not None
+        yield Process(_address(known.url.removeprefix("http://")), _address(grpc), known.pid)
+    finally:
+        assert stop_local(known)
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, port = text.rsplit(":", 1)
+    return host, int(port)
+
+
+def exchange(address: tuple[str, int], parts: Sequence[bytes], *, is_rude: bool = False) -> bytes:
+    """What a server answers to parts, after which nothing more comes; nothing to the rude."""
+    found = bytearray()
+    with socket.create_connection(address, timeout=ANSWER_S) as wire:
+        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with suppress(ConnectionError):
+            for part in parts:
+                wire.sendall(part)
+            if is_rude:
+                linger = struct.pack("ii", 1, 0)  # it is torn down
+                wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                return b""
+            wire.shutdown(socket.SHUT_WR)
+            while data := wire.recv(1 << 16):
+                found += data
+    return bytes(found)
+
+
+def run_sockets(process: Process, number: int) -> None:
+    chance = random.Random(number)
+    damaged = mutated(chance.choice(VALID).data, chance, HTTP_PIECES)
+    at = chance.randrange(len(damaged) + 1)
+    try:
+        if number % 10 == 0:
+            preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9)
+            exchange(process.grpc, [mutated(preface, chance, WIRE_PIECES), chance.randbytes(40)])
+        out = exchange(process.http, [damaged[:at], damaged[at:]], is_rude=chance.random() < 0.2)
+        assert not out or out.startswith(b"HTTP/1.1 "), out
+        assert not re.match(rb"HTTP/1.1 5(?!01)", out), out
+        if number % 20 == 0:
+            _check_process(process, chance)
+    except Exception as exc:
+        raise failed(number, damaged, exc) from exc
+
+
+def _check_process(process: Process, chance: random.Random) -> None:
+    one = chance.choice([one for one in VALID if b"100-continue" not in one.data])
+    data = one.data.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
+    with socket.create_connection(process.http, timeout=ANSWER_S) as wire:
+        wire.sendall(data)
+        out = bytearray()
+        while part := wire.recv(1 << 16):
+            out += part
+    (answered,) = answers(bytes(out), [])
+    assert one.check(answered), answered
+
+
+def _check_grpc(process: Process) -> None:
+    import grpc
+
+    with grpc.insecure_channel("{}:{}".format(*process.grpc)) as channel:
+        live = channel.unary_unary("/inference.GRPCInferenceService/ServerLive")
+        assert live(b"", timeout=ANSWER_S) == b"\x08\x01"
+
+
+def test_damaged_streams_over_sockets_leave_a_runtime_well(process: Process) -> None:
+    for number in range(100):
+        run_sockets(process, number)
+    _check_grpc(process)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+def test_a_great_many_damaged_streams_over_sockets(process: Process) -> None:
+    for number in range(1000):
+        run_sockets(process, number)
+    before = process.resident()
+    for number in range(SOCKETS):
+        run_sockets(process, 10_000_000 + number)
+    assert process.resident() < before * 1.05 + 2e6
+    _check_grpc(process)

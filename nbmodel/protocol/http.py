@@ -109,11 +109,16 @@ def encode_response(response: InferResponse, request: InferRequest) -> Body:
     Raises:
         DatatypeError: An output cannot be JSON and was not asked for as binary.
     """
+    described = _described(response, request)
+    if described is not None:
+        tensors, parts = described
+        return _binary_body(response, tensors, parts)
     head = f'{{"id":{_dumps(response.id)},' if response.id else "{"
     head += f'"model_name":{_quoted(response.model)},"model_version":{_quoted(response.version)},'
     if response.parameters:
         head += f'"parameters":{_dumps(dict(response.parameters))},'
-    entries, parts = [], []
+    entries: list[str] = []
+    parts = []
     for name in _order(response, request):
         if name in response.shared_outputs:
             shared = response.shared_outputs[name]
@@ -234,6 +239,57 @@ def _body(head: str, parts: Sequence[bytes | memoryview]) -> Body:
     return Body((text, *parts), len(text))
 
 
+_Described = tuple[tuple[str, str, tuple[int, ...], int], ...]
+
+
+def _described(
+    response: InferResponse, request: InferRequest
+) -> tuple[_Described, list[bytes | memoryview]] | None:
+    """Name, datatype, shape and bytes of each output, and those bytes.
+
+    None where the answer has more than an id and binary tensors with something in them.
+    """
+    if response.parameters or response.shared_outputs:
+        return None
+    if request.outputs:
+        if not all(request.wants_binary(name) for name in response.outputs):
+            return None
+    elif not request.binary_outputs:
+        return None
+    tensors, parts, total = [], [], 0
+    for name, given in response.outputs.items():
+        array, datatype = with_datatype(given, what=f"output {name!r}")
+        part = encode_raw(array)
+        size = len(part)
+        total += size
+        parts.append(part)
+        tensors.append((name, datatype, array.shape, size))
+    return (tuple(tensors), parts) if total else None
+
+
+def _binary_body(
+    response: InferResponse, tensors: _Described, parts: Sequence[bytes | memoryview]
+) -> Body:
+    text = _binary_head(response.model, response.version, tensors)
+    if response.id:
+        text = f'{{"id":{_dumps(response.id)},'.encode() + text.rstrip(b" ")[1:]
+        text += b" " * (-len(text) % _ALIGNMENT)
+    return Body((text, *parts), len(text))
+
+
+@lru_cache(maxsize=1024)  # most answers are like the one before
+def _binary_head(model: str, version: str, tensors: _Described) -> bytes:
+    entries = ",".join(
+        f'{_opened(name, datatype, shape)},"parameters":{{"binary_data_size":{size}}}}}'
+        for name, datatype, shape, size in tensors
+    )
+    text = (
+        f'{{"model_name":{_quoted(model)},"model_version":{_quoted(version)},'
+        f'"outputs":[{entries}]}}'
+    ).encode()
+    return text + b" " * (-len(text) % _ALIGNMENT)
+
+
 def _encode_inputs(
     arrays: Mapping[str, NDArray[Any]],
 ) -> tuple[list[dict[str, Any]], list[bytes | memoryview]]:
@@ -300,14 +356,10 @@ def _encode_output_tensor(
     array, datatype = with_datatype(given, what=what)
     if as_bytes:
         part = encode_raw(array)
-        return _binary_entry(name, datatype, array.shape, len(part)), part
+        size = f'"parameters":{{"binary_data_size":{len(part)}}}'
+        return f"{_opened(name, datatype, array.shape)},{size}}}", part
     data = _dumps(to_json(what, datatype, array))
     return f'{_opened(name, datatype, array.shape)},"data":{data}}}', None
-
-
-@lru_cache(maxsize=1024)  # most answers are like the one before
-def _binary_entry(name: str, datatype: str, shape: tuple[int, ...], size: int) -> str:
-    return f'{_opened(name, datatype, shape)},"parameters":{{"binary_data_size":{size}}}}}'
 
 
 def _opened(name: str, datatype: str, shape: tuple[int, ...]) -> str:

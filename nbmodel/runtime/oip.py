@@ -188,26 +188,34 @@ class DataPlane:
         done: Callable[[Answer], None],
     ) -> Pending | None:
         assert call.model is not None
-        name, version = call.model
-        request = self._guarded(call, lambda: self._decode(name, version, headers, body))
-        if isinstance(request, Answer):
-            done(request)
+        try:
+            request = self._decode(*call.model, headers, body)
+        except Exception as exc:  # noqa: BLE001 # somebody waits, and it is logged
+            done(self._refused(exc, call))
             return None
-        asked = request
         caller = threading.get_ident()
-
-        def encoded(response: InferResponse) -> Answer:
-            return self._guarded(call, lambda: _encode(response, asked, headers))
 
         def finish(result: InferResponse | NbModelError) -> None:
             if not isinstance(result, InferResponse):
                 done(self._failed(result, call))
-            elif threading.get_ident() == caller and _is_heavy(result, asked, headers):
-                self._threads.submit(lambda: done(encoded(result)))
+            elif threading.get_ident() == caller and _is_heavy(result, request, headers):
+                self._threads.submit(lambda: done(self._encoded(result, request, call, headers)))
             else:
-                done(encoded(result))
+                done(self._encoded(result, request, call, headers))
 
         return self._models.submit(request, finish)
+
+    def _encoded(
+        self,
+        response: InferResponse,
+        request: InferRequest,
+        call: Call,
+        headers: Mapping[str, str],
+    ) -> Answer:
+        try:
+            return _encode(response, request, headers)
+        except Exception as exc:  # noqa: BLE001 # somebody waits, and it is logged
+            return self._refused(exc, call)
 
     def _decode(
         self, name: str, version: str, headers: Mapping[str, str], body: bytes | bytearray
@@ -230,11 +238,14 @@ class DataPlane:
         """What an action gives, or the answer that its error is."""
         try:
             return action()
-        except NbModelError as exc:
+        except Exception as exc:  # noqa: BLE001 # somebody waits, and it is logged
+            return self._refused(exc, call)
+
+    def _refused(self, exc: Exception, call: Call) -> Answer:
+        if isinstance(exc, NbModelError):
             return self._failed(exc, call)
-        except Exception:
-            logger.exception("cannot answer a request")
-            return refusal(500, "internal error; the runtime's log has the details")
+        logger.error("cannot answer a request", exc_info=exc)
+        return refusal(500, "internal error; the runtime's log has the details")
 
     def _failed(self, exc: NbModelError, call: Call) -> Answer:
         """The answer to what went wrong; that the model is not there comes first."""
@@ -356,7 +367,11 @@ def _is_light(headers: Mapping[str, str], body: bytes | bytearray) -> bool:
 
 def _is_heavy(response: InferResponse, request: InferRequest, headers: Mapping[str, str]) -> bool:
     """Whether an answer takes long to write: much of it as text, or compressed."""
-    return _coding(headers) is not None or any(
+    if _coding(headers) is not None:
+        return True
+    if request.binary_outputs and not request.outputs:
+        return False
+    return any(
         array.size > LIGHT and not request.wants_binary(name)
         for name, array in response.outputs.items()
     )

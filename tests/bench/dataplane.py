@@ -41,13 +41,14 @@ from tests.bench.models import write_dense_onnx
 from tests.bench.servers import Server
 from tests.tools.example_models import PICTURE, SIMPLE, Model, write_machine_config
 
-ROUNDS = 5
-SMALL, LARGE = 2000, 300  # requests a round
+ROUNDS = 15
+SMALL, LARGE = 400, 60  # requests a round: short ones, so that contention hits all servers
 OIP_INFER = "/inference.GRPCInferenceService/ModelInfer"
 VIAM_INFER = "/viam.service.mlmodel.v1.MLModelService/Infer"
 MOBILENET = "mobilenet_v2_1.0_224_quant.tflite"
 CLIENTS = 16
 LOAD_S = 3.0
+LOAD_ROUNDS = 5
 IDLE_S = 10.0
 
 _SIMPLE_INPUTS: Arrays = {
@@ -241,7 +242,7 @@ def _mobilenet(folder: Path) -> Iterator[Row]:
     with servers.runtime(folder / "mobilenet", config, on=all_cores, grpc=False) as server:
         name = _input_name(server)
         ours, raw = [], []
-        for _ in range(ROUNDS):
+        for _ in range(LOAD_ROUNDS):
             raw.append(1000 / sum(_raw_litert_rates(path)))
             ours.append(1000 / _rate(lambda: _raw_http(server, "model", {name: picture})))
     yield Row(

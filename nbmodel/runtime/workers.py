@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as LateError  # the built-in one from Python 3.11
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,7 @@ class Workers:
         for number, future in enumerate(waited, 1):
             try:
                 future.result(max(0.0, until - time.monotonic()))
-            except TimeoutError:
+            except LateError:
                 logger.warning("worker %d is not up to date after %g s", number, FOLLOW_TIMEOUT_S)
 
     def statistics(self, name: str) -> tuple[ModelStatistics, ...]:
@@ -141,7 +142,7 @@ class Workers:
         for future in asked:
             try:
                 answer = future.result(max(0.0, until - time.monotonic()))
-            except TimeoutError:
+            except LateError:
                 continue
             found += map(statistics_from_json, answer.get("statistics", ()))
         return tuple(found)

@@ -197,6 +197,22 @@ def test_a_worker_that_dies_is_started_again(runtime: Known) -> None:
     assert answers(runtime, 12) == {101}
 
 
+def test_statistics_do_not_wait_for_a_worker_that_hangs(runtime: Known) -> None:
+    assert runtime.pid is not None
+    with fresh(runtime) as http:
+        http.get("/nbmodel/version")  # from here on, the connection is the runtime's own
+        workers = processes(runtime) - {runtime.pid}
+        for worker in workers:
+            os.kill(worker, signal.SIGSTOP)
+        try:
+            answer = http.get("/v2/models/add/stats")
+        finally:
+            for worker in workers:
+                os.kill(worker, signal.SIGCONT)
+    assert answer.status_code == 200
+    assert answer.json()["model_stats"][0]["name"] == "add"
+
+
 def test_workers_end_with_their_runtime_however_it_ends(tmp_path: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         home = tmp_path / number.name

@@ -46,7 +46,8 @@ def run_level(
 ) -> Level:
     """Measure with one number of requests at once.
 
-    A KeyboardInterrupt ends it at once, and is raised.
+    A KeyboardInterrupt ends it at once, and is raised; so is whatever a job raises that is
+    no NbModelError: it is a mistake of the program.
 
     Args:
         open_job: Makes the job of one thread; called in that thread.
@@ -63,13 +64,20 @@ def run_level(
             on_tick(level.passed_s, level.answered)
     finally:
         level.stop()
+    if level.crash is not None:
+        raise level.crash
     if problems is not None:
         problems.update(level.problems)
     return level.result()
 
 
 class _Level:
-    """The threads of one level."""
+    """The threads of one level.
+
+    Attributes:
+        problems: Sentences of errors → how often each was met.
+        crash: What a job raised that it must not raise.
+    """
 
     def __init__(
         self, open_job: Callable[[], Job], concurrency: int, seconds: float, count: int | None
@@ -89,6 +97,7 @@ class _Level:
         self._jobs: list[Job] = []
         self._latencies = [array("q") for _ in range(concurrency)]
         self.problems: Counter[str] = Counter()
+        self.crash: BaseException | None = None
         self._threads = [
             threading.Thread(target=self._work, args=(latencies,), name="nbmodel-bench")
             for latencies in self._latencies
@@ -138,6 +147,10 @@ class _Level:
     def _work(self, latencies: array[int]) -> None:
         try:
             self._ask(latencies)
+        except BaseException as exc:  # noqa: BLE001 - raised where the level was asked for
+            self.crash = exc
+            self._stopped.set()
+            self._barrier.abort()  # the others would wait there for ever
         finally:
             with self._lock:
                 self._working -= 1

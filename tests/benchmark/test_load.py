@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import signal
 import threading
 import time
@@ -84,6 +85,20 @@ def test_a_job_that_cannot_be_opened_ends_the_level() -> None:
     level = run_level(refuse, concurrency=3, seconds=5, problems=problems)
     assert level.requests == 0
     assert problems["nobody there"] == 3
+
+
+@pytest.mark.parametrize("after", [0, 1500])
+def test_a_mistake_in_a_job_ends_the_level_and_is_raised(after: int) -> None:
+    calls = itertools.count()
+
+    class Wrong(Sleeper):
+        def __call__(self) -> None:
+            super().__call__()
+            if next(calls) == after:
+                raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run_level(Wrong, concurrency=3, seconds=60 if after else 1)
 
 
 def test_progress_is_told_while_it_lasts() -> None:

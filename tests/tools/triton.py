@@ -21,6 +21,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from nbmodel.runtime.lock import file_lock
+
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "build" / "tritonserver"
 WHEEL = "nvidia-pytriton==0.7.0"
@@ -56,13 +58,15 @@ def installed() -> Path:
     """
     _check_platform()
     folder = FOLDER / f"{sys.version_info.major}.{sys.version_info.minor}"
-    if not (folder / ".complete").is_file():
-        shutil.rmtree(folder, ignore_errors=True)
-        _pip("download", "--dest", str(folder), WHEEL)
-        _pip("install", "--only-binary=:all:", "--target", str(packages_folder()), NUMPY)
-        for wheel in folder.glob("*.whl"):
-            _unpack(wheel, folder)
-        (folder / ".complete").touch()
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with file_lock(FOLDER / "lock", wait=True):  # several test processes want it at once
+        if not (folder / ".complete").is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+            _pip("download", "--dest", str(folder), WHEEL)
+            _pip("install", "--only-binary=:all:", "--target", str(packages_folder()), NUMPY)
+            for wheel in folder.glob("*.whl"):
+                _unpack(wheel, folder)
+            (folder / ".complete").touch()
     return folder
 
 
@@ -84,6 +88,8 @@ def _check_platform() -> None:
         raise NoTritonError(
             f"{WHEEL} needs glibc {'.'.join(map(str, GLIBC))}, not {name} {version}"
         )
+    if sys.version_info >= (3, 13):
+        raise NoTritonError(f"its Python backend needs {NUMPY}, which Python 3.13 has no wheel of")
     if not sysconfig.get_config_var("Py_ENABLE_SHARED"):
         raise NoTritonError("its Python backend needs a Python with a shared library")
 

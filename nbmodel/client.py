@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nbmodel import config as settings
+from nbmodel.core.benchmark import CONCURRENCIES, SECONDS
 from nbmodel.core.deployment import Deployment
 from nbmodel.core.digest import is_digest
 from nbmodel.core.golden import ATOL, RTOL, Golden
@@ -701,16 +702,16 @@ class Client:
         self,
         target: str,
         *inputs: object,
-        seconds: float = 2.0,
+        seconds: float = SECONDS,
         count: int | None = None,
-        concurrency: Sequence[int] = (1, 2, 4, 8, 16),
+        concurrency: Sequence[int] = CONCURRENCIES,
         token: str | None = None,
     ) -> BenchCard:
         """Measure latency and throughput of a model at several numbers of requests at once.
 
         Each request is followed by the next as soon as its answer is there. This process
-        sends them, so it takes a share of the machine when it measures one on the same:
-        about 60 µs of CPU for a small request. Ctrl-C ends it at once.
+        sends them, so it takes a share of the machine when it measures a runtime on the same.
+        Ctrl-C ends it at once.
 
         Args:
             target: ``service@runtime``, a reference to run it right here, or the address

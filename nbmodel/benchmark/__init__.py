@@ -7,13 +7,11 @@ The results are values of ``nbmodel.core.benchmark``; how they look is in
 from __future__ import annotations
 
 from nbmodel.benchmark.load import Job, run_level
-from nbmodel.benchmark.measure import CONCURRENCIES, SECONDS, measure
+from nbmodel.benchmark.measure import measure
 from nbmodel.benchmark.sample import sample_inputs
 from nbmodel.benchmark.subject import LocalSubject, ServedSubject, Subject
 
 __all__ = [
-    "CONCURRENCIES",
-    "SECONDS",
     "Job",
     "LocalSubject",
     "ServedSubject",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from nbmodel.benchmark.load import run_level
 from nbmodel.benchmark.sample import sample_inputs
 from nbmodel.benchmark.subject import Subject
-from nbmodel.core.benchmark import Benchmark, Level
+from nbmodel.core.benchmark import CONCURRENCIES, SECONDS, Benchmark, Level
 from nbmodel.core.signature import Tensor, describe
 from nbmodel.display.progress import Progress
 from nbmodel.errors import InputError
@@ -17,8 +17,6 @@ from nbmodel.inputs import inputs_for
 from nbmodel.protocol.coerce import coerce
 from nbmodel.protocol.tensor import datatype_of
 
-CONCURRENCIES = (1, 2, 4, 8, 16)
-SECONDS = 2.0  # a level; with its warm-up the whole takes about twelve
 MAX_CONCURRENCY = 1024  # threads
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from nbmodel.commands.context import Context, pass_context
+from nbmodel.core.benchmark import CONCURRENCIES, SECONDS
 from nbmodel.errors import InputError
 
 
@@ -16,14 +17,14 @@ from nbmodel.errors import InputError
 @click.option(
     "--seconds",
     type=click.FloatRange(0, 3600, min_open=True),
-    default=2.0,
+    default=SECONDS,
     show_default=True,
     help="how long each level takes",
 )
 @click.option("--count", type=click.IntRange(1), help="requests of a level, instead of seconds")
 @click.option(
     "--concurrency",
-    default="1,2,4,8,16",
+    default=",".join(map(str, CONCURRENCIES)),
     show_default=True,
     metavar="N,N...",
     help="requests at once, one level each",

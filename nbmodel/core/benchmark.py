@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+CONCURRENCIES = (1, 2, 4, 8, 16)
+SECONDS = 2.0  # a level; with its warm-up the whole takes about twelve
+
 
 @dataclass(frozen=True, slots=True)
 class Level:

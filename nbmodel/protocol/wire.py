@@ -20,6 +20,7 @@ from nbmodel.errors import FormatError
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 #: Fields of one message. Many more stand for nothing but work; a packed list is one field.
 MAX_FIELDS = 65_536
+_MAX_NUMBER = 2**29 - 1  # of a field
 _WIDTHS = {FIXED32: 4, FIXED64: 8}
 
 
@@ -54,8 +55,8 @@ def fields(data: memoryview, message: str) -> Iterator[tuple[int, int, memoryvie
             raise FormatError(
                 f"{message}: field {number} has wire type {kind}, expected 0, 1, 2 or 5"
             )
-        if number == 0:
-            raise FormatError(f"{message} has a field with number 0")
+        if not 0 < number <= _MAX_NUMBER:
+            raise FormatError(f"{message} has a field with number {number}")
         if after > end:
             raise FormatError(
                 f"{message}: field {number} reaches to byte {after:,} of {end:,}; it is truncated"

@@ -19,7 +19,7 @@ import tracemalloc
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,13 +47,15 @@ from nbmodel.runtime.server import GRPC  # noqa: E402
 ITEMS = 4  # parts of one sort of cases, which test processes share out
 CONNECTIONS = 25_000  # cases of one item each
 BODIES = 25_000
-MESSAGES_EACH = 25_000
-COMPRESSED = 10_000
+MESSAGES_EACH = 50_000
+COMPRESSED = 30_000
 SOCKETS = 3000
 MOST = 1 << 20  # bytes of a body
 LIMITS = Limits(max_request_bytes=MOST, max_bytes_in_flight=2 * MOST, max_head_bytes=4000)
 #: What a client's own fault may be answered with; never 500, which is ours.
 STATUSES = {200, 400, 401, 404, 405, 408, 413, 417, 431, 501, 503}
+#: What a model or a load failed with, which is 500 as in Triton.
+FAILURES = (b"failed to poll from model repository", b"is not UTF-8")
 ANSWER_S = 20  # nothing here takes as long
 
 LINEAR = [[15.0, 27.0, 39.0]]
@@ -439,8 +441,13 @@ def _plain(headers: Mapping[str, str], body: bytes) -> bytes:
     return zlib.decompress(body, 47) if "content-encoding" in headers else body
 
 
-def as_h11_reads(data: bytes) -> list[tuple[str, bytes]]:
-    """Method and body of each whole request in a stream, as another implementation reads it."""
+def as_h11_reads(data: bytes) -> tuple[list[tuple[str, bytes]], bool]:
+    """Method and body of each whole request in a stream, as another implementation reads it.
+
+    Returns:
+        Them, and whether that is all: h11 checks lengths in trailers, which we drop as
+        RFC 9112 7.1.2 has it, so what follows such a trailer has nothing to be compared to.
+    """
     requests: list[tuple[str, bytes]] = []
     rest = data
     while True:
@@ -460,15 +467,17 @@ def as_h11_reads(data: bytes) -> list[tuple[str, bytes]]:
                 elif isinstance(event, h11.EndOfMessage):
                     break
                 else:
-                    return requests
-        except h11.RemoteProtocolError:
-            return requests
+                    return requests, True
+        except h11.RemoteProtocolError as exc:
+            if method and ("Content-Length" in str(exc) or "Transfer-Encoding" in str(exc)):
+                return [*requests, (method, bytes(body))], False
+            return requests, True
         requests.append((method, bytes(body)))
         connection.send(h11.Response(status_code=200, headers=[("content-length", "0")]))
         connection.send(h11.EndOfMessage())
         rest = connection.trailing_data[0]
         if connection.our_state is not h11.DONE or not rest:
-            return requests
+            return requests, True
 
 
 def run_connection(server: Server, number: int) -> None:
@@ -491,13 +500,13 @@ def _check_connection(
     wire = server.connect(chance)
     send(server, wire, stream, chance)
     asked = list(server.plane.asked)
-    seen = as_h11_reads(stream)
+    seen, is_all = as_h11_reads(stream)
     # Framing: every body is the one that another reader finds in its place.
     for mine, theirs in zip(asked, seen, strict=False):
         method = "GET" if theirs[0] == "HEAD" else theirs[0]
         assert mine == (method, theirs[1]), f"read {mine}, h11 reads {theirs}"
-    assert len(asked) <= len(seen), f"read {asked[len(seen) :]}, which h11 refuses"
-    found = answers(bytes(wire.out), [method for method, _ in seen])
+    assert len(asked) <= len(seen) or not is_all, f"read {asked[len(seen) :]}, which h11 refuses"
+    found = answers(bytes(wire.out), [method for method, _ in seen[: len(asked)]])
     for valid, answered in zip(before, found, strict=False):
         assert valid.check(answered), answered
     assert len(found) >= len(before)
@@ -674,7 +683,8 @@ def run_body(plane: DataPlane, number: int) -> None:
     try:
         answer = plane.answer(call, "POST", headers, bytearray(content))
         told = {name.lower(): value for name, value in answer.headers.items()}
-        _check_answer(answer.status, told, answer.join())
+        if answer.status != 500 or not any(word in answer.join() for word in FAILURES):
+            _check_answer(answer.status, told, answer.join())
         if answer.status == 200 and path.endswith("infer"):
             _check_outputs(damaged, length, _plain(told, answer.join()), told)
     except Exception as exc:
@@ -872,6 +882,8 @@ def run_message(methods: Methods, official: Any, number: int) -> None:
 def _check_inference(method: str, request: Any, response: Any) -> None:
     """What was answered to a request, as the official messages read both."""
     if method == "Infer":
+        if len(request.input_tensors.tensors) != 1:
+            return  # official readers drop a map's entry that has unknown fields
         (x,) = request.input_tensors.tensors.values()
         y = response.output_tensors.tensors["y"]
         given, found = np.array(x.float_tensor.data, np.float32), y.float_tensor.data
@@ -1039,7 +1051,7 @@ def exchange(address: tuple[str, int], parts: Sequence[bytes], *, is_rude: bool 
     found = bytearray()
     with socket.create_connection(address, timeout=ANSWER_S) as wire:
         wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with suppress(ConnectionError):
+        with _while_connected():
             for part in parts:
                 wire.sendall(part)
             if is_rude:
@@ -1050,6 +1062,17 @@ def exchange(address: tuple[str, int], parts: Sequence[bytes], *, is_rude: bool 
             while data := wire.recv(1 << 16):
                 found += data
     return bytes(found)
+
+
+@contextmanager
+def _while_connected() -> Iterator[None]:
+    """Until the server has closed; one that does not answer is a failure."""
+    try:
+        yield
+    except TimeoutError:
+        raise
+    except OSError:  # reset, broken, or not connected any more
+        return
 
 
 def run_sockets(process: Process, number: int) -> None:

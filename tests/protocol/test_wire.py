@@ -56,6 +56,7 @@ def test_a_large_field_number_and_length_are_written_for_its_content() -> None:
         pytest.param("0b", "wire type 3", id="a group"),
         pytest.param("0f", "wire type 7", id="a wire type that there is not"),
         pytest.param("0001", "number 0", id="field number 0"),
+        pytest.param("808080801001", "number 536870912", id="a field number of 30 bits"),
     ],
 )
 def test_what_is_no_message_is_refused_with_the_message_name(data: str, message: str) -> None:

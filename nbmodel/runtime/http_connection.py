@@ -53,6 +53,7 @@ _MAX_HEADS = 512  # heads whose reading is remembered
 _MAX_REMEMBERED = 2048  # bytes of such a head
 _JOINED = 32 * 1024  # bytes up to which an answer is cheaper to join than to write in parts
 _LINGER_S = 3.0  # after a refusal, what the client still sends is read so long and dropped
+_HEADER_COST = 4  # bytes of a header besides name and value: colon, space, line end
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 
@@ -642,7 +643,9 @@ class HttpConnection(asyncio.BufferedProtocol):
 
 
 class ControlConnection(HttpToolsProtocol):
-    """A connection that uvicorn serves, within our limits of time.
+    """A connection that uvicorn serves, within our limits of time and size.
+
+    uvicorn bounds what it keeps of a body, but neither a head nor what follows the last chunk.
 
     Args:
         front: What is shared with other connections.
@@ -663,6 +666,8 @@ class ControlConnection(HttpToolsProtocol):
         super().__init__(config, state, app_state, loop)
         self._front = front
         self._head_since: float | None = None  # loop time at which a head began to come
+        self._head_bytes = 0  # of what is kept of request line, headers and trailers
+        self._unread = 0  # bytes since the parser last had something whole
         self._moved = loop.time()  # when bytes last came or went
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -678,7 +683,10 @@ class ControlConnection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
         self._moved = self.loop.time()
+        self._unread += len(data)
         super().data_received(data)
+        if self._unread > self._front.limits.max_head_bytes and not self.transport.is_closing():
+            self.transport.abort()  # a name, value or extension without an end
 
     def pause_writing(self) -> None:
         """The client takes its answer slower than it comes."""
@@ -693,11 +701,33 @@ class ControlConnection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A head begins (httptools)."""
         self._head_since = self.loop.time()
+        self._head_bytes = self._unread = 0
         super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the request line came (httptools)."""
+        self._keep(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header or trailer is whole (httptools)."""
+        self._keep(len(name) + len(value) + _HEADER_COST)
+        super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body came (httptools)."""
+        self._unread = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """A request is whole (httptools)."""
+        self._unread = 0
+        super().on_message_complete()
 
     def on_headers_complete(self) -> None:
         """A head is whole (httptools)."""
         self._head_since = None
+        self._unread = 0
         if self.parser.should_upgrade():
             # Its body would be read as further requests.
             raise ValueError("protocol upgrades are not served")
@@ -722,6 +752,12 @@ class ControlConnection(HttpToolsProtocol):
             is_over = waits_for_body and still > limits.body_timeout_s
         if is_over:
             self.transport.abort()
+
+    def _keep(self, size: int) -> None:
+        self._unread = 0
+        self._head_bytes += size
+        if self._head_bytes > self._front.limits.max_head_bytes:
+            raise ValueError("request line and headers are too large")  # uvicorn answers with 400
 
 
 def _connection(version: str, *, stays: bool) -> str:

@@ -439,6 +439,26 @@ class TestLimits:
         assert wire.send(b"GET /echo HTTP/1.1\r\n", HOST, line).status() == 431
         assert wire.is_ended()
 
+    @pytest.mark.parametrize(
+        ("start", "part"),
+        [
+            pytest.param(b"GET /other HTTP/1.1\r\nHost: x\r\n", b"A: b\r\n", id="headers"),
+            pytest.param(b"GET /other HTTP/1.1\r\nHost: x\r\nA: ", b"bbb", id="a value"),
+            pytest.param(b"GET /", b"aaa", id="a path"),
+            pytest.param(chunked("/other", end=b"0\r\n"), b"A: b\r\n", id="trailers"),
+            pytest.param(chunked("/other", end=b"0\r\nA: "), b"bbb", id="a trailer"),
+            pytest.param(chunked("/other", end=b"1;"), b"aaa", id="an extension"),
+        ],
+    )
+    def test_of_what_has_no_end_after_the_connection_was_handed_over(
+        self, wire: Wire, start: bytes, part: bytes
+    ) -> None:
+        assert wire.send(post("/other", b"")).status() == 200
+        wire.send(start)
+        with pytest.raises(ConnectionError):
+            for _ in range(1000):
+                wire.send(part * 1000)
+
     def test_of_trailers(self, wire: Wire) -> None:
         trailers = b"0\r\n" + b"A: b\r\n" * 1000
         assert wire.send(chunked("/echo", b"a", end=trailers)).status() == 431

@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell sh tests/tools/find_python.sh)
 NOTEBOOK := notebooks/01_quickstart.ipynb
 
-.PHONY: help demo lab test check bench clean
+.PHONY: help demo lab test check bench soak clean
 .DEFAULT_GOAL := help
 
 help: ## say what each verb does
@@ -29,6 +29,9 @@ test: $(VENV)/.installed ## everything, with the fast tests on every other Pytho
 
 bench: $(VENV)/.installed ## measure against the bars: build/bench.md, build/bench.json
 	@$(BIN)/python -m tests.bench
+
+soak: $(VENV)/.installed ## mixed load on a runtime for SECONDS=600: right answers, flat memory
+	@$(BIN)/python -m tests.tools.soak $(or $(SECONDS),600)
 
 clean: ## remove what the other verbs made
 	rm -rf .venv .venv-* build dist .*_cache .hypothesis

@@ -24,8 +24,9 @@ from nbmodel.runtime.server import DEFAULT_HTTP, READY, SERVER_NAME, Address
 
 OUTPUT_FILE = "output.log"
 START_TIMEOUT_S = 10.0
-STOP_TIMEOUT_S = 15.0  # longer than a runtime takes to answer what is under way
+TIDY_S = 10.0  # given to a runtime that ends, besides the time that it gives its requests
 _POLL_S = 0.01
+_GIVE_UP_S = 2.0
 _TAIL = 2000  # characters of a failed start's output that are told
 
 #: Processes started from here, by pid. One that ended stays a zombie until its parent
@@ -123,12 +124,13 @@ def start_local(
     return Known(name, url, token=token, pid=process.pid, home=home)
 
 
-def stop_local(runtime: Known, *, timeout_s: float = STOP_TIMEOUT_S) -> bool:
+def stop_local(runtime: Known, *, timeout_s: float | None = None) -> bool:
     """End a runtime that was started here.
 
     Args:
         runtime: As ``start_local`` gave it.
-        timeout_s: Seconds until its process must be gone.
+        timeout_s: Seconds until its process must be gone; None: ``TIDY_S`` more than the
+            runtime gives requests under way (``--drain-s``).
 
     Returns:
         Whether it was running.
@@ -144,6 +146,7 @@ def stop_local(runtime: Known, *, timeout_s: float = STOP_TIMEOUT_S) -> bool:
         with RemoteRuntime(runtime.url, token=runtime.token, name=runtime.name) as remote:
             answer = remote.version()
     except TargetUnreachableError:
+        is_running(runtime.pid)  # one of our own that ended is taken note of
         return False
     # Pids and ports are used again: only what says that it is the same is ended.
     if (answer.get("pid"), answer.get("name")) != (runtime.pid, runtime.name):
@@ -151,6 +154,8 @@ def stop_local(runtime: Known, *, timeout_s: float = STOP_TIMEOUT_S) -> bool:
             f"{runtime.url} is runtime {answer.get('name')!r} with pid {answer.get('pid')}, "
             f"not {runtime.name!r} with pid {runtime.pid}: left alone"
         )
+    if timeout_s is None:
+        timeout_s = float(answer.get("drain_s", DEFAULT_LIMITS.drain_s)) + TIDY_S
     os.kill(runtime.pid, signal.SIGTERM)
     deadline = time.monotonic() + timeout_s
     while is_running(runtime.pid):
@@ -195,12 +200,23 @@ def _wait_ready(name: str, process: subprocess.Popen[bytes], output: Path, timeo
                 f"{text[-_TAIL:].strip() or 'it said nothing'}"
             )
         if time.monotonic() > deadline:
-            process.terminate()
+            _give_up(process)
             raise DeployError(
                 f"runtime {name!r} was not ready within {timeout_s:g} s: "
                 f"{text[-_TAIL:].strip() or 'it said nothing'}"
             )
         time.sleep(_POLL_S)
+
+
+def _give_up(process: subprocess.Popen[bytes]) -> None:
+    """End a process that was not ready in time, and take note of its end."""
+    process.terminate()
+    try:
+        process.wait(_GIVE_UP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    del _children[process.pid]
 
 
 def _private(path: str, flags: int) -> int:

@@ -42,6 +42,7 @@ def make_app(
     max_input: int = DEFAULT_LIMITS.max_request_bytes,
     budget: Budget | None = None,
     grpc: str | None = None,
+    drain_s: float = DEFAULT_LIMITS.drain_s,
 ) -> ASGIApp:
     """The application that serves a runtime.
 
@@ -52,12 +53,13 @@ def make_app(
         max_input: Largest inference request, bytes.
         budget: Counts the bytes of inference requests under way; no limit when not given.
         grpc: ``host:port`` of the gRPC front end, to be told to clients; None: there is none.
+        drain_s: Seconds given to requests under way at the end, to be told to clients.
     """
     from nbmodel.storage.distribution_server import distribution_routes
 
     ours = version("nbmodel")
     routes: list[BaseRoute] = [
-        *control_routes(runtime, version=ours, grpc=grpc),
+        *control_routes(runtime, version=ours, grpc=grpc, drain_s=drain_s),
         *distribution_routes(runtime.storage, runtime.tags, on_change=runtime.tags_changed),
     ]
     rest = guarded_routes(routes)

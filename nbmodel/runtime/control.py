@@ -2,7 +2,7 @@
 
 ::
 
-    GET  /nbmodel/version                    name, pid, versions and gRPC address of the process
+    GET  /nbmodel/version                    name, pid, versions, gRPC address, time to end
     GET  /nbmodel/status                     services, packages, what is wrong with them
     GET  /nbmodel/config                     the machine config, with an ETag
     PUT  /nbmodel/config                     another one; If-Match is required
@@ -46,6 +46,7 @@ from starlette.routing import Route
 
 from nbmodel.errors import ConfigError, InputError, NbModelError
 from nbmodel.runtime.http_status import status_of
+from nbmodel.runtime.limits import DEFAULT_LIMITS
 
 if TYPE_CHECKING:
     from nbmodel.runtime.edge import EdgeRuntime
@@ -57,15 +58,22 @@ MAX_LINES = 10_000  # of the log in one answer
 _ETAG = re.compile(r'"([^"]*)"')
 
 
-def control_routes(runtime: EdgeRuntime, *, version: str, grpc: str | None = None) -> list[Route]:
+def control_routes(
+    runtime: EdgeRuntime,
+    *,
+    version: str,
+    grpc: str | None = None,
+    drain_s: float = DEFAULT_LIMITS.drain_s,
+) -> list[Route]:
     """The routes of the control plane.
 
     Args:
         runtime: What they control.
         version: nbmodel's.
         grpc: ``host:port`` of the gRPC front end; None: there is none.
+        drain_s: Seconds given to requests under way when the process is ended.
     """
-    control = _Control(runtime, version, grpc)
+    control = _Control(runtime, version, grpc, drain_s)
     return [
         Route("/nbmodel/version", control.version, methods=["GET"]),
         Route("/nbmodel/status", control.status, methods=["GET"]),
@@ -98,10 +106,13 @@ def error_response(error: NbModelError) -> JSONResponse:
 class _Control:
     """The endpoints. Starlette runs the plain ones in a thread, so they may block."""
 
-    def __init__(self, runtime: EdgeRuntime, version: str, grpc: str | None) -> None:
+    def __init__(
+        self, runtime: EdgeRuntime, version: str, grpc: str | None, drain_s: float
+    ) -> None:
         self._runtime = runtime
         self._version = version
         self._grpc = grpc
+        self._drain_s = drain_s
         self._pictures: CapacityLimiter | None = None  # made on the event loop it belongs to
 
     def version(self, _request: Request) -> Response:
@@ -113,6 +124,7 @@ class _Control:
                 "python": platform.python_version(),
                 "machine": platform.machine(),
                 "grpc": self._grpc,
+                "drain_s": self._drain_s,
             }
         )
 

@@ -232,6 +232,7 @@ def _run(
         max_input=limits.max_request_bytes,
         budget=front.budget,
         grpc=grpc_at,
+        drain_s=limits.drain_s,
     )
 
     class Server(uvicorn.Server):
@@ -251,6 +252,7 @@ def _run(
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             runtime.drain()
             loop = asyncio.get_running_loop()
+            until = loop.time() + limits.drain_s + _KILL_S
             for others in sharing:
                 others.end()
             ending = None if grpc is None else loop.run_in_executor(None, grpc.stop, limits.drain_s)
@@ -258,7 +260,7 @@ def _run(
             if ending is not None:
                 await ending
             for others in sharing:
-                await loop.run_in_executor(None, others.join, limits.drain_s + _KILL_S)
+                await loop.run_in_executor(None, others.join, max(0.0, until - loop.time()))
 
         def _share(self, loop: asyncio.AbstractEventLoop) -> None:
             """Start the workers, and go on with the connections that they pass on."""

@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import stat
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
-from nbmodel.errors import DeployError, InputError, StorageUnavailableError
+from nbmodel.errors import DeployError, InputError, StorageUnavailableError, TargetUnreachableError
+from nbmodel.fleet import local
 from nbmodel.fleet.known import Known
 from nbmodel.fleet.local import OUTPUT_FILE, is_running, start_local, stop_local
 from nbmodel.fleet.remote import RemoteRuntime
@@ -67,6 +73,55 @@ def test_another_process_is_left_alone(runtime: Known) -> None:
 def test_a_runtime_of_elsewhere_is_not_stopped() -> None:
     with pytest.raises(DeployError, match="not started here"):
         stop_local(Known("pi", "http://pi:1"))
+
+
+def test_the_end_is_waited_for_as_long_as_the_runtime_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    deaf = "import signal, time; signal.signal(15, 1); print(flush=True); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE)
+
+    class Version(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps({"pid": process.pid, "name": "edge", "drain_s": 0.3}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setattr(local, "TIDY_S", 0.2)
+    with process, HTTPServer(("127.0.0.1", 0), Version) as server:
+        assert process.stdout is not None
+        process.stdout.readline()  # from here on, it does not hear SIGTERM
+        threading.Thread(target=server.handle_request).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        with pytest.raises(DeployError, match=r"did not end within 0\.5 s"):
+            stop_local(Known("edge", url, pid=process.pid))
+        process.kill()
+
+
+def test_a_runtime_that_died_leaves_no_zombie(runtime: Known) -> None:
+    assert runtime.pid is not None
+    os.kill(runtime.pid, signal.SIGKILL)
+    while True:
+        try:
+            with RemoteRuntime(runtime.url) as remote:
+                remote.version()
+        except TargetUnreachableError:
+            break
+    assert not stop_local(runtime)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(runtime.pid, os.WNOHANG)
+
+
+def test_one_that_is_not_ready_in_time_is_ended(tmp_path: Path) -> None:
+    before = set(local._children)
+    with pytest.raises(DeployError, match="not ready within 0 s"):
+        start_local("edge", tmp_path, timeout_s=0)
+    assert set(local._children) == before
 
 
 def test_a_start_that_fails_tells_what_the_runtime_said(tmp_path: Path) -> None:

@@ -104,6 +104,7 @@ def test_inferences_that_wait_hold_up_no_other_request() -> None:
 def test_the_process_tells_who_it_is(http: httpx.Client) -> None:
     answer = http.get("/nbmodel/version").json()
     assert (answer["name"], answer["nbmodel"], answer["pid"]) == ("edge", __version__, os.getpid())
+    assert answer["drain_s"] == 10.0
 
 
 def test_a_config_is_put_and_read(

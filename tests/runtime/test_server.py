@@ -192,11 +192,13 @@ def test_grpc_off_loopback_wants_a_token_everywhere(tmp_path: Path) -> None:
 
 
 def test_a_runtime_in_the_background_gets_the_same_options(tmp_path: Path) -> None:
-    limits = Limits(max_request_bytes=1000)
+    limits = Limits(max_request_bytes=1000, drain_s=12.5)
     runtime = start_local("edge", tmp_path, grpc="127.0.0.1:0", limits=limits)
     try:
         with httpx.Client(base_url=runtime.url, trust_env=False) as http:
-            assert http.get("/nbmodel/version").json()["grpc"].startswith("127.0.0.1:")
+            told = http.get("/nbmodel/version").json()
+            assert told["grpc"].startswith("127.0.0.1:")
+            assert told["drain_s"] == 12.5
             answer = http.post("/v2/models/x/infer", content=bytes(1001))
             assert answer.status_code == 413
     finally:

@@ -42,6 +42,8 @@ class Call:
         methods: Those that the route takes.
         answer: From method and body to the answer; for inference the plane's own.
         waits: Whether answering takes long enough to belong into a thread.
+        loads: Whether it brings up or ends models: such calls wait for one another, and nothing
+            else for them.
         model: Name and version (may be empty) of the model to infer with; None when this
             is no inference.
     """
@@ -49,6 +51,7 @@ class Call:
     methods: tuple[str, ...]
     answer: Callable[[str, bytes | bytearray], Answer]
     waits: bool = False
+    loads: bool = False
     model: tuple[str, str] | None = None
 
 

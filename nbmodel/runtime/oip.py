@@ -45,6 +45,7 @@ MAX_INPUT = 64 * 1024 * 1024  # bytes of a request's body, decompressed; Triton'
 LIGHT = 64 * 1024  # bytes of JSON, or elements: about a millisecond of an event loop
 THREADS = 8  # that decode and encode what is not light
 _MAX_MATCHES = 4096
+_MAX_REMEMBERED = 256  # bytes of a path whose route is remembered
 _CODINGS = ", ".join(CODINGS)
 _LENGTH_KEY = HEADER_LENGTH.lower()
 _HEALTH = re.compile(r"/v2/health/(live|ready)")
@@ -99,12 +100,12 @@ class DataPlane:
         self._control = control
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="nbmodel-oip")
         # Of its own: loads take as long as they take, one after the other.
-        self._waits = ThreadPoolExecutor(1, thread_name_prefix="nbmodel-load")
+        self._loads = ThreadPoolExecutor(1, thread_name_prefix="nbmodel-load")
         self._matches: dict[str, Call | None] = {}
 
     def close(self) -> None:
         """Let go of the threads; inferences under way are answered, loads are not waited for."""
-        self._waits.shutdown(wait=False, cancel_futures=True)
+        self._loads.shutdown(wait=False, cancel_futures=True)
         self._threads.shutdown()
 
     def match(self, path: str) -> Call | None:
@@ -116,9 +117,11 @@ class DataPlane:
         try:
             return self._matches[path]
         except KeyError:
-            if len(self._matches) >= _MAX_MATCHES:  # the paths of a scanner, not of clients
-                self._matches.clear()
-            call = self._matches[path] = self._match(path)
+            call = self._match(path)
+            if len(path) <= _MAX_REMEMBERED:
+                if len(self._matches) >= _MAX_MATCHES:  # the paths of a scanner, not of clients
+                    self._matches.clear()
+                self._matches[path] = call
             return call
 
     def answer(
@@ -168,7 +171,8 @@ class DataPlane:
             done(self.answer(call, method, headers, body))
             return None
         if call.model is None:
-            self._waits.submit(lambda: done(self.answer(call, method, headers, body)))
+            threads = self._loads if call.loads else self._threads
+            threads.submit(lambda: done(self.answer(call, method, headers, body)))
             return None
         if _is_light(headers, body):
             return self._start(call, headers, body, done)
@@ -193,12 +197,11 @@ class DataPlane:
         except Exception as exc:  # noqa: BLE001 # somebody waits, and it is logged
             done(self._refused(exc, call))
             return None
-        caller = threading.get_ident()
 
         def finish(result: InferResponse | NbModelError) -> None:
             if not isinstance(result, InferResponse):
                 done(self._failed(result, call))
-            elif threading.get_ident() == caller and _is_heavy(result, request, headers):
+            elif _is_heavy(result, request, headers):
                 self._threads.submit(lambda: done(self._encoded(result, request, call, headers)))
             else:
                 done(self._encoded(result, request, call, headers))
@@ -267,7 +270,7 @@ class DataPlane:
             is_live = found[1] == "live"
             return Call(("GET",), lambda *_: _health(is_live or self._models.ready))
         if path == "/v2/models/stats":
-            return Call(("GET",), lambda *_: json_answer(statistics(self._models.statistics())))
+            return Call(("GET",), lambda *_: self._statistics(), waits=True)
         if found := _MODEL.fullmatch(path):
             return self._model(unquote(found[1]), found[2] or "", found[3])
         return None if self._control is None else self._control.match(path)
@@ -278,7 +281,7 @@ class DataPlane:
         if verb == "ready":
             return Call(("GET",), lambda *_: self._model_ready(name, version))
         if verb == "stats":
-            return Call(("GET",), lambda *_: self._model_statistics(name, version))
+            return Call(("GET",), lambda *_: self._model_statistics(name, version), waits=True)
         describe = model_config if verb == "config" else metadata
         return Call(("GET",), lambda *_: json_answer(describe(self._loaded(name, version))))
 
@@ -288,6 +291,9 @@ class DataPlane:
         except TargetError:
             is_ready = False
         return _health(True) if is_ready else refusal(400, "Model version not ready")
+
+    def _statistics(self) -> Answer:
+        return json_answer(statistics(self._models.statistics()))
 
     def _model_statistics(self, name: str, version: str) -> Answer:
         try:
@@ -356,13 +362,18 @@ def _length(text: str) -> int:
 
 
 def _is_light(headers: Mapping[str, str], body: bytes | bytearray) -> bool:
-    """Whether a body is decoded in no time: its tensors are binary, or few."""
+    """Whether a body is decoded in no time: its tensors are binary numbers, or few."""
     if headers.get("content-encoding", "identity") != "identity":
         return False
     if len(body) <= LIGHT:
         return True
     text = headers.get(_LENGTH_KEY)
-    return text is not None and _NUMBER.fullmatch(text) is not None and int(text) <= LIGHT
+    if text is None or _NUMBER.fullmatch(text) is None or int(text) > LIGHT:
+        return False
+    # An element of BYTES is read on its own, and there may be millions. JSON can write the
+    # word with escapes.
+    head = int(text)
+    return body.find(b"BYTES", 0, head) < 0 and body.find(b"\\", 0, head) < 0
 
 
 def _is_heavy(response: InferResponse, request: InferRequest, headers: Mapping[str, str]) -> bool:

@@ -97,7 +97,7 @@ class ControlPlane:
             registry = {"Docker-Distribution-API-Version": "registry/2.0"} if found[1] else {}
             return Call(("GET",), lambda *_: self._server(registry))
         if path == "/metrics":
-            return Call(("GET",), lambda *_: self._metrics())
+            return Call(("GET",), lambda *_: self._metrics(), waits=True)
         if path == "/v2/logging":
             return Call(("GET", "POST"), self._logging)
         if found := _TRACE.fullmatch(path):
@@ -127,7 +127,7 @@ class ControlPlane:
                 raise UnsupportedError("'repository_name' specification is not supported")
             return self._load(name, body) if verb == "load" else self._unload(name, body)
 
-        return Call(("POST",), control, waits=True)
+        return Call(("POST",), control, waits=True, loads=True)
 
     def _index(self, body: bytes | bytearray) -> Answer:
         ready = read_object(body, "registry index").get("ready", False)

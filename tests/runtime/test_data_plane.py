@@ -342,7 +342,9 @@ def test_an_empty_answer_has_no_binary_part(plane: Plane) -> None:
 class TestWithoutBlocking:
     """``begin`` answers as ``answer`` does."""
 
-    def begin(self, plane: Plane, path: str, body: bytes, **headers: str) -> tuple[Answer, int]:
+    def begin(
+        self, plane: Plane, path: str, body: bytes, method: str = "POST", **headers: str
+    ) -> tuple[Answer, int]:
         answers: list[tuple[Answer, int]] = []
         done = threading.Event()
 
@@ -353,7 +355,7 @@ class TestWithoutBlocking:
         call = plane.match(path)
         assert call is not None
         given = {name.replace("_", "-"): value for name, value in headers.items()}
-        plane.begin(call, "POST", given, bytearray(body), take)
+        plane.begin(call, method, given, bytearray(body), take)
         assert done.wait(30)
         (answer,) = answers
         return answer
@@ -373,6 +375,24 @@ class TestWithoutBlocking:
         body = gzip.compress(json.dumps(asked(in_json())).encode())
         answer, thread = self.begin(plane, INFER, body, content_encoding="gzip")
         assert values(answer) == ANSWER
+        assert thread != threading.get_ident()
+
+    @pytest.mark.parametrize("word", ["BYTES", r"B\u0059TES"])
+    def test_text_in_binary_is_read_elsewhere(self, plane: Plane, word: str) -> None:
+        texts = bytes(4) * LIGHT
+        entry = {**X, "datatype": "BYTES", "parameters": {"binary_data_size": len(texts)}}
+        head = json.dumps(asked({**entry, "shape": [LIGHT]})).replace("BYTES", word).encode()
+        length = str(len(head))
+        answer, thread = self.begin(
+            plane, INFER, head + texts, inference_header_content_length=length
+        )
+        assert answer.status == 400
+        assert thread != threading.get_ident()
+
+    @pytest.mark.parametrize("path", ["/metrics", "/v2/models/stats", "/v2/models/linear/stats"])
+    def test_what_may_ask_other_processes_is_told_elsewhere(self, plane: Plane, path: str) -> None:
+        answer, thread = self.begin(plane, path, b"", "GET")
+        assert answer.status == 200
         assert thread != threading.get_ident()
 
     @pytest.mark.parametrize(
@@ -588,6 +608,8 @@ def test_paths_of_a_scanner_fill_no_memory(plane: Plane) -> None:
     for number in range(10_000):
         assert plane.match(f"/wp-admin/{number}") is None
     assert len(plane._matches) <= 4096
+    assert plane.match("/v2/models/" + "a" * 10_000) is not None
+    assert max(map(len, plane._matches)) < 1000
 
 
 @settings(max_examples=150, deadline=None)

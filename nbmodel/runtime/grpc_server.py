@@ -6,6 +6,7 @@ are quick are run by that thread too. Bytes go in and out of grpcio as they are.
 
 from __future__ import annotations
 
+import hmac
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -133,6 +134,7 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no typ
 
     def __init__(self, services: list[Service], models: Any, gate: Gate, max_streams: int) -> None:
         self._gate = gate
+        self._usual = f"Bearer {gate.token}".encode()
         self._handlers: dict[str, grpc.RpcMethodHandler] = {}
         self._open: set[str] = set()
         streams = threading.BoundedSemaphore(max_streams)
@@ -154,6 +156,8 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no typ
         for key, value in handler_call_details.invocation_metadata:
             if key == "authorization":
                 given = value
+        if given is not None and hmac.compare_digest(given.encode(), self._usual):
+            return handler  # as every client writes it, which is quickly seen
         refusal = self._gate.token_refusal(given)
         if refusal is None:
             return handler

@@ -101,6 +101,23 @@ def test_requests_that_differ_in_id_and_tensor_only_are_told_apart() -> None:
         assert (read.id, read.inputs["x"].tolist()) == (str(number), [number])
 
 
+def test_requests_of_one_length_are_told_apart() -> None:
+    raw = struct.pack("<4b", 1, 2, 3, -4)
+    shapes = ([4, 1], [1, 4], [2, 2])
+    for name, datatype, shape in [
+        *(("x", "INT8", shape) for shape in shapes),
+        *(("z", "INT8", shape) for shape in shapes),
+        ("x", "FP32", [1, 1]),
+        ("x", "BOOL", [1, 4]),
+    ] * 2:
+        made = request((name, datatype, shape), raw_input_contents=[raw])
+        ((found, array),) = decoded(made).inputs.items()
+        assert (found, list(array.shape)) == (name, shape)
+        assert array.dtype == {"INT8": np.int8, "FP32": np.float32, "BOOL": bool}[datatype]
+        if datatype == "INT8":
+            assert array.reshape(-1).tolist() == [1, 2, 3, -4]
+
+
 @pytest.mark.parametrize("datatype", TYPED)
 def test_typed_contents_are_read(datatype: str) -> None:
     field, values = TYPED[datatype]

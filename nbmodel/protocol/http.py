@@ -21,6 +21,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 
 from nbmodel.core.signature import Signature, Tensor
 from nbmodel.errors import FormatError, ShapeError
-from nbmodel.protocol.datatypes import to_numpy
+from nbmodel.protocol.datatypes import DATATYPE_TO_NUMPY, to_numpy
 from nbmodel.protocol.inference import (
     InferRequest,
     InferResponse,
@@ -38,6 +39,7 @@ from nbmodel.protocol.inference import (
 )
 from nbmodel.protocol.json_head import (
     Entry,
+    Head,
     parse_object,
     read_head,
     read_objects,
@@ -50,6 +52,7 @@ from nbmodel.protocol.raw import decode_raw, encode_raw
 from nbmodel.protocol.tensor import with_datatype
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
+_SMALL = 4096  # bytes of JSON that are worth remembering
 _ALIGNMENT = 8  # bytes; the size of the largest element
 _dumps = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -67,18 +70,22 @@ class Body:
     header_length: int | None
 
     @property
-    def headers(self) -> dict[str, str]:
+    def headers(self) -> Mapping[str, str]:
         """Content type, and the length of the JSON where binary tensors follow it."""
-        if self.header_length is None:
-            return {"Content-Type": "application/json"}
-        return {
-            "Content-Type": "application/octet-stream",
-            HEADER_LENGTH: str(self.header_length),
-        }
+        return _headers(self.header_length)
 
     def join(self) -> bytes:
         """All parts in one."""
         return b"".join(self.parts)
+
+
+@lru_cache(maxsize=1024)  # lengths are few, and in every answer
+def _headers(header_length: int | None) -> Mapping[str, str]:
+    if header_length is None:
+        return MappingProxyType({"Content-Type": "application/json"})
+    return MappingProxyType(
+        {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(header_length)}
+    )
 
 
 def encode_request(request: InferRequest) -> Body:
@@ -157,16 +164,23 @@ def decode_request(
         TensorNameError, DatatypeError, ShapeError: A tensor contradicts itself.
     """
     text, tail = _split(body, header_length)
-    head = read_head(text)
+    layout = _layout(text, tail.nbytes) if 0 < len(text) <= _SMALL and tail.nbytes else None
+    if layout is None:
+        head, form = read_head(text), None
+        inputs = _arrays("input", head.tensors, tail, model)
+    else:
+        head, form = layout.head, layout
+        inputs = layout.views(tail)
     return InferRequest(
-        model=model,
-        version=version,
-        id=head.id,
-        inputs=_arrays("input", head.tensors, tail, model),
-        outputs=head.outputs,
-        binary_outputs=head.binary_outputs,
-        parameters=head.parameters,
-        shared_inputs=head.shared,
+        model,
+        inputs,
+        version,
+        head.id,
+        head.outputs,
+        head.binary_outputs,
+        head.parameters,
+        head.shared,
+        form,
     )
 
 
@@ -387,6 +401,49 @@ def _split(
             f"inference header size should be in range (0, {view.nbytes}), got: {header_length}"
         )
     return bytes(view[:header_length]), view[header_length:]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Layout:
+    """Where the tensors of a request lie that says the same as one before."""
+
+    head: Head
+    tensors: tuple[tuple[str, tuple[int, ...], np.dtype[Any], int], ...]
+
+    def views(self, tail: memoryview) -> dict[str, NDArray[Any]]:
+        """The tensors, in what follows the JSON."""
+        arrays: dict[str, NDArray[Any]] = {}
+        for name, shape, dtype, offset in self.tensors:
+            array: NDArray[Any] = np.ndarray(shape, dtype, tail, offset)
+            # Engines read through typed pointers, and not every CPU takes a misaligned one.
+            arrays[name] = array if array.flags.aligned else array.copy()
+        return arrays
+
+
+@lru_cache(maxsize=256)
+def _layout(text: bytes, size: int) -> _Layout | None:
+    """The layout of a request of plain binary tensors; None for any other.
+
+    Args:
+        text: Its JSON.
+        size: Bytes after that.
+
+    Raises:
+        FormatError, TensorNameError, ShapeError: As ``read_head``.
+    """
+    head = read_head(text)
+    if head.shared or not head.tensors:
+        return None
+    tensors, offset = [], 0
+    for entry in head.tensors:
+        dtype = DATATYPE_TO_NUMPY.get(entry.datatype)
+        if entry.size is None or dtype is None or dtype.kind in "bO":
+            return None
+        if entry.size != math.prod(entry.shape) * dtype.itemsize or not entry.size:
+            return None
+        tensors.append((entry.name, entry.shape, dtype, offset))
+        offset += entry.size
+    return _Layout(head, tuple(tensors)) if offset == size else None
 
 
 def _arrays(

@@ -77,6 +77,8 @@ class InferRequest:
         binary_outputs: Whether outputs come as bytes where they do not say themselves.
         parameters: Further parameters, ``binary_data_output`` left out.
         shared_inputs: Inputs whose bytes are in shared memory, by name.
+        form: Requests with the same one have the same names, datatypes and shapes of inputs
+            and ask for the same outputs, so that what was checked once is known; or None.
     """
 
     model: str
@@ -87,6 +89,7 @@ class InferRequest:
     binary_outputs: bool = False
     parameters: Mapping[str, Any] = field(default_factory=dict)
     shared_inputs: Mapping[str, SharedTensor] = field(default_factory=dict)
+    form: object = field(default=None, compare=False)
 
     @property
     def output_names(self) -> tuple[str, ...] | None:

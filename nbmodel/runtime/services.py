@@ -36,6 +36,9 @@ from nbmodel.runtime.statistics import ModelStatistics
 logger = logging.getLogger(__name__)
 
 
+_MAX_FORMS = 256  # of requests, that are remembered as right
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceView:
     """One service as the data plane sees it.
@@ -115,6 +118,8 @@ class LiveService:
         self.metadata: Mapping[str, Any] = {} if own is None else own.metadata
         self.scheduling = scheduler.scheduling
         self._session = scheduler.session
+        # What requests of a known form want, and how many rows they have.
+        self._forms: dict[object, tuple[tuple[str, ...], int]] = {}
         self._scheduler = scheduler
 
     @property
@@ -229,17 +234,33 @@ class LiveService:
     ) -> Job:
         arrived = time.perf_counter_ns()
         try:
-            self._check_version(request)
-            tensors, wanted = self._session.prepare(
-                request.inputs, request.output_names if request.outputs else None
-            )
-            rows = self._rows(request, tensors) if self.scheduling.is_batching else 1
+            if request.version:
+                self._check_version(request)
+            known = self._forms.get(request.form)
+            if known is None:
+                tensors, wanted, rows = self._checked(request)
+            else:
+                tensors, (wanted, rows) = request.inputs, known
             if deadline is not None and time.monotonic() >= deadline:
                 raise UnavailableError("Request timeout expired")
         except NbModelError:
             self._scheduler.count_failure(time.perf_counter_ns() - arrived)
             raise
         return Job(tensors, wanted, rows, arrived, deadline, done)
+
+    def _checked(
+        self, request: InferRequest
+    ) -> tuple[Mapping[str, NDArray[Any]], tuple[str, ...], int]:
+        """Tensors, names of outputs and rows of a request; an error when it is wrong."""
+        tensors, wanted = self._session.prepare(
+            request.inputs, request.output_names if request.outputs else None
+        )
+        rows = self._rows(request, tensors) if self.scheduling.is_batching else 1
+        if request.form is not None and tensors is request.inputs:
+            if len(self._forms) >= _MAX_FORMS:
+                self._forms.clear()
+            self._forms[request.form] = (wanted, rows)
+        return tensors, wanted, rows
 
     def _check_version(self, request: InferRequest) -> None:
         asked = request.version

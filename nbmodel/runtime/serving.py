@@ -69,11 +69,12 @@ class Serving:
             What can be cancelled while it waits.
         """
         try:
-            until = _deadline(request, deadline)
-            given = self._received(request)
-            finished = done
-            if any(output.region is not None for output in request.outputs):
-                finished = self._delivering(request, done)
+            until = _deadline(request, deadline) if request.parameters else deadline
+            given, finished = request, done
+            if request.outputs or request.shared_inputs:
+                given = self._received(request)
+                if any(output.region is not None for output in request.outputs):
+                    finished = self._delivering(request, done)
             while True:
                 try:
                     return self._live(request.model).submit(given, finished, until)
@@ -125,7 +126,7 @@ class Serving:
 
 def _deadline(request: InferRequest, deadline: float | None) -> float | None:
     """When nobody waits for the answer any more: the earlier of two, or None."""
-    timeout = request.parameters.get("timeout") if request.parameters else None
+    timeout = request.parameters.get("timeout")
     if timeout is None or timeout == 0:
         return deadline
     if not isinstance(timeout, int) or isinstance(timeout, bool) or timeout < 0:

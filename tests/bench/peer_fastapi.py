@@ -65,7 +65,9 @@ def main(folder: Path) -> None:
         )
     listener = socket.create_server(("127.0.0.1", 0))
     print(f"ready on 127.0.0.1:{listener.getsockname()[1]}")
-    uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning")).run([listener])
+    # Connections are kept while others have their turn.
+    config = uvicorn.Config(app, access_log=False, log_level="warning", timeout_keep_alive=600)
+    uvicorn.Server(config).run([listener])
 
 
 if __name__ == "__main__":

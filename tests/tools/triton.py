@@ -146,6 +146,7 @@ def triton(
     """
     folder = installed()
     http_port, grpc_port = _free_ports(2)
+    memory = f"nbmodel-{os.getpid()}-{http_port}-"
     command = [
         str(_server(folder)),
         f"--model-repository={repository}",
@@ -158,7 +159,7 @@ def triton(
         f"--grpc-port={grpc_port}",
         "--allow-metrics=false",
         "--exit-timeout-secs=2",
-        f"--backend-config=python,shm-region-prefix-name=nbmodel-{os.getpid()}-{http_port}-",
+        f"--backend-config=python,shm-region-prefix-name={memory}",
         *options,
     ]
     log = scratch / "triton.log"
@@ -177,6 +178,9 @@ def triton(
                 process.wait(20)
             except subprocess.TimeoutExpired:
                 process.kill()
+            # A server that clients are still connected to leaves its models' memory behind.
+            for region in Path("/dev/shm").glob(f"{memory}*"):
+                region.unlink(missing_ok=True)
 
 
 def _environment(folder: Path) -> dict[str, str]:

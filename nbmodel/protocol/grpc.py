@@ -86,7 +86,7 @@ def decode_request(data: bytes) -> InferRequest:
     """
     layout = _layouts.get((len(data), data[:_KEY]))
     if layout is not None and layout.is_of(data):
-        return _request(layout.head, layout.id, layout.views(data))
+        return _request(layout.head, layout.id, layout.views(data), layout)
     rest, id_, raws = _split(data)
     head = _cached_head(rest) if len(rest) <= _CACHED else _head(rest)
     inputs = _inputs(head, data, raws)
@@ -160,7 +160,9 @@ class _Head:
     outputs: tuple[RequestedOutput, ...]
 
 
-def _request(head: _Head, id_: str, inputs: Mapping[str, NDArray[Any]]) -> InferRequest:
+def _request(
+    head: _Head, id_: str, inputs: Mapping[str, NDArray[Any]], form: object = None
+) -> InferRequest:
     return InferRequest(
         model=head.model,
         inputs=inputs,
@@ -170,6 +172,7 @@ def _request(head: _Head, id_: str, inputs: Mapping[str, NDArray[Any]]) -> Infer
         binary_outputs=True,
         parameters=head.parameters,
         shared_inputs=head.shared,
+        form=form,
     )
 
 
@@ -207,7 +210,7 @@ def _inputs(
     return inputs
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Layout:
     """A request that was read: what another says that differs from it in tensors only.
 

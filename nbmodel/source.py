@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from nbmodel.core.golden import Golden
-from nbmodel.core.labels import format_labels, labels_from_map, parse_labels
+from nbmodel.core.labels import format_labels, labels_from_map
 from nbmodel.core.lineage import Conversion
 from nbmodel.core.manifest import DATASET_TYPE, DOC_TYPE, check_path
 from nbmodel.core.signature import Signature
 from nbmodel.errors import FormatError, InputError, ManifestError
 from nbmodel.formats import ModelFacts, read_model
+from nbmodel.label_file import read_label_file
 
 LABELS_PATH = "labels.txt"  # where a version keeps labels that its model file has not
-MAX_LABELS_FILE = 16 * 1024 * 1024  # bytes
 MAX_FILES = 10_000  # in one uploaded folder
 
 #: Labels as a person gives them: a file, a list in index order, or ``{name: index}``.
@@ -182,14 +182,7 @@ def read_labels(given: LabelsGiven) -> tuple[str, ...] | None:
 
 def _labels_file(path: Path) -> tuple[str, ...]:
     try:
-        size = path.stat().st_size
-        content = path.read_bytes() if size <= MAX_LABELS_FILE else b""
-    except OSError as exc:
-        raise InputError(f"cannot read labels from {path}: {exc.strerror}") from exc
-    if size > MAX_LABELS_FILE:
-        raise InputError(f"labels file {path} has {size} bytes, expected at most {MAX_LABELS_FILE}")
-    try:
-        labels = parse_labels(content)
+        labels = read_label_file(path)
     except InputError as exc:
         raise InputError(f"cannot read labels from {path}: {exc}", hint=exc.hint) from exc
     if not any(labels):

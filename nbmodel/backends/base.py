@@ -17,15 +17,16 @@ from typing import Any, ClassVar, Literal, NoReturn, final
 import numpy as np
 from numpy.typing import NDArray
 
-from nbmodel.core.labels import parse_labels
 from nbmodel.core.signature import FOREIGN_DATATYPES, Signature, Tensor, check_inputs
 from nbmodel.errors import (
     ConfigError,
     DatatypeError,
     InferenceError,
+    InputError,
     NbModelError,
     TensorNameError,
 )
+from nbmodel.label_file import read_label_file
 from nbmodel.protocol.datatypes import DATATYPE_TO_NUMPY
 from nbmodel.protocol.tensor import datatype_of, to_tensor
 
@@ -397,9 +398,9 @@ class Backend(ABC):
             problems.append(f"model_path is not a file: {attributes['model_path']}")
         if attributes.get("label_path"):
             try:
-                labels = parse_labels(Path(attributes["label_path"]).read_bytes())
-            except (OSError, NbModelError) as exc:
-                problems.append(f"label_path cannot be read: {exc}")
+                labels = read_label_file(Path(attributes["label_path"]))
+            except InputError as exc:
+                problems.append(f"label_path cannot be read: {attributes['label_path']}: {exc}")
         return problems, labels
 
 

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nbmodel.core.labels import parse_labels
 from nbmodel.core.machine import MachineConfig, Package, Service
 from nbmodel.core.placeholder import replace_placeholders
 from nbmodel.core.vision_config import VisionConfig
-from nbmodel.errors import ConfigError, InferenceError, NbModelError, UnavailableError
+from nbmodel.errors import ConfigError, InferenceError, InputError, NbModelError, UnavailableError
+from nbmodel.label_file import read_label_file
 from nbmodel.runtime.journal import Journal
 from nbmodel.runtime.plan import Action, Step
 from nbmodel.runtime.reconciler import Reconciler
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from nbmodel.runtime.vision_service import Infer, Served, VisionService
 
 logger = logging.getLogger(__name__)
-
-MAX_LABELS_FILE = 16 * 1024 * 1024  # bytes
 
 
 class Visions:
@@ -197,14 +195,6 @@ def read_labels(path: Path) -> tuple[str, ...]:
         ConfigError: It cannot be read, or is no label file.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_LABELS_FILE + 1)
-        if len(data) > MAX_LABELS_FILE:
-            raise ConfigError(
-                f"failed to read file {path}: it is larger than {MAX_LABELS_FILE} bytes"
-            )
-        return parse_labels(data)
-    except OSError as exc:
-        raise ConfigError(f"failed to read file {path}: {exc.strerror or exc}") from exc
-    except NbModelError as exc:
+        return read_label_file(path)
+    except InputError as exc:
         raise ConfigError(f"failed to read file {path}: {exc}", hint=exc.hint) from exc

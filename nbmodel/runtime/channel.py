@@ -8,6 +8,7 @@ runtime as a file descriptor with what was read of it.
 from __future__ import annotations
 
 import json
+import logging
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -20,6 +21,8 @@ from nbmodel.runtime.services import Source
 from nbmodel.runtime.statistics import BatchStatistics, Duration, ModelStatistics
 from nbmodel.storage.base import Storage
 from nbmodel.storage.manifests import load_manifest
+
+logger = logging.getLogger(__name__)
 
 MAX_PASSED = 128 * 1024  # bytes read of a connection that is passed on
 
@@ -52,12 +55,20 @@ def pass_connection(channel: socket.socket, descriptor: int, data: bytes) -> Non
 
 
 def take_connection(channel: socket.socket) -> tuple[socket.socket, bytes] | None:
-    """The next connection that the other process passes on; None when it is gone."""
-    try:
-        data, descriptors, _flags, _address = socket.recv_fds(channel, MAX_PASSED, 1)
-    except OSError:
-        return None
-    return (socket.socket(fileno=descriptors[0]), data) if descriptors else None
+    """The next connection that the other process passes on; None when it is gone.
+
+    One for which this process has no descriptor left is lost, and the next one is waited for.
+    """
+    while True:
+        try:
+            data, descriptors, _flags, _address = socket.recv_fds(channel, MAX_PASSED, 1)
+        except OSError:
+            return None
+        if descriptors:
+            return socket.socket(fileno=descriptors[0]), data
+        if not data:
+            return None
+        logger.warning("a connection is lost: too many files are open")
 
 
 def source_to_json(source: Source) -> dict[str, Any]:

@@ -330,9 +330,10 @@ class EdgeRuntime:
         if name is not None:
             self._configured(name)
         names = [name] if name is not None else [one.name for one in self._control.served()]
+        elsewhere = () if self._workers is None else self._workers.statistics(name)
         found = ((one, self._reconciler.live(one)) for one in names)
         return tuple(
-            sum(self._elsewhere(one), live.statistics(one))
+            sum((other for other in elsewhere if other.name == one), live.statistics(one))
             for one, live in found
             if live is not None
         )
@@ -486,9 +487,6 @@ class EdgeRuntime:
         if live is None:
             return ServiceView(name, False, "1", Signature(), reason=self._why_not(name))
         return live.view(name)
-
-    def _elsewhere(self, name: str) -> tuple[ModelStatistics, ...]:
-        return () if self._workers is None else self._workers.statistics(name)
 
     def _why_not(self, name: str) -> str:
         if name in self._control.overlay.unloaded:

@@ -82,7 +82,13 @@ class FrontEnd:
         plane: Answers the data plane's requests.
         gate: Who may talk to it.
         limits: What clients may use.
+
+    Attributes:
+        takes_sockets: Whether ``hand_over`` takes the socket alone: then nothing may be left
+            that a transport has not sent yet.
     """
+
+    takes_sockets = False
 
     def __init__(self, plane: DataPlane, gate: Gate, limits: Limits) -> None:
         self.plane = plane
@@ -401,6 +407,8 @@ class HttpConnection(asyncio.BufferedProtocol):
                 raw = bytes(view[start:end])
                 request = self._front.requests.get(raw) or self._read(raw)
                 if request is None:
+                    if self._front.takes_sockets and self._has_unsent():
+                        break
                     self._front.hand_over(self, raw, bytes(view[end:stop]))
                     return stop
                 start = self._take_body(request, view, end, stop)
@@ -408,6 +416,12 @@ class HttpConnection(asyncio.BufferedProtocol):
             self._refuse(exc)
             return stop
         return start
+
+    def _has_unsent(self) -> bool:
+        """Whether an answer is on its way out still; ``resume_writing`` is called when it is."""
+        assert self._transport is not None
+        self._transport.set_write_buffer_limits(0)
+        return self._is_write_paused
 
     def _await_head(self, data: bytearray) -> None:
         if self._doing == _IDLE:

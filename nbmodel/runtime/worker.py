@@ -152,6 +152,8 @@ class WorkerFrontEnd(FrontEnd):
         runtime: Where connections go.
     """
 
+    takes_sockets = True
+
     def __init__(self, plane: WorkerPlane, setup: Setup, runtime: socket.socket) -> None:
         super().__init__(plane, Gate(setup.token, setup.hosts), setup.limits)
         self._runtime = runtime

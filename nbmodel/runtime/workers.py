@@ -19,8 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as LateError  # the built-in one from Python 3.11
+from concurrent.futures import Future, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -127,25 +126,23 @@ class Workers:
         """
         table = {name: source_to_json(source) for name, source in sources.items()}
         waited = [worker.follow(table) for worker in self._workers]
-        until = time.monotonic() + FOLLOW_TIMEOUT_S
+        wait(waited, FOLLOW_TIMEOUT_S)
         for number, future in enumerate(waited, 1):
-            try:
-                future.result(max(0.0, until - time.monotonic()))
-            except LateError:
+            if not future.done():
                 logger.warning("worker %d is not up to date after %g s", number, FOLLOW_TIMEOUT_S)
 
-    def statistics(self, name: str) -> tuple[ModelStatistics, ...]:
-        """What a service did in the workers; those that do not answer at once are left out."""
+    def statistics(self, name: str | None = None) -> tuple[ModelStatistics, ...]:
+        """What a service, or all of them, did in the workers: one value for each worker.
+
+        Workers that do not answer within ``ASK_TIMEOUT_S`` are left out.
+        """
         asked = [worker.ask("statistics", {"service": name}) for worker in self._workers]
-        until = time.monotonic() + ASK_TIMEOUT_S
-        found: list[ModelStatistics] = []
-        for future in asked:
-            try:
-                answer = future.result(max(0.0, until - time.monotonic()))
-            except LateError:
-                continue
-            found += map(statistics_from_json, answer.get("statistics", ()))
-        return tuple(found)
+        answered, _late = wait(asked, ASK_TIMEOUT_S)
+        return tuple(
+            statistics_from_json(one)
+            for future in answered
+            for one in future.result().get("statistics", ())
+        )
 
     @property
     def pids(self) -> tuple[int, ...]:

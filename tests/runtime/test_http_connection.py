@@ -21,7 +21,7 @@ from starlette.routing import Route  # noqa: E402
 from nbmodel.runtime.answer import Answer, Call  # noqa: E402
 from nbmodel.runtime.app import DataPlaneApp, GateApp, guarded_routes  # noqa: E402
 from nbmodel.runtime.auth import Gate  # noqa: E402
-from nbmodel.runtime.http_connection import FrontEnd  # noqa: E402
+from nbmodel.runtime.http_connection import FrontEnd, HttpConnection  # noqa: E402
 from nbmodel.runtime.limits import Limits  # noqa: E402
 from nbmodel.runtime.oip import DataPlane  # noqa: E402
 
@@ -121,13 +121,26 @@ class Wire:
         self._read += data
 
 
+class Passing(FrontEnd):
+    """Ends a connection that is not the data plane's as a process does that passes it on."""
+
+    takes_sockets = True
+
+    def add(self, connection: Any) -> None:
+        connection._transport.set_write_buffer_limits(1 << 30)  # however slow the client is
+        super().add(connection)
+
+    def hand_over(self, connection: HttpConnection, _head: bytes, _rest: bytes) -> None:
+        connection.leave().abort()
+
+
 @contextmanager
-def served(gate: Gate = OPEN, **limits: Any) -> Iterator[Served]:
+def served(gate: Gate = OPEN, kind: type[FrontEnd] = FrontEnd, **limits: Any) -> Iterator[Served]:
     async def other(request: Request) -> Response:
         return Response(b"other " + await request.body())
 
     plane = Echo()
-    front = FrontEnd(plane, gate, Limits(**limits))
+    front = kind(plane, gate, Limits(**limits))
     rest = guarded_routes([Route("/other", other, methods=["GET", "POST"])])
     app = DataPlaneApp(plane, rest, max_input=front.limits.max_request_bytes, budget=front.budget)
     http: Any = front.protocol
@@ -240,6 +253,13 @@ class TestOneConnection:
             time.sleep(0.02)
             assert wire.answer()[::2] == (200, body)
         sender.join()
+
+    def test_an_answer_is_sent_before_the_connection_is_passed_on(self) -> None:
+        body = bytes(8_000_000)
+        with served(kind=Passing) as server, server.connect() as wire:
+            wire.send(post("/echo", body), post("/other", b""))
+            assert wire.answer()[::2] == (200, body)
+            assert wire.is_ended()
 
     def test_a_body_that_is_waited_for_is_asked_for(self, wire: Wire) -> None:
         request = post("/echo", b"abc", b"Expect: 100-continue")

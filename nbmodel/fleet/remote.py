@@ -12,12 +12,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-import httpx
 from numpy.typing import NDArray
 
 from nbmodel.core.signature import Signature
 from nbmodel.errors import ConfigError, DeployError, InferenceError
 from nbmodel.inference.channel import Channel
+from nbmodel.inference.http1 import Answer
 from nbmodel.inference.infer import Inferrer, Wish
 from nbmodel.inference.known import KnownModel
 from nbmodel.inference.server import ANSWER_TIMEOUT_S, Server, check_url
@@ -121,7 +121,7 @@ class RemoteRuntime:
     def config(self) -> tuple[dict[str, Any], str]:
         """Its machine config, and the ETag to replace it with."""
         answer = self._request("GET", "/nbmodel/config")
-        return self._json(answer), answer.headers.get("etag", "").strip('"')
+        return self._json(answer, "/nbmodel/config"), answer.headers.get("etag", "").strip('"')
 
     def put_config(
         self, config: Mapping[str, Any], *, if_match: str | None, dry_run: bool = False
@@ -236,20 +236,19 @@ class RemoteRuntime:
     # ── inside ────────────────────────────────────────────────────────────────────
 
     def _object(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        return self._json(self._request(method, path, **options))
+        return self._json(self._request(method, path, **options), path)
 
-    def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
+    def _request(self, method: str, path: str, **options: Any) -> Answer:
         return self._channel.request(method, path, **options)
 
-    def _json(self, answer: httpx.Response) -> dict[str, Any]:
+    def _json(self, answer: Answer, path: str) -> dict[str, Any]:
         try:
-            data = answer.json()
-        except ValueError:
+            data = json.loads(bytes(answer.body))
+        except (ValueError, RecursionError):
             data = None
         if not isinstance(data, dict):
             raise DeployError(
-                f"{self.url} is not an nbmodel runtime: {answer.request.url.path} "
-                "does not answer with a JSON object",
+                f"{self.url} is not an nbmodel runtime: {path} does not answer with a JSON object",
                 hint="is the address right?",
             )
         return data

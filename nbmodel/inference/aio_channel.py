@@ -11,10 +11,11 @@ from nbmodel.errors import FormatError
 from nbmodel.inference import refusal
 from nbmodel.inference.aio_connection import AsyncPool
 from nbmodel.inference.channel import (
+    MAX_TOLD,
     Heads,
     check_answer,
     client_options,
-    httpx_headers,
+    infer_options,
     to_answer,
     told,
     told_by_httpx,
@@ -51,10 +52,9 @@ class AsyncChannel:
 
     async def request(
         self, method: str, path: str, *, is_claim: bool = False, **options: Any
-    ) -> httpx.Response:
+    ) -> Answer:
         """Ask something that is no inference; as ``Channel.request``."""
-        with told_by_httpx(self.server, self._timeout_s):
-            answer = await self._client.request(method, path, **options)
+        answer = await self._by_httpx(method, path, self._timeout_s, MAX_TOLD, options)
         check_answer(self.server, answer, is_claim=is_claim)
         return answer
 
@@ -70,7 +70,9 @@ class AsyncChannel:
         """Send a request for inference; as ``Channel.post``."""
         timeout_s = self._timeout_s if timeout_s is None else timeout_s
         if self._pool is None:
-            answer = await self._post_by_httpx(path, body, headers, timeout_s)
+            answer = await self._by_httpx(
+                "POST", path, timeout_s, MAX_BODY, infer_options(body, headers, timeout_s)
+            )
         else:
             head = self._heads.post(path, body, headers)
             try:
@@ -83,20 +85,14 @@ class AsyncChannel:
             raise refusal.refusal(self.server, answer.status, answer.reason, answer.body)
         return answer
 
-    async def _post_by_httpx(
-        self, path: str, body: Body, headers: Mapping[str, str], timeout_s: float
+    async def _by_httpx(
+        self, method: str, path: str, timeout_s: float, most: int, options: Mapping[str, Any]
     ) -> Answer:
         with told_by_httpx(self.server, timeout_s):
-            async with self._client.stream(
-                "POST",
-                path,
-                content=body.join(),
-                headers=httpx_headers(body, headers),
-                timeout=httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
-            ) as answer:
+            async with self._client.stream(method, path, **options) as answer:
                 received = bytearray()  # so that the arrays which view it can be written to
                 async for piece in answer.aiter_bytes():
                     received += piece
-                    if len(received) > MAX_BODY:
-                        raise refusal.too_long(self.server)
+                    if len(received) > most:
+                        raise refusal.too_long(self.server, most)
         return to_answer(answer, received)

@@ -23,6 +23,7 @@ from nbmodel.protocol.http import Body
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+MAX_TOLD = 64 * 1024 * 1024  # bytes of an answer with no tensors in it; also unpacked
 _HEADS_KEPT = 256  # by model and size; a program has a few
 
 
@@ -55,10 +56,8 @@ class Channel:
         if self._pool is not None:
             self._pool.close()
 
-    def request(
-        self, method: str, path: str, *, is_claim: bool = False, **options: Any
-    ) -> httpx.Response:
-        """Ask something that is no inference.
+    def request(self, method: str, path: str, *, is_claim: bool = False, **options: Any) -> Answer:
+        """Ask something that is no inference; an answer is at most ``MAX_TOLD`` bytes.
 
         Args:
             method: In upper case.
@@ -66,8 +65,7 @@ class Channel:
             is_claim: Whether a refusal is an answer as well, but for one of the token.
             options: Those of ``httpx.Client.request``.
         """
-        with told_by_httpx(self.server, self._timeout_s):
-            answer = self._client.request(method, path, **options)
+        answer = self._by_httpx(method, path, self._timeout_s, MAX_TOLD, options)
         check_answer(self.server, answer, is_claim=is_claim)
         return answer
 
@@ -92,7 +90,9 @@ class Channel:
         """
         timeout_s = self._timeout_s if timeout_s is None else timeout_s
         if self._pool is None:
-            answer = self._post_by_httpx(path, body, headers, timeout_s)
+            answer = self._by_httpx(
+                "POST", path, timeout_s, MAX_BODY, infer_options(body, headers, timeout_s)
+            )
         else:
             head = self._heads.post(path, body, headers)
             try:
@@ -113,24 +113,18 @@ class Channel:
         line = _Line(self.server, self._pool, parts, self._timeout_s)
         return Repeat(line.exchange, size, line.close)
 
-    def _post_by_httpx(
-        self, path: str, body: Body, headers: Mapping[str, str], timeout_s: float
+    def _by_httpx(
+        self, method: str, path: str, timeout_s: float, most: int, options: Mapping[str, Any]
     ) -> Answer:
         with (
             told_by_httpx(self.server, timeout_s),
-            self._client.stream(
-                "POST",
-                path,
-                content=body.join(),
-                headers=httpx_headers(body, headers),
-                timeout=httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
-            ) as answer,
+            self._client.stream(method, path, **options) as answer,
         ):
             received = bytearray()  # so that the arrays which view it can be written to
             for piece in answer.iter_bytes():
                 received += piece
-                if len(received) > MAX_BODY:
-                    raise refusal.too_long(self.server)
+                if len(received) > most:
+                    raise refusal.too_long(self.server, most)
         return to_answer(answer, received)
 
 
@@ -205,16 +199,21 @@ def client_options(server: Server, timeout_s: float) -> dict[str, Any]:
     """How an httpx client for a server is made, whether it waits or awaits."""
     return {
         "base_url": server.url,
-        "headers": {} if server.token is None else {"Authorization": f"Bearer {server.token}"},
+        "headers": server.credentials,
         "timeout": httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
         # A proxy cannot reach this machine's own loopback.
         "trust_env": not server.is_local,
     }
 
 
-def httpx_headers(body: Body, headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers of inference: tensors are not worth compressing, as httpx would ask for."""
-    return {"Accept-Encoding": "identity", **body.headers, **headers}
+def infer_options(body: Body, headers: Mapping[str, str], timeout_s: float) -> dict[str, Any]:
+    """How httpx sends a request for inference, whether it waits or awaits."""
+    return {
+        "content": body.join(),
+        # Tensors are not worth compressing, as httpx would ask for.
+        "headers": {"Accept-Encoding": "identity", **body.headers, **headers},
+        "timeout": httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),
+    }
 
 
 def to_answer(answer: httpx.Response, body: bytearray) -> Answer:
@@ -223,11 +222,11 @@ def to_answer(answer: httpx.Response, body: bytearray) -> Answer:
     return Answer(answer.status_code, answer.reason_phrase, headers, memoryview(body))
 
 
-def check_answer(server: Server, answer: httpx.Response, *, is_claim: bool = False) -> None:
+def check_answer(server: Server, answer: Answer, *, is_claim: bool = False) -> None:
     """Raise what an answer means that is not the one hoped for."""
-    if answer.is_success or (is_claim and answer.status_code not in (401, 403)):
+    if 200 <= answer.status < 300 or (is_claim and answer.status not in (401, 403)):
         return
-    raise refusal.refusal(server, answer.status_code, answer.reason_phrase, answer.content)
+    raise refusal.refusal(server, answer.status, answer.reason, answer.body)
 
 
 @contextmanager

@@ -195,7 +195,7 @@ class InferenceClient:
             is_claim=question.is_claim,
         )
         try:
-            return question.read(answer.status_code, answer.content)
+            return question.read(answer.status, bytes(answer.body))
         except FormatError as exc:
             raise refusal.unreadable(self._channel.server, exc) from exc
 

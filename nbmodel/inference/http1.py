@@ -23,6 +23,7 @@ from typing import Literal
 import numpy as np
 
 from nbmodel.errors import FormatError, InputError
+from nbmodel.protocol.http import HEADER_LENGTH
 
 MAX_HEAD = 16 * 1024  # bytes of an answer's head; servers send a few hundred
 MAX_BODY = 2**31  # bytes of an answer; as much as a gRPC message may have
@@ -36,8 +37,8 @@ _NAME = re.compile(_TOKEN)
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?")
-#: The body's length in front of which JSON ends; its tensors are aligned by it.
-_JSON_LENGTH = "inference-header-content-length"
+#: Says how many bytes of the body are JSON; the tensors behind them are aligned by it.
+_JSON_LENGTH = HEADER_LENGTH.lower()
 _ALIGNMENT = 64  # bytes; a cache line, and what vector instructions like best
 
 _Framing = Literal["head", "length", "chunked", "close", "done"]
@@ -126,11 +127,6 @@ class ResponseReader:
         self._interims = 0
         self.is_empty = True
         self.keeps_alive = False
-
-    @property
-    def is_sized(self) -> bool:
-        """Whether ``buffer`` is exactly what is missing."""
-        return self._framing == "length"
 
     def buffer(self) -> memoryview:
         """Where the next bytes belong; never empty."""

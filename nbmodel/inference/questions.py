@@ -141,7 +141,8 @@ def load_model(
     """Load a model, or load it again.
 
     Raises:
-        InputError: There are files without a config, or the config is no JSON.
+        InputError: There are files without a config, the config is no JSON, or the name is
+            none.
     """
     parameters: dict[str, str] = {}
     if files and config is None:
@@ -160,7 +161,11 @@ def load_model(
 
 
 def unload_model(model: str, *, unload_dependents: bool = False) -> Question[None]:
-    """Unload a model."""
+    """Unload a model.
+
+    Raises:
+        InputError: The name is none.
+    """
     return _change(model, "unload", {"unload_dependents": unload_dependents})
 
 
@@ -170,13 +175,12 @@ def model_path(model: str, version: str = "") -> str:
     Raises:
         InputError: There is no such path: the name is empty, or the version no number.
     """
-    if not model or model in (".", ".."):
-        raise InputError(f"not the name of a model: {model!r}")
+    name = _quoted(model)
     if version and not (version.isascii() and version.isdecimal()):
         raise InputError(
             f"version {version!r} of model {model!r}: expected a number", hint="such as '1'"
         )
-    path = f"/v2/models/{quote(model, safe='')}"
+    path = f"/v2/models/{name}"
     return f"{path}/versions/{version}" if version else path
 
 
@@ -192,8 +196,15 @@ def _claim(path: str) -> Question[bool]:
 
 def _change(model: str, verb: str, parameters: Mapping[str, Any]) -> Question[None]:
     content = json.dumps({"parameters": parameters} if parameters else {}).encode()
-    path = f"/v2/repository/models/{quote(model, safe='')}/{verb}"
+    path = f"/v2/repository/models/{_quoted(model)}/{verb}"
     return Question("POST", path, lambda *_: None, content)
+
+
+def _quoted(model: str) -> str:
+    """The name of a model as one segment of a path."""
+    if not model or model in (".", ".."):
+        raise InputError(f"not the name of a model: {model!r}")
+    return quote(model, safe="")
 
 
 def _read_server(_status: int, body: bytes) -> ServerMetadata:

@@ -22,11 +22,11 @@ from nbmodel.errors import (
     UnavailableError,
     UnsupportedError,
 )
-from nbmodel.inference.http1 import MAX_BODY
 from nbmodel.inference.server import CONNECT_TIMEOUT_S, Server
 
 _ERRNO = re.compile(r"^\[Errno -?\d+\] ")
 _SENTENCE = 2000  # characters of a refusal that are shown
+_PROBLEMS = 1000  # of a config that are shown
 #: Status → class of an error whose answer does not say its class.
 _BY_STATUS: Mapping[int, type[NbModelError]] = {
     400: InputError,
@@ -62,13 +62,17 @@ def refusal(server: Server, status: int, reason: str, body: bytes | memoryview) 
     said = _said(body)
     message = str(said.get("error") or f"{status} {reason}".rstrip())[:_SENTENCE]
     given = said.get("hint")
-    hint = given if isinstance(given, str) else None
+    hint = given[:_SENTENCE] if isinstance(given, str) else None
     if status == 401:
         return AuthenticationError(f"{server.label}: {message}", hint=server.if_refused or hint)
     if said.get("type") == ConfigError.__name__:
         problems = said.get("problems")
         return ConfigError(
-            message, problems=problems if isinstance(problems, list) else (), hint=hint
+            message,
+            problems=[str(one)[:_SENTENCE] for one in problems[:_PROBLEMS]]
+            if isinstance(problems, list)
+            else (),
+            hint=hint,
         )
     kind = error_class(said.get("type"))
     if kind is not None:
@@ -103,9 +107,9 @@ def unreadable(server: Server, exc: Exception) -> InferenceError:
     )
 
 
-def too_long(server: Server) -> InferenceError:
-    """The error for an answer that is longer than any that is read."""
-    return unreadable(server, FormatError(f"it is longer than {MAX_BODY} bytes"))
+def too_long(server: Server, most: int) -> InferenceError:
+    """The error for an answer of more than the ``most`` bytes that are read."""
+    return unreadable(server, FormatError(f"it is longer than {most} bytes"))
 
 
 def error_class(name: object) -> type[NbModelError] | None:

@@ -67,8 +67,12 @@ class Server:
     @property
     def headers(self) -> Mapping[str, str]:
         """What every request carries."""
-        shown = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
-        return {"Host": urlsplit(self.url).netloc, **shown}
+        return {"Host": urlsplit(self.url).netloc, **self.credentials}
+
+    @property
+    def credentials(self) -> Mapping[str, str]:
+        """The header that shows the token; none without a token."""
+        return {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
 
     @property
     def is_local(self) -> bool:

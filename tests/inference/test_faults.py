@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import http.server
 import json
 import socket
@@ -25,6 +26,7 @@ from nbmodel.errors import (
     UnavailableError,
 )
 from nbmodel.inference import AsyncInferenceClient
+from nbmodel.inference.channel import MAX_TOLD
 
 METADATA = {
     "name": "m",
@@ -39,7 +41,7 @@ METADATA = {
 class Scripted:
     """A server whose answers to inference are given, one a request, then again from the first.
 
-    Everything else is answered with metadata. An answer of ``None`` closes the connection
+    Everything else is answered with ``told``: metadata. An answer of ``None`` closes the connection
     without a byte; one that ends in ``CLOSE`` closes it afterwards.
     """
 
@@ -47,6 +49,7 @@ class Scripted:
     answers: list[bytes | None] = field(default_factory=list)
     requests: list[bytes] = field(default_factory=list)
     connections: int = 0
+    told: bytes = b""
 
 
 CLOSE = b"<close>"
@@ -75,13 +78,14 @@ def scripted() -> Iterator[Callable[..., Scripted]]:
         listener = socket.create_server(("127.0.0.1", 0))
         listeners.append(listener)
         server = Scripted(f"http://127.0.0.1:{listener.getsockname()[1]}", list(answers))
+        server.told = ok(json.dumps(METADATA).encode())
         position = iter(range(10_000))
 
         def serve(peer: socket.socket) -> None:
             with peer:
                 while (request := _read_request(peer)) is not None:
                     if b"/infer HTTP" not in request.split(b"\r\n", 1)[0]:
-                        peer.sendall(ok(json.dumps(METADATA).encode()))
+                        peer.sendall(server.told)
                         continue
                     server.requests.append(request)
                     answer = server.answers[next(position) % len(server.answers)]
@@ -411,3 +415,12 @@ def test_optional_inputs_may_be_left_out(connect: Open) -> None:
             client.infer("m", {"mask": [True]})
         server.shutdown()
         thread.join()
+
+
+def test_metadata_that_swells_when_it_is_unpacked_is_refused(
+    scripted: Callable[..., Scripted], connect: Any
+) -> None:
+    server = scripted()
+    server.told = ok(gzip.compress(b" " * (MAX_TOLD + 1)), Content_Encoding="gzip")
+    with pytest.raises(InferenceError, match=f"longer than {MAX_TOLD} bytes"):
+        connect(server.url).model_metadata("m")

@@ -38,6 +38,10 @@ def test_paths_are_the_protocols(question: Question[Any], method: str, path: str
 def test_a_name_that_is_none_is_refused(model: str, version: str) -> None:
     with pytest.raises(InputError, match=r"name of a model|expected a number"):
         questions.model_metadata(model, version)
+    if not version:
+        for change in (questions.load_model, questions.unload_model):
+            with pytest.raises(InputError, match="name of a model"):
+                change(model)
 
 
 def test_loading_carries_config_and_files() -> None:

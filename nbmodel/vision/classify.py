@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 
 from nbmodel.core.signature import Signature, Tensor
 from nbmodel.errors import SignatureError
-from nbmodel.vision.output import label_at, real_values
+from nbmodel.vision.output import SLACK, label_at, real_values
 
-# Rounding of half-precision and quantised softmax may leave 0..1 by this much.
-_SLACK = 1e-3
 _SCORE_WORDS = ("prob", "score", "softmax", "sigmoid", "logit", "confidence")
 
 
@@ -139,7 +137,7 @@ def _probabilities(array: NDArray[Any], tensor: Tensor | None) -> NDArray[np.flo
         limits = np.iinfo(array.dtype)
         scaled: NDArray[np.float64] = (values - limits.min) / (limits.max - limits.min)
         return scaled
-    if not np.any((values < -_SLACK) | (values > 1 + _SLACK)):
+    if not np.any((values < -SLACK) | (values > 1 + SLACK)):
         clipped: NDArray[np.float64] = np.clip(values, 0, 1)
         return clipped
     with np.errstate(over="ignore", invalid="ignore"):  # infinite logits are the model's

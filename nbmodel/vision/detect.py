@@ -15,6 +15,8 @@ from nbmodel.errors import InputError, SignatureError
 from nbmodel.vision.image import image_layout
 from nbmodel.vision.output import label_at, real_values
 
+#: Which coordinate is at each place of a box where nobody says: ymin, xmin, ymax, xmax.
+BOX_ORDER = (1, 0, 3, 2)
 # A box that hangs over the picture's edge is still in 0..1 units; one of pixels is not.
 _MAX_PROPORTIONAL = 2.0
 # What label files have where a model's background class would be.
@@ -46,7 +48,7 @@ def boxes(
     threshold: float = 0.0,
     *,
     row: int = 0,
-    order: Sequence[int] = (1, 0, 3, 2),
+    order: Sequence[int] = BOX_ORDER,
     label_offset: int | None = None,
 ) -> list[Detection]:
     """The detections of one picture, best score first.
@@ -318,8 +320,7 @@ def _pixels(
     if not len(corners):
         return corners
     width, height = image_size
-    finite = corners[np.isfinite(corners)]
-    if not finite.size or np.abs(finite).max() <= _MAX_PROPORTIONAL:
+    if are_proportional(corners):
         scale = np.array([width, height] * 2, np.float64)
     else:
         input_width, input_height = _input_size(signature, image_size)
@@ -329,6 +330,12 @@ def _pixels(
     low = np.minimum(clipped[:, :2], clipped[:, 2:])
     high = np.maximum(clipped[:, :2], clipped[:, 2:])
     return np.concatenate([low, high], axis=1)
+
+
+def are_proportional(corners: NDArray[np.float64]) -> bool:
+    """Whether boxes look like parts of the picture, not pixels: no coordinate is above 2."""
+    finite = corners[np.isfinite(corners)]
+    return not finite.size or bool(np.abs(finite).max() <= _MAX_PROPORTIONAL)
 
 
 def _input_size(signature: Signature, image_size: tuple[int, int]) -> tuple[int, int]:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from nbmodel.core.signature import Tensor
 
+SLACK = 1e-3  # by which rounding of half-precision and quantised scores may leave 0..1
+
 
 def real_values(array: NDArray[Any], tensor: Tensor | None) -> NDArray[np.float64]:
     """An output in real units, in float64.

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from nbmodel.core.signature import Signature
 from nbmodel.core.vision_config import VisionConfig
 from nbmodel.errors import ShapeError, SignatureError, TensorNameError
-from nbmodel.vision.output import label_at
-from nbmodel.vision.viam.scores import SLACK, confidence, counts, score_values
+from nbmodel.vision.output import SLACK, label_at
+from nbmodel.vision.viam.scores import confidence, counts, score_values
 
 PROBABILITY = "probability"
 

@@ -16,13 +16,10 @@ from numpy.typing import NDArray
 from nbmodel.core.signature import Signature, Tensor
 from nbmodel.core.vision_config import VisionConfig
 from nbmodel.errors import DatatypeError, ShapeError, TensorNameError
-from nbmodel.vision.detect import Roles, background_offset
+from nbmodel.vision.detect import BOX_ORDER, Roles, are_proportional, background_offset
 from nbmodel.vision.output import label_at, real_values
 from nbmodel.vision.viam.scores import confidence, counts, score_values
 
-DEFAULT_ORDER = (1, 0, 3, 2)  # ymin, xmin, ymax, xmax
-# A box that hangs over the picture's edge is still in 0..1 units; one of pixels is not.
-_MAX_PROPORTIONAL = 2.0
 _ROLES = ("location", "category", "score")
 
 
@@ -106,8 +103,9 @@ def detections(
     Boxes, classes and scores are the outputs that the config maps to ``location``,
     ``category`` and ``score``, else those called so, else those that notes, names, shapes
     and datatypes tell apart (``vision.detect.Roles``). Without classes, or where boxes and
-    scores are known and classes are not, scores [1,N,C] are one a class. Edges are cut to the picture; pixels are the normalised edge times width
-    (or height) − 1, cut to whole ones.
+    scores are known and classes are not, scores [1,N,C] are one a class. Edges are cut to
+    the picture; pixels are the normalised edge times width (or height) − 1, cut to whole
+    ones.
 
     Where Viam differs:
 
@@ -141,7 +139,7 @@ def detections(
     known = _known(outputs, config)
     roles = Roles.of(_telling(outputs, known), signature, known)
     boxes, category, score = _rows(outputs, signature, roles)
-    order = config.box_order or notes.order or DEFAULT_ORDER
+    order = config.box_order or notes.order or BOX_ORDER
     edges = normalized(boxes[:, np.argsort(order)], input_size, notes.proportional)
     offset = background_offset(labels, roles)
     keep = np.isfinite(boxes).all(axis=1) & np.isfinite(category) & np.isfinite(score)
@@ -165,8 +163,7 @@ def normalized(
         proportional: Which of both; None: parts where no coordinate is above 2.
     """
     if proportional is None:
-        finite = boxes[np.isfinite(boxes)]
-        proportional = not finite.size or bool(np.abs(finite).max() <= _MAX_PROPORTIONAL)
+        proportional = are_proportional(boxes)
     if proportional:
         return np.clip(boxes, 0, 1)
     last = np.array([max(size - 1, 1) for size in input_size] * 2, np.float64)

@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 
 from nbmodel.core.signature import Tensor
 from nbmodel.core.vision_config import VisionConfig
-from nbmodel.vision.output import real_values
-
-SLACK = 1e-3  # by which rounding of half-precision scores may leave 0..1
+from nbmodel.vision.output import SLACK, real_values
 
 
 def score_values(array: NDArray[Any], tensor: Tensor | None) -> NDArray[np.float64]:

@@ -30,7 +30,8 @@ def command(
     """Serve model files to a viam-server, as a module of it.
 
     viam-server starts this itself, with SOCKET as the argument: give it the full path of
-    the program nbmodel-viam-module as the module's executable_path. Then a service of the machine's config may have the model nbmodel:mlmodel:onnx_cpu or
+    the program nbmodel-viam-module as the module's executable_path. Then a service of the
+    machine's config may have the model nbmodel:mlmodel:onnx_cpu or
     nbmodel:mlmodel:tflite_cpu, with model_path, label_path and num_threads.
     """
     del others  # what a later viam-server may add, which a module must not fall over

@@ -126,15 +126,11 @@ def _latency(ms: float) -> str:
         return "–"
     if ms < 0.1:
         return f"{ms * 1000:.3g} µs"
-    return (
-        f"{ms:.3f} ms"
-        if ms < 1
-        else f"{ms:.2f} ms"
-        if ms < 10
-        else f"{ms:.3g} ms"
-        if ms < 1000
-        else f"{ms:,.0f} ms"
-    )
+    if ms < 1:
+        return f"{ms:.3f} ms"
+    if ms < 10:
+        return f"{ms:.2f} ms"
+    return f"{ms:.3g} ms" if ms < 1000 else f"{ms:,.0f} ms"
 
 
 def _rate(per_second: float) -> str:

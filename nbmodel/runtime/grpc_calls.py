@@ -39,11 +39,13 @@ class Call:
         models: What runs.
     """
 
-    __slots__ = ("_context", "_models")
+    __slots__ = ("_context", "_is_watched", "_models", "_pending")
 
     def __init__(self, context: Any, models: Models) -> None:
         self._context = context
         self._models = models
+        self._is_watched = False  # whether grpcio calls _cancel when the call is over
+        self._pending: Pending | None = None  # what waits for its turn
 
     @property
     def is_active(self) -> bool:
@@ -75,12 +77,29 @@ class Call:
         try:
             answer = answers.get_nowait()
         except Empty:
-            if not self._context.add_callback(pending.cancel):
+            self._pending = pending
+            if not self._watch():
                 pending.cancel()
             answer = answers.get()
+            self._pending = None
         if isinstance(answer, InferResponse):
             return answer
         raise answer
+
+    def _watch(self) -> bool:
+        """Have what waits dropped when the call is over; whether it is not already.
+
+        Once a call: grpcio keeps every callback to the end, and a stream has many requests.
+        """
+        if self._is_watched:
+            return self.is_active
+        self._is_watched = bool(self._context.add_callback(self._cancel))
+        return self._is_watched
+
+    def _cancel(self) -> None:
+        pending = self._pending
+        if pending is not None:
+            pending.cancel()
 
 
 Method = Callable[[bytes, Call], bytes]

@@ -14,6 +14,7 @@ from typing import Any
 
 from nbmodel.errors import FormatError, UnavailableError, UnsupportedError
 
+#: Triton's name of a form of times → as ``strftime`` has it; None: each log's own.
 LOG_FORMATS = {"default": None, "ISO8601": "%Y-%m-%dT%H:%M:%S"}
 _FLAGS = {"log_info": logging.INFO, "log_warning": logging.WARNING, "log_error": logging.ERROR}
 _MAX_INT32 = 2**31 - 1
@@ -30,6 +31,7 @@ class LogSettings:
     def __init__(self, logger: logging.Logger | None = None) -> None:
         self._logger = logger or logging.getLogger("nbmodel")
         self._lock = threading.Lock()
+        self._own_forms: dict[logging.Formatter, str | None] = {}  # before they were changed
         self._values: dict[str, Any] = {
             "log_file": "",
             **{name: self._logger.isEnabledFor(level) for name, level in _FLAGS.items()},
@@ -68,8 +70,10 @@ class LogSettings:
         self._logger.setLevel(logging.DEBUG if verbose else min(on, default=logging.CRITICAL))
         datefmt = LOG_FORMATS[self._values["log_format"]]
         for handler in (*self._logger.handlers, *logging.getLogger().handlers):
-            if handler.formatter is not None:
-                handler.formatter.datefmt = datefmt
+            formatter = handler.formatter
+            if formatter is not None:
+                own = self._own_forms.setdefault(formatter, formatter.datefmt)
+                formatter.datefmt = own if datefmt is None else datefmt
 
 
 def _check_log(given: Mapping[str, Any]) -> None:

@@ -57,6 +57,16 @@ def test_log_settings_change_what_is_logged(
     assert all(changed[key] == value for key, value in changes.items() if value is not None)
 
 
+def test_a_log_keeps_its_own_format_of_times(logger: logging.Logger) -> None:
+    (handler,) = logger.handlers
+    handler.setFormatter(logging.Formatter("%(asctime)s", datefmt="%H:%M"))
+    assert handler.formatter is not None
+    settings = LogSettings(logger)
+    for form in ("default", "ISO8601", "default"):
+        settings.update({"log_format": form})
+    assert handler.formatter.datefmt == "%H:%M"
+
+
 def test_times_are_logged_in_the_format_asked_for(logger: logging.Logger) -> None:
     LogSettings(logger).update({"log_format": "ISO8601"})
     formatter = logger.handlers[0].formatter

@@ -91,9 +91,6 @@ class Gate:
         """
         return None if self.token is None else _token_refusal(self.token, authorization)
 
-    def _is_ours(self, host: str) -> bool:
-        return is_loopback(host) or (self.hosts is not None and host in self.hosts)
-
 
 @lru_cache(256)  # every request has one, and clients use few
 def _is_called(netloc: str, names: frozenset[str]) -> bool:

@@ -7,6 +7,7 @@ both hold is tried out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
@@ -142,7 +143,7 @@ def _louder(array: NDArray[Any]) -> NDArray[Any]:
 
 def _made_up(tensor: Tensor) -> NDArray[Any]:
     shape = (1, *(_GUESSED_DIMENSION if dim == -1 else dim for dim in (tensor.shape or ())[1:]))
-    size = int(np.prod(shape))
+    size = math.prod(shape)
     if size > _MAX_ELEMENTS or tensor.datatype not in DATATYPES:
         raise ShapeError(f"no sample of {size} elements of {tensor.datatype} is made up")
     generator = np.random.default_rng(0)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import platform
-import resource
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -125,11 +124,17 @@ def _process() -> Iterable[str]:
         "process_cpu_seconds_total", "counter", "Total user and system CPU time in seconds"
     )
     yield f"process_cpu_seconds_total {times.user + times.system}"
-    yield from _head("process_resident_memory_bytes", "gauge", "Resident memory size in bytes")
-    yield f"process_resident_memory_bytes {_resident_bytes()}"
+    resident = _resident_bytes()
+    if resident is not None:
+        yield from _head("process_resident_memory_bytes", "gauge", "Resident memory size in bytes")
+        yield f"process_resident_memory_bytes {resident}"
 
 
-def _resident_bytes() -> int:
+def _resident_bytes() -> int | None:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
     statm = Path("/proc/self/statm")
     if statm.exists():
         return int(statm.read_text().split()[1]) * resource.getpagesize()

@@ -200,6 +200,7 @@ class OverrideFolder:
         Raises:
             StorageUnavailableError: They cannot be written.
         """
+        folder: Path | None = None
         try:
             self._path.mkdir(parents=True, exist_ok=True)
             folder = Path(tempfile.mkdtemp(dir=self._path))
@@ -208,6 +209,7 @@ class OverrideFolder:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(content)
         except OSError as exc:
+            self.remove(folder)  # most of all where the disk is full
             raise StorageUnavailableError(f"cannot keep the files of a load: {exc}") from exc
         return folder
 

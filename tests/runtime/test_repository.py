@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from nbmodel.core.machine import MachineConfig
-from nbmodel.errors import FormatError, InferenceError
+from nbmodel.errors import FormatError, InferenceError, StorageUnavailableError
 from nbmodel.runtime.repository import (
     MAX_FILES,
     LoadRequest,
@@ -39,6 +39,14 @@ def config(*names: str, version: str = "1", **attributes: Any) -> MachineConfig:
             ],
         }
     )
+
+
+def test_files_that_cannot_be_kept_leave_nothing(tmp_path: Path) -> None:
+    folder = OverrideFolder(tmp_path / "overrides")
+    both = {MODEL: b"a file", (1, PurePosixPath("model.onnx/too")): b"and a folder"}
+    with pytest.raises(StorageUnavailableError, match="cannot keep"):
+        folder.write(both)
+    assert list((tmp_path / "overrides").iterdir()) == []
 
 
 class TestWhatALoadAsksFor:

@@ -126,7 +126,9 @@ def file_attributes(suffix: str) -> tuple[Attribute, ...]:
     return (
         Attribute("model_path", "path", "file of the model", required=True, suffix=suffix),
         Attribute("label_path", "path", "file of the labels, one a line"),
-        Attribute("num_threads", "integer", "threads of one inference; default 1", minimum=1),
+        Attribute(
+            "num_threads", "integer", "threads of one inference; default 1", minimum=1, maximum=256
+        ),
         Attribute("package_reference", "string", "package of the model; Viam's app writes it"),
     )
 
@@ -260,14 +262,14 @@ class Session(ABC):
             raise self._closed()
         try:
             answers = self._run(tensors, outputs)
+            carried = self._carried
+            return {name: _writable(answers[name], name, carried[name]) for name in outputs}
         except NbModelError:
             raise
         except Exception as exc:  # engines raise untyped errors of their own
             if self._is_closed:  # by another thread, after the check above
                 raise self._closed() from exc
             raise InferenceError(f"{self._name} cannot be run: {_one_line(exc)}") from exc
-        carried = self._carried
-        return {name: _writable(answers[name], name, carried[name]) for name in outputs}
 
     @final
     def close(self) -> None:

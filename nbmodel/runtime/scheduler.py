@@ -294,7 +294,10 @@ class Scheduler:
 
     def _close(self) -> None:
         for session in set(self._sessions):
-            session.close()
+            try:
+                session.close()
+            except Exception:  # an engine may raise anything; nobody waits for this
+                logger.exception("a model cannot be let go of")
         for _ in range(self._workers):
             self._handed.put(None)
 

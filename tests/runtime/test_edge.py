@@ -281,7 +281,7 @@ def test_an_invalid_config_is_refused_whole(runtime: EdgeRuntime, push: Pusher) 
         'service \'b\': failed to find a package named "nope" for placeholder "packages.nope"',
         "service 'b': attribute 'threads' is unknown to onnx_cpu; did you mean 'num_threads'?",
         'service \'c\': no environment variable named "NOPE" for placeholder "environment.NOPE"',
-        "service 'c': attribute 'num_threads' must be an integer of 1 or more, found 0",
+        "service 'c': attribute 'num_threads' must be an integer from 1 to 256, found 0",
         "service 'd': attribute 'model_path' is required by onnx_cpu",
     )
     assert runtime.config == before

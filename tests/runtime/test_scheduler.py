@@ -51,6 +51,14 @@ class Doubling(Session):
         self.closed += 1
 
 
+class Mute(Doubling):
+    """Leaves out what it promised to give."""
+
+    def _run(self, inputs: Any, outputs: Any) -> dict[str, NDArray[Any]]:
+        super()._run(inputs, outputs)
+        return {}
+
+
 class Inbox:
     """What ``done`` was called with, in order."""
 
@@ -532,3 +540,16 @@ def test_requests_executions_and_rows_are_counted(make: Make, session: Doubling)
     assert counts.compute_infer.ns >= 10_000_000
     assert counts.success.ns >= counts.queue.ns + counts.compute_infer.ns
     assert before_ms <= counts.last_inference <= time.time_ns() // 1_000_000 + 1
+
+
+def test_an_engine_that_leaves_out_an_output_fails_its_request_alone() -> None:
+    session = Mute()
+    live = LiveService(Scheduler([session], BATCHING), Source("", {}, "key"))
+    inbox = Inbox()
+    live.submit(ask(1), inbox)
+    (result,) = inbox.wait(1)
+    assert isinstance(result, InferenceError)
+    with pytest.raises(InferenceError, match="doubling cannot be run"):
+        live.infer(ask(1))
+    live.retire()
+    assert session.closed == 1

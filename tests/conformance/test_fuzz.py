@@ -35,6 +35,7 @@ from nbmodel.core.machine import MLMODEL_API  # noqa: E402
 from nbmodel.errors import NbModelError  # noqa: E402
 from nbmodel.fleet.local import OUTPUT_FILE, start_local, stop_local  # noqa: E402
 from nbmodel.protocol.compression import decompress  # noqa: E402
+from nbmodel.protocol.viam import decode_infer_request  # noqa: E402
 from nbmodel.runtime.answer import Answer, Call  # noqa: E402
 from nbmodel.runtime.app import make_plane  # noqa: E402
 from nbmodel.runtime.auth import Gate  # noqa: E402
@@ -46,7 +47,7 @@ from nbmodel.runtime.server import GRPC  # noqa: E402
 
 ITEMS = 4  # parts of one sort of cases, which test processes share out
 CONNECTIONS = 25_000  # cases of one item each
-BODIES = 25_000
+BODIES = 50_000
 MESSAGES_EACH = 50_000
 COMPRESSED = 30_000
 SOCKETS = 3000
@@ -649,13 +650,27 @@ TRACE = (
     b'{"trace_level":["TIMESTAMPS"],"trace_rate":"1000","trace_count":"-1","log_frequency":null}'
 )
 REGION = b'{"key":"/r","offset":0,"byte_size":64}'
-#: Path, header, body; the first ones most often.
+WORDS = json.dumps(
+    {
+        "inputs": [
+            {
+                "name": "x",
+                "datatype": "BYTES",
+                "shape": [1, 2],
+                "parameters": {"binary_data_size": 11},
+            }
+        ],
+        "outputs": [{"name": "y"}],
+    }
+).encode()
+#: Path, header, body.
 POSTS = (
     (INFER, None, TEXT),
     (INFER, str(len(HEAD)), HEAD + TAIL),
     (INFER, "0", TAIL),
     (INFER, None, CLASSES),
     ("/v2/models/bytes/infer", None, BYTES),
+    ("/v2/models/bytes/infer", str(len(WORDS)), WORDS + b"\3\0\0\0abc\0\0\0\0"),
     ("/v2/models/linear/versions/1/infer", None, TEXT),
     ("/v2/repository/index", None, b'{"ready":true}'),
     ("/v2/repository/models/ghost/load", None, LOAD),
@@ -664,14 +679,14 @@ POSTS = (
     ("/v2/logging", None, SETTINGS),
     ("/v2/models/linear/trace/setting", None, TRACE),
 )
+INFERS = 7  # of them, the first ones
 
 
 def run_body(plane: DataPlane, number: int) -> None:
     """One case: a damaged body, answered as the rules for it say."""
     chance = random.Random(number)
-    path, length, body = POSTS[min(chance.randrange(40), len(POSTS) - 1)]
-    if chance.random() < 0.02:
-        path, length, body = chance.choice(POSTS)
+    is_rare = chance.random() < 0.1
+    path, length, body = chance.choice(POSTS if is_rare else POSTS[:INFERS])
     damaged = mutated(body, chance, BODY_PIECES)
     if chance.random() < 0.1:
         length = chance.choice((None, "0", "-1", "x", "9" * 30, str(chance.randrange(300))))
@@ -710,12 +725,14 @@ def _check_outputs(
         raw = answered[int(end) :]
         assert output["parameters"]["binary_data_size"] == len(raw)
         if datatype == "BYTES":
-            assert raw.count(b"\0\0\0") >= int(np.prod(shape))  # a length each
+            assert len(_strings(raw)) == int(np.prod(shape))
             return
         found = np.frombuffer(raw, "<f4").reshape(shape)
     if head["model_name"] == "bytes":
         assert datatype == "BYTES"
-        assert shape == json.loads(asked)["inputs"][0]["shape"]
+        text = asked if length is None else asked[: int(length)]
+        if length != "0":
+            assert shape == json.loads(text)["inputs"][0]["shape"]
         return
     if length == "0":
         given = np.frombuffer(asked, "<f4")
@@ -734,6 +751,17 @@ def _check_outputs(
         wanted = np.asarray(given, np.float32).reshape(shape) @ W + B
         assert found.shape == wanted.shape
         assert np.allclose(found.astype(np.float32), wanted, rtol=1e-4, equal_nan=True)
+
+
+def _strings(raw: bytes) -> list[bytes]:
+    """The elements of a tensor of BYTES, each behind its length."""
+    found, at = [], 0
+    while at < len(raw):
+        (size,) = struct.unpack_from("<I", raw, at)
+        found.append(raw[at + 4 : at + 4 + size])
+        assert len(found[-1]) == size
+        at += 4 + size
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -844,6 +872,7 @@ INFERENCES = (
     ("viam.service.mlmodel.v1.MLModelService", "Infer", _viam_message(10, _field(1, TAIL))),
     ("viam.service.mlmodel.v1.MLModelService", "Infer", _viam_message(4, _field(1, TAIL))),
     ("viam.service.mlmodel.v1.MLModelService", "Infer", _viam_message(3, _field(1, b"ab"))),
+    ("viam.service.mlmodel.v1.MLModelService", "Infer", _viam_message(8, _field(1, bytes(16)))),
 )
 
 
@@ -877,11 +906,35 @@ def run_message(methods: Methods, official: Any, number: int) -> None:
     damaged = mutated(data, chance, WIRE_PIECES)
     try:
         answer = methods.ask(service, method, damaged)
+        if method == "Infer":
+            _check_flat_tensors(damaged, official)
         if isinstance(answer, bytes) and method in ("ModelInfer", "Infer"):
             request, response = (kind.FromString for kind in official[method])
             _check_inference(method, request(damaged), response(answer))
     except Exception as exc:
         raise failed(number, (service, method, damaged), exc) from exc
+
+
+def _check_flat_tensors(data: bytes, official: Any) -> None:
+    """What is read of Viam's tensors is what the official message has of them."""
+    try:
+        mine = decode_infer_request(data).inputs
+    except NbModelError:
+        return
+    for name, tensor in official["Infer"][0].FromString(data).input_tensors.tensors.items():
+        kind = tensor.WhichOneof("tensor")
+        theirs = getattr(tensor, kind).data
+        array = mine[name].reshape(-1)
+        assert list(mine[name].shape) == list(tensor.shape)
+        if kind in ("int8_tensor", "uint8_tensor"):
+            assert array.tobytes() == theirs
+        elif kind in ("int16_tensor", "uint16_tensor"):
+            if len(theirs) == array.size:  # else two to an entry
+                extended = array.astype(np.int32).view(np.uint32)
+                wide, entries = array.astype(np.uint16), np.array(theirs, np.uint32)
+                assert np.all((entries == wide) | (entries == extended))
+        else:
+            assert np.array_equal(array, np.array(theirs, array.dtype), equal_nan=True)
 
 
 def _check_inference(method: str, request: Any, response: Any) -> None:

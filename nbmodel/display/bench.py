@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields
-from typing import Any
 
 from nbmodel.core.benchmark import Benchmark, Level
 from nbmodel.display.base import Result
@@ -13,7 +12,7 @@ from nbmodel.display.curves import PANEL_WIDTH, Curve, Panel, curves_svg
 from nbmodel.display.quantity import count, file_size, listed
 from nbmodel.display.render_text import cell_text
 
-_BLUE, _ORANGE, _GREEN = (59, 130, 246), (217, 140, 0), (34, 160, 84)
+_BLUE, _ORANGE, _GREEN = (59, 130, 246), (200, 120, 0), (34, 160, 84)
 
 
 class BenchCard(Benchmark, Result):
@@ -40,10 +39,6 @@ class BenchCard(Benchmark, Result):
             Note(f"{times:,} ×: {sentence}", "bad") for sentence, times in self.problems.items()
         ]
         return Card(self.target, chips, blocks, kind="benchmark")
-
-    def to_json(self) -> dict[str, Any]:
-        """All of it as JSON values."""
-        return super().to_json()
 
     def _facts(self) -> Facts:
         made = " (made up)" if self.are_generated else ""

@@ -5,6 +5,7 @@ import math
 import re
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import pytest
 
 from nbmodel.core.benchmark import Benchmark, Level
@@ -47,6 +48,25 @@ def test_html_has_a_drawing_with_an_alternative() -> None:
     assert 'alt="curves of latency and throughput: 1 at once: median 0.500 ms' in html
     assert "<svg" not in html
     assert len(drawing_of(html).findall(".//{*}polyline")) == 3
+
+
+def luminance(colour: tuple[int, ...]) -> float:
+    """Relative luminance, as WCAG 2 has it."""
+    parts = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+        for part in (level / 255 for level in colour)
+    ]
+    return float(np.dot((0.2126, 0.7152, 0.0722), parts))
+
+
+def test_curves_stand_out_on_light_and_dark_pages() -> None:
+    html = base64.b64decode(str(re.findall(r"svg\+xml;base64,([^\"]*)", card(*LEVELS).html())[0]))
+    colours = {tuple(map(int, one)) for one in re.findall(rb"rgb\((\d+),(\d+),(\d+)\)", html)}
+    assert len(colours) == 3
+    for colour in colours:
+        on_white = 1.05 / (luminance(colour) + 0.05)
+        on_dark = (luminance(colour) + 0.05) / (luminance((17, 17, 17)) + 0.05)
+        assert min(on_white, on_dark) >= 3, "WCAG 2.1, 1.4.11"
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from nbmodel.errors import (
 from nbmodel.protocol.inference import InferRequest, InferResponse
 from nbmodel.runtime.desired import model_package, read_config
 from nbmodel.runtime.journal import Journal
+from nbmodel.runtime.lookup import unknown
 from nbmodel.runtime.model_control import ModelControl
 from nbmodel.runtime.packages import PackageFolder
 from nbmodel.runtime.plan import Plan
@@ -501,9 +502,7 @@ class EdgeRuntime:
         try:
             self._configured(name)
         except TargetError as exc:
-            raise TargetError(
-                f"Request for unknown model: {name!r} is not found", hint=exc.hint
-            ) from exc
+            raise unknown(name, hint=exc.hint) from exc
         raise UnavailableError(f"service {name!r} is not ready: {self._why_not(name)}")
 
     def _with_live(self, name: str, action: Callable[[LiveService], _T]) -> _T:

@@ -28,6 +28,7 @@ from nbmodel.protocol.inference import InferResponse
 from nbmodel.protocol.messages import message, parse
 from nbmodel.runtime.grpc_calls import Call, Service
 from nbmodel.runtime.grpc_status import details_of
+from nbmodel.runtime.lookup import find, find_ready
 from nbmodel.runtime.model_config import metadata, model_config, statistics
 from nbmodel.runtime.oip_control import EXTENSIONS
 from nbmodel.runtime.repository import LoadRequest
@@ -163,19 +164,11 @@ class _Inference:
 
     def _find(self, name: str, version: str) -> ServiceView:
         _check_version(version)
-        try:
-            service = self._runtime.service(name)
-        except TargetError as exc:
-            raise TargetError(f"Request for unknown model: {name!r} is not found") from exc
-        if version and int(version) != int(service.version):
-            raise TargetError(f"Request for unknown model: {name!r} version {version} is not found")
-        return service
+        return find(self._runtime, name, version)
 
     def _loaded(self, name: str, version: str) -> ServiceView:
-        service = self._find(name, version)
-        if not service.ready:
-            raise TargetError(f"Request for unknown model: {name!r} has no available versions")
-        return service
+        _check_version(version)
+        return find_ready(self._runtime, name, version)
 
 
 class _Control:

@@ -31,6 +31,7 @@ from nbmodel.protocol.http import (
 )
 from nbmodel.protocol.inference import InferRequest, InferResponse
 from nbmodel.runtime.answer import TEXT, Answer, Call, empty_answer, failure, json_answer, refusal
+from nbmodel.runtime.lookup import find, find_ready
 from nbmodel.runtime.model_config import metadata, model_config, statistics
 from nbmodel.runtime.oip_control import ControlPlane
 from nbmodel.runtime.scheduler import Pending
@@ -304,20 +305,12 @@ class DataPlane:
         return json_answer(statistics(self._models.statistics(name)))
 
     def _find(self, name: str, version: str) -> ServiceView:
-        """The service of a name; TargetError when it is not there, or in another version."""
-        try:
-            service = self._models.service(name)
-        except TargetError as exc:
-            raise TargetError(f"Request for unknown model: {name!r} is not found") from exc
-        if version and _version(version) != int(service.version):
-            raise TargetError(f"Request for unknown model: {name!r} version {version} is not found")
-        return service
+        _check_version(version)
+        return find(self._models, name, version)
 
     def _loaded(self, name: str, version: str) -> ServiceView:
-        service = self._find(name, version)
-        if not service.ready:
-            raise TargetError(f"Request for unknown model: {name!r} has no available versions")
-        return service
+        _check_version(version)
+        return find_ready(self._models, name, version)
 
 
 class _Deferred:
@@ -346,13 +339,12 @@ class _Deferred:
             pending.cancel()
 
 
-def _version(digits: str) -> int:
+def _check_version(digits: str) -> None:
     if len(digits) > _MAX_DIGITS:
         raise InputError(
             f"failed to get model version from specified version string '{digits[:50]}', "
             "version should be an integral value > 0"
         )
-    return int(digits)
 
 
 def _length(text: str) -> int:

@@ -21,7 +21,6 @@ from nbmodel.errors import (
     InferenceError,
     NbModelError,
     ShapeError,
-    TargetError,
     UnavailableError,
 )
 from nbmodel.formats import ModelFacts, read_model
@@ -29,6 +28,7 @@ from nbmodel.golden import MAX_GOLDEN, Difference, GoldenSample, compare
 from nbmodel.protocol.classification import classify
 from nbmodel.protocol.inference import InferRequest, InferResponse, RequestedOutput
 from nbmodel.runtime.batching import check_batch_axis, has_leading_variable, is_row_by_row, rows_of
+from nbmodel.runtime.lookup import unknown
 from nbmodel.runtime.packages import Installed
 from nbmodel.runtime.scheduler import MAX_BATCH_SIZE, MAX_QUEUE_SIZE, Job, Scheduler, Scheduling
 from nbmodel.runtime.statistics import ModelStatistics
@@ -265,10 +265,7 @@ class LiveService:
     def _check_version(self, request: InferRequest) -> None:
         asked = request.version
         if asked and asked != self.version and asked.lstrip("0") != self.version:
-            raise TargetError(
-                f"Request for unknown model: {request.model!r} version {asked} is not found",
-                hint=f"version {self.version} is here",
-            )
+            raise unknown(request.model, asked, hint=f"version {self.version} is here")
 
     def _rows(self, request: InferRequest, tensors: Mapping[str, NDArray[Any]]) -> int:
         scheduling = self.scheduling

@@ -23,12 +23,13 @@ from urllib.parse import unquote
 
 import uvicorn
 
-from nbmodel.errors import NbModelError, TargetError
+from nbmodel.errors import NbModelError
 from nbmodel.protocol.inference import InferRequest, InferResponse
 from nbmodel.runtime.answer import Call
 from nbmodel.runtime.auth import Gate
 from nbmodel.runtime.channel import lines, pass_connection, send_line, source_from_json
 from nbmodel.runtime.http_connection import FrontEnd, HttpConnection
+from nbmodel.runtime.lookup import unknown
 from nbmodel.runtime.oip import DataPlane
 from nbmodel.runtime.scheduler import Pending
 from nbmodel.runtime.services import LiveService, ServiceView, load_service
@@ -119,7 +120,7 @@ class LiveModels:
     def _find(self, name: str) -> LiveService:
         live = self._live.get(name)
         if live is None:
-            raise TargetError(f"Request for unknown model: {name!r} is not found")
+            raise unknown(name)
         return live
 
 

@@ -21,7 +21,14 @@ from dataclasses import replace
 from typing import Protocol, TypeVar
 from urllib.parse import unquote
 
-from nbmodel.errors import FormatError, InputError, NbModelError, TargetError, UnsupportedError
+from nbmodel.errors import (
+    FormatError,
+    InputError,
+    NbModelError,
+    TargetError,
+    UnavailableError,
+    UnsupportedError,
+)
 from nbmodel.protocol.compression import CODINGS, accepted, check_coding, compress, decompress
 from nbmodel.protocol.http import (
     HEADER_LENGTH,
@@ -31,6 +38,7 @@ from nbmodel.protocol.http import (
 )
 from nbmodel.protocol.inference import InferRequest, InferResponse
 from nbmodel.runtime.answer import TEXT, Answer, Call, empty_answer, failure, json_answer, refusal
+from nbmodel.runtime.limits import Budget
 from nbmodel.runtime.lookup import find, find_ready
 from nbmodel.runtime.model_config import metadata, model_config, statistics
 from nbmodel.runtime.oip_control import ControlPlane
@@ -45,6 +53,7 @@ _T = TypeVar("_T")
 MAX_INPUT = 64 * 1024 * 1024  # bytes of a request's body, decompressed; Triton's default
 LIGHT = 64 * 1024  # bytes of JSON, or elements: about a millisecond of an event loop
 THREADS = 8  # that decode and encode what is not light
+_INFLATED = 4  # times the largest body: bytes of decompressed ones under way, together
 _MAX_MATCHES = 4096
 _MAX_REMEMBERED = 256  # bytes of a path whose route is remembered
 _CODINGS = ", ".join(CODINGS)
@@ -84,7 +93,8 @@ class DataPlane:
         models: What runs.
         control: Answers what controls the server; None: nothing here does.
         version: nbmodel's, for the server's metadata.
-        max_input: Most bytes that a compressed body may hold.
+        max_input: Most bytes that a compressed body may hold; those under way hold at most
+            four times as many.
     """
 
     def __init__(
@@ -98,6 +108,8 @@ class DataPlane:
         self._models = models
         self._version = version
         self._max_input = max_input
+        self._inflated = Budget(_INFLATED * max_input)
+        self._inflated_lock = threading.Lock()
         self._control = control
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="nbmodel-oip")
         # Of its own: loads take as long as they take, one after the other.
@@ -143,8 +155,12 @@ class DataPlane:
         name, version = call.model
 
         def infer() -> Answer:
-            request = self._decode(name, version, headers, body)
-            return _encode(self._models.infer(request), request, headers)
+            plain = self._plain(headers, body)
+            try:
+                request = self._decode(name, version, headers, plain)
+                return _encode(self._models.infer(request), request, headers)
+            finally:
+                self._let_go(plain, body)
 
         return self._guarded(call, infer)
 
@@ -193,13 +209,17 @@ class DataPlane:
         done: Callable[[Answer], None],
     ) -> Pending | None:
         assert call.model is not None
+        plain = body
         try:
-            request = self._decode(*call.model, headers, body)
+            plain = self._plain(headers, body)
+            request = self._decode(*call.model, headers, plain)
         except Exception as exc:  # noqa: BLE001 # somebody waits, and it is logged
+            self._let_go(plain, body)
             done(self._refused(exc, call))
             return None
 
         def finish(result: InferResponse | NbModelError) -> None:
+            self._let_go(plain, body)
             if not isinstance(result, InferResponse):
                 done(self._failed(result, call))
             elif _is_heavy(result, request, headers):
@@ -226,9 +246,6 @@ class DataPlane:
     ) -> InferRequest:
         if version:
             self._loaded(name, version)
-        coding = headers.get("content-encoding")
-        if coding is not None and check_coding(coding) is not None:
-            body = decompress(body, limit=self._max_input)
         text = headers.get(_LENGTH_KEY)
         if text is None:
             return decode_request(body, None, model=name, version=version)
@@ -237,6 +254,22 @@ class DataPlane:
             signature = self._loaded(name, version).signature
             return decode_raw_request(body, signature, model=name, version=version)
         return decode_request(body, length, model=name, version=version)
+
+    def _plain(self, headers: Mapping[str, str], body: bytes | bytearray) -> bytes | bytearray:
+        """A body as it was before it was compressed; counted until ``_let_go``."""
+        coding = headers.get("content-encoding")
+        if coding is None or check_coding(coding) is None:
+            return body
+        plain = decompress(body, limit=self._max_input)
+        with self._inflated_lock:
+            if not self._inflated.take(len(plain)):
+                raise UnavailableError("too many decompressed bytes in flight, try again later")
+        return plain
+
+    def _let_go(self, plain: bytes | bytearray, body: bytes | bytearray) -> None:
+        if plain is not body:
+            with self._inflated_lock:
+                self._inflated.give_back(len(plain))
 
     def _guarded(self, call: Call, action: Callable[[], _T]) -> _T | Answer:
         """What an action gives, or the answer that its error is."""

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from multiprocessing.shared_memory import SharedMemory as Block
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nbmodel.core.signature import Signature
+from nbmodel.errors import NbModelError, UnavailableError
+from nbmodel.protocol.inference import InferRequest, InferResponse
 from nbmodel.runtime.answer import Answer
 from nbmodel.runtime.edge import EdgeRuntime
 from nbmodel.runtime.oip import LIGHT, DataPlane
 from nbmodel.runtime.oip_control import ControlPlane
+from nbmodel.runtime.scheduler import Pending
+from nbmodel.runtime.services import ServiceView
 from nbmodel.runtime.shared_memory import SharedMemory
+from nbmodel.runtime.statistics import ModelStatistics
 
 pytest.importorskip("onnxruntime", reason="pip install 'nbmodel[runtime]'")
 
@@ -50,6 +57,33 @@ class Plane(DataPlane):
         answer = self.ask(method, path, body)
         assert answer.status == 200, answer.join()
         return json.loads(answer.join())
+
+
+class Hoarding:
+    """A model that answers nothing until it is told to."""
+
+    ready = True
+
+    def __init__(self) -> None:
+        self.waiting: list[Callable[[InferResponse | NbModelError], None]] = []
+
+    def service(self, name: str) -> ServiceView:
+        return ServiceView(name, True, "1", Signature())
+
+    def statistics(self, name: str | None = None) -> tuple[ModelStatistics, ...]:
+        raise AssertionError(name)
+
+    def infer(self, request: InferRequest) -> InferResponse:
+        raise AssertionError(request)
+
+    def submit(
+        self, _request: InferRequest, done: Callable[[InferResponse | NbModelError], None]
+    ) -> Pending:
+        self.waiting.append(done)
+        return self
+
+    def cancel(self) -> None:
+        raise AssertionError
 
 
 @pytest.fixture(scope="module")
@@ -329,6 +363,30 @@ def test_a_bomb_is_refused(plane: Plane) -> None:
     answer = plane.ask("POST", INFER, zlib.compress(bytes(1 << 24)), content_encoding="deflate")
     assert answer.status == 400
     assert str(1 << 20) in json.loads(answer.join())["error"]
+
+
+def test_decompressed_bodies_are_counted_as_long_as_they_are_under_way(plane: Plane) -> None:
+    models = Hoarding()
+    hoard = Plane(models, control=None, version="1", max_input=1 << 20)
+    rows = np.ones((120_000, 2), np.float32)
+    entry = {**X, "shape": rows.shape, "parameters": {"binary_data_size": rows.nbytes}}
+    head = json.dumps(asked(entry)).encode()
+    body = bytearray(gzip.compress(head + rows.tobytes()))
+    headers = {"content-encoding": "gzip", "inference-header-content-length": str(len(head))}
+    call = hoard.match(INFER)
+    assert call is not None
+    answers: SimpleQueue[Answer] = SimpleQueue()
+    for _ in range(5):
+        hoard.begin(call, "POST", headers, body, answers.put)
+    refused = answers.get(timeout=30)
+    assert refused.status == 503
+    assert "too many decompressed bytes" in json.loads(refused.join())["error"]
+    for done in models.waiting:
+        done(UnavailableError("over"))
+    assert [answers.get(timeout=30).status for _ in range(4)] == [503] * 4
+    hoard.begin(call, "POST", headers, body, answers.put)
+    hoard.close()
+    assert (len(models.waiting), answers.empty()) == (5, True)
 
 
 def test_an_empty_answer_has_no_binary_part(plane: Plane) -> None:

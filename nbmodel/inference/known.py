@@ -68,10 +68,15 @@ class KnownModel:
             parameters: Further ones of the protocol.
 
         Raises:
-            InputError: A file cannot be read.
+            InputError: A file cannot be read, or ``outputs`` is one name and no list.
             TensorNameError, DatatypeError, ShapeError: The inputs are not what the model
                 takes, with the tensor, what was expected and what was found.
         """
+        if isinstance(outputs, str):  # a sequence too, of its letters
+            raise InputError(
+                f"outputs: expected a list of names, found {outputs!r}",
+                hint=f"outputs=[{outputs!r}]",
+            )
         if type(inputs) is np.ndarray and len(self.signature.inputs) == 1:
             inputs = {self.signature.inputs[0].name: inputs}
         is_plain = not id and not parameters

@@ -126,6 +126,8 @@ class TestARuntime:
         assert (answer.id, list(answer.outputs)) == ("mine", ["y"])
         with pytest.raises(NbModelError, match="z"):
             client.infer("linear", ONES, ["z"])
+        with pytest.raises(InputError, match="expected a list of names, found 'y'"):
+            client.infer("linear", ONES, "y")
         assert client.infer("linear", ONES).outputs["y"].tolist() == ANSWER
 
     def test_the_best_classes_are_asked_for(self, client: Any) -> None:

@@ -225,7 +225,10 @@ def _module(models: ModuleModels, address: str, log_level: int, *, tcp: bool) ->
             return answer
 
         async def get_status(self, **_others: Any) -> Mapping[str, Any]:
-            return describe_status(models.runtime, self.name)
+            try:
+                return describe_status(models.runtime, self.name)
+            except NbModelError as exc:
+                raise refused(exc) from exc
 
         async def close(self) -> None:
             await asyncio.to_thread(models.remove, self.name)

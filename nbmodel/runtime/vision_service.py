@@ -7,7 +7,9 @@ Source: viamrobotics/rdk ``services/vision/mlvision/ml_model.go`` and
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -179,7 +181,7 @@ class VisionService:
                 )
             return self._boxes(fitted, self._outputs(fitted, image, deadline), image)
 
-        return self._with_model(look)
+        return self._with_model(look, deadline)
 
     def classifications(
         self, image: Image.Image, count: int, *, deadline: float | None = None
@@ -204,7 +206,7 @@ class VisionService:
                 )
             return self._classes(fitted, self._outputs(fitted, image, deadline))
 
-        return top(self._with_model(look), count)
+        return top(self._with_model(look, deadline), count)
 
     def properties(self) -> VisionProperties:
         """What it can do with the version that its model service runs now.
@@ -220,11 +222,13 @@ class VisionService:
             default_camera=self.config.camera or None,
         )
 
-    def fit(self, *, retry: bool = False) -> _Fitted:
+    def fit(self, *, retry: bool = False, deadline: float | None = None) -> _Fitted:
         """Try the version that the model service runs now, unless that was done.
 
         Args:
             retry: Whether to try again a version that did not fit.
+            deadline: When to give up waiting for another thread that tries it, as
+                ``time.monotonic()`` counts; None: never.
 
         Raises:
             UnavailableError: The model service runs nothing, or is too busy.
@@ -234,7 +238,7 @@ class VisionService:
         fitted = self._fitted
         if fitted is not None and fitted.served.model == self._served().model:
             return fitted
-        with self._lock:
+        with self._alone(deadline):
             served, fitted, unfit = self._served(), self._fitted, self._unfit
             if fitted is not None and fitted.served.model == served.model:
                 return fitted
@@ -249,6 +253,17 @@ class VisionService:
                 self._unfit = (served.model, exc)
                 raise
             return fitted
+
+    @contextmanager
+    def _alone(self, deadline: float | None) -> Iterator[None]:
+        """One thread at a time tries a version."""
+        left = threading.TIMEOUT_MAX if deadline is None else deadline - time.monotonic()
+        if not self._lock.acquire(timeout=min(max(left, 0.0), threading.TIMEOUT_MAX)):
+            raise UnavailableError(f"model {self.config.model!r} is still being tried out")
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def _probe(self, served: Served) -> _Fitted:
         try:
@@ -293,12 +308,12 @@ class VisionService:
             hint=hint,
         )
 
-    def _with_model(self, look: Callable[[_Fitted], _T]) -> _T:
+    def _with_model(self, look: Callable[[_Fitted], _T], deadline: float | None) -> _T:
         """What ``look`` finds, done again when the model was switched under it."""
         with self._counting:
             self._calls += 1
         for tries_left in reversed(range(_TRIES)):
-            fitted = self.fit()
+            fitted = self.fit(deadline=deadline)
             try:
                 found = look(fitted)
             except SignatureError:

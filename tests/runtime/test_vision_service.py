@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from PIL import Image
 
 from nbmodel.core.manifest import FileEntry, Manifest
 from nbmodel.core.signature import Signature, Tensor
+from nbmodel.core.vision_config import VisionConfig
 from nbmodel.errors import (
     ConfigError,
     InferenceError,
@@ -26,9 +29,11 @@ from nbmodel.errors import (
     UnavailableError,
     UnsupportedError,
 )
+from nbmodel.protocol.inference import InferRequest, InferResponse
 from nbmodel.runtime.app import make_app
 from nbmodel.runtime.auth import Gate
 from nbmodel.runtime.edge import EdgeRuntime
+from nbmodel.runtime.vision_service import Served, VisionService
 from nbmodel.vision.viam.picture import read_picture
 
 SETTLE_S = 60.0
@@ -346,6 +351,33 @@ def test_no_answer_is_wrong_while_versions_change(versions: EdgeRuntime) -> None
     stop.set()
     thread.join()
     assert not wrong
+
+
+def test_a_call_waits_for_the_trial_of_a_version_no_longer_than_it_may() -> None:
+    tried, go_on = threading.Event(), threading.Event()
+    signature = Signature((Tensor("image", "UINT8", (1, 4, 4, 3)),), (Tensor("y", "FP32", (1, 2)),))
+
+    def infer(request: InferRequest, deadline: float | None) -> InferResponse:
+        tried.set()
+        assert go_on.wait(60)
+        return InferResponse("toy", "1", {"y": np.array([[0.25, 0.75]], np.float32)})
+
+    eye = VisionService(
+        "eye",
+        VisionConfig("toy"),
+        (),
+        infer=infer,
+        served=lambda: Served(1, signature, {}),
+    )
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(eye.classifications, GREY, 1)
+        try:
+            assert tried.wait(60)
+            with pytest.raises(UnavailableError, match="'toy' is still being tried"):
+                eye.classifications(GREY, 1, deadline=time.monotonic())
+        finally:
+            go_on.set()
+        assert [one.class_name for one in first.result()] == ["1"]
 
 
 def test_it_goes_when_the_config_no_longer_has_it(runtime: EdgeRuntime, toy: Path) -> None:

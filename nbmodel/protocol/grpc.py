@@ -32,10 +32,9 @@ from nbmodel.protocol.inference import (
 )
 from nbmodel.protocol.messages import parse
 from nbmodel.protocol.raw import decode_raw, encode_raw, reshape
-from nbmodel.protocol.tensor import datatype_of, to_tensor
+from nbmodel.protocol.tensor import MAX_RANK, datatype_of, to_tensor
 
 REQUEST = "inference.ModelInferRequest"
-_MAX_RANK = 32  # numpy's limit before 2.0
 _MAX_INT64 = 2**63 - 1
 _CACHED = 4096  # bytes of a rest that is worth remembering
 _MAX_LAYOUTS = 256
@@ -379,9 +378,9 @@ _cached_head = lru_cache(maxsize=256)(_head)
 
 def _shape(tensor: Any) -> tuple[int, ...]:
     shape = tuple(tensor.shape)
-    if len(shape) > _MAX_RANK:
+    if len(shape) > MAX_RANK:
         raise ShapeError(
-            f"input {tensor.name!r} has {len(shape)} dimensions, expected at most {_MAX_RANK}"
+            f"input {tensor.name!r} has {len(shape)} dimensions, expected at most {MAX_RANK}"
         )
     for dim in shape:
         if dim < 0:

@@ -17,8 +17,8 @@ from nbmodel.core.document import MAX_DEPTH, is_too_deep, unique_keys
 from nbmodel.errors import FormatError, ShapeError, TensorNameError
 from nbmodel.protocol.inference import Region, RequestedOutput, SharedTensor
 from nbmodel.protocol.json_tensor import json_kind
+from nbmodel.protocol.tensor import MAX_RANK
 
-_MAX_RANK = 32  # numpy's limit before 2.0
 _SMALL = 4096  # bytes of JSON that are worth remembering
 _MAX_INT64 = 2**63 - 1
 _MAX_UINT64 = 2**64 - 1
@@ -311,8 +311,8 @@ def _shape(entry: Mapping[str, Any], what: str) -> tuple[int, ...]:
             f"Unable to parse 'shape' of {what}: expected an array of integers, "
             f"found {json_kind(shape)}"
         )
-    if len(shape) > _MAX_RANK:
-        raise ShapeError(f"{what} has {len(shape)} dimensions, expected at most {_MAX_RANK}")
+    if len(shape) > MAX_RANK:
+        raise ShapeError(f"{what} has {len(shape)} dimensions, expected at most {MAX_RANK}")
     for dim in shape:
         if type(dim) is not int:
             raise FormatError(

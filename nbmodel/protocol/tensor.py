@@ -14,6 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from nbmodel.errors import DatatypeError
 from nbmodel.protocol.datatypes import NUMBERS, from_numpy
 
+MAX_RANK = 32  # dimensions of an array, in numpy before 2.0
+
 
 def to_tensor(value: ArrayLike, *, what: str) -> NDArray[Any]:
     """``value`` in the protocol's form; the same array when it has that form already.

@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from nbmodel.core.signature import Signature, Tensor
 from nbmodel.errors import DatatypeError, FormatError, ShapeError
+from nbmodel.protocol.tensor import MAX_RANK
 from nbmodel.protocol.wire import BYTES, fields, fixed_list, key_of, text
 
-MAX_RANK = 32  # of numpy before 2
 MAX_NAME = 1024  # bytes of a tensor's or a service's name
 
 

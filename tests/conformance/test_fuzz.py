@@ -1087,6 +1087,7 @@ class Process:
 
 @pytest.fixture(scope="module")
 def process(tmp_path_factory: pytest.TempPathFactory, linear_onnx: Path) -> Iterator[Process]:
+    pytest.importorskip("grpc", reason="pip install 'nbmodel[runtime]'")
     folder = tmp_path_factory.mktemp("process")
     config = folder / "machine.json"
     config.write_text(json.dumps(_config(linear_onnx)))

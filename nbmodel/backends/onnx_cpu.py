@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nbmodel.backends.base import Backend, Session, file_attributes
 from nbmodel.core.signature import Signature, Tensor
-from nbmodel.errors import InferenceError, PluginError
+from nbmodel.errors import DatatypeError, InferenceError, PluginError
 
 _ELEMENTS = {
     "bool": "BOOL",
@@ -161,7 +161,7 @@ def _decoded(array: NDArray[Any], name: str) -> NDArray[Any]:
             flat[position] = item.decode()
         except UnicodeDecodeError as exc:
             index = [int(i) for i in np.unravel_index(position, array.shape)]
-            raise InferenceError(
+            raise DatatypeError(
                 f"input {name!r} at {index} is not UTF-8, which is what ONNX strings are: {exc}"
             ) from exc
     return text

@@ -133,7 +133,7 @@ def test_bytes_that_are_not_utf_8_are_pointed_at(load):
         [value("x", [2], kind)],
         [value("y", [2], kind)],
     )
-    with pytest.raises(InferenceError, match=r"input 'x' at \[1\] is not UTF-8"):
+    with pytest.raises(DatatypeError, match=r"input 'x' at \[1\] is not UTF-8"):
         load(model).infer({"x": np.array([b"fine", b"\xff"], object)})
 
 

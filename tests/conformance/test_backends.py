@@ -471,7 +471,7 @@ class TestLoading:
 
 
 def attribute_rows(path: str) -> dict[str, tuple[dict[str, Any], list[str]]]:
-    threads = "attribute 'num_threads' must be an integer of 1 or more, found "
+    threads = "attribute 'num_threads' must be an integer from 1 to 256, found "
     return {
         "the path alone": ({"model_path": path}, []),
         "all there are": (

@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from nbmodel.commands.context import Context, pass_context
 from nbmodel.errors import InputError
@@ -38,20 +39,23 @@ def _limit_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--config", metavar="FILE", help="machine config (JSON) to start with")
 @click.option("--http", default="127.0.0.1:0", show_default=True, metavar="HOST:PORT")
 @click.option("--home", metavar="FOLDER", help="where the runtime keeps models and state")
-@click.option("--require-token", is_flag=True, help="also on loopback; off it, it is always wanted")
-@click.option("--foreground", is_flag=True, help="with NAME: run it here, until it is stopped")
-@click.option("--grpc", metavar="HOST:PORT", help="speak gRPC too, there")
 @click.option(
-    "--allow-shared-memory",
-    is_flag=True,
-    help="let clients on this machine pass tensors in shared memory",
+    "--require-token/--no-require-token",
+    help="also on loopback; off it, it is always wanted",
+)
+@click.option("--foreground", is_flag=True, help="with NAME: run it here, until it is stopped")
+@click.option("--grpc", metavar="HOST:PORT", help="speak gRPC too, there; `off`: no more")
+@click.option(
+    "--allow-shared-memory/--no-allow-shared-memory",
+    help="let clients on this machine pass tensors in shared memory; not with --workers",
 )
 @click.option(
     "--workers",
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="processes that answer inference requests over HTTP (Linux)",
+    help="processes that answer inference requests over HTTP (Linux); above 1 not with "
+    "--allow-shared-memory",
 )
 @click.option(
     "--server-name",
@@ -80,8 +84,10 @@ def start(
 ) -> Any:
     """Start a runtime on this machine.
 
-    With NAME: in the background, known here under that name. Without, or with
-    --foreground: until it is stopped; this is how an edge machine runs it.
+    With NAME: in the background, known here under that name. Started again, it has
+    the options that it was started with before, but for those given now; port 0 is
+    the one that it had before. Without, or with --foreground: until it is stopped;
+    this is how an edge machine runs it.
 
     \b
     %mlmodel runtime start edge
@@ -89,7 +95,6 @@ def start(
     nbmodel runtime start --http 127.0.0.1:8000 --grpc 127.0.0.1:8001
     """
     options: dict[str, Any] = {
-        "config": config,
         "http": http,
         "home": home,
         "require_token": require_token,
@@ -97,20 +102,29 @@ def start(
         "allow_shared_memory": allow_shared_memory,
         "workers": workers,
         "server_name": server_name,
-        "limits": Limits(**limits),
     }
     if name is not None and not foreground:
-        return context.client.runtimes.start(name, **options)
+        given = {option: value for option, value in options.items() if _is_given(option)}
+        bounds = {limit: value for limit, value in limits.items() if _is_given(limit)}
+        return context.client.runtimes.start(name, config=config, limits=bounds, **given)
     if context.in_notebook:
         raise InputError(
             "a runtime in the foreground would hold up the kernel",
             hint="give it a name: `runtime start edge`",
         )
+    from nbmodel.fleet.options import OFF
     from nbmodel.runtime.server import leave, serve
 
-    serve(name=name, **options)
+    options["grpc"] = None if grpc == OFF else grpc
+    serve(name=name, config=config, limits=Limits(**limits), **options)
     leave()
     return None
+
+
+def _is_given(option: str) -> bool:
+    """Whether an option is on the command line, with whatever value."""
+    source = click.get_current_context().get_parameter_source(option)
+    return source is not ParameterSource.DEFAULT
 
 
 @command.command("stop")
@@ -142,7 +156,7 @@ def list_(context: Context) -> Any:
 @click.argument("name")
 @pass_context
 def remove(context: Context, *, name: str) -> Any:
-    """Forget a runtime; one that was started here is stopped."""
+    """Forget a runtime; one that was started here is stopped, its files stay."""
     return context.client.runtimes.remove(name)
 
 
@@ -152,7 +166,9 @@ def remove(context: Context, *, name: str) -> Any:
 @click.option("--dry-run", is_flag=True, help="with --set: say what would change")
 @pass_context
 def config(context: Context, *, name: str, file: str | None, dry_run: bool) -> Any:
-    """The machine config of a runtime; with --set, change it."""
+    """The machine config of a runtime; with --set, change it and say what that does."""
+    if file is None and dry_run:
+        raise InputError("--dry-run goes with --set FILE")
     if file is None:
         return context.client.runtimes.config(name)
     return context.client.runtimes.set_config(name, file, dry_run=dry_run)
@@ -163,5 +179,5 @@ def config(context: Context, *, name: str, file: str | None, dry_run: bool) -> A
 @click.option("--lines", "-n", type=click.IntRange(1), default=50, show_default=True)
 @pass_context
 def logs(context: Context, *, name: str, lines: int) -> Any:
-    """The last lines of a runtime's log."""
+    """The last lines of a runtime's log, also when one started here is down."""
     return context.client.runtimes.logs(name, lines=lines)

@@ -43,7 +43,7 @@ def decompress(data: bytes | bytearray | memoryview, *, limit: int) -> bytearray
             if len(result) > limit:
                 raise FormatError(
                     f"decompressed data size exceeds the maximum allowed value of {limit} bytes",
-                    hint="a runtime can be started with a larger limit",
+                    hint="a runtime can be started with a larger --max-request-bytes",
                 )
             if not piece and not rest:
                 break

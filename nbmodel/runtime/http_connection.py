@@ -253,7 +253,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         front = self._front
         front.add(self)
         if len(front.connections) > front.limits.max_connections:
-            error = RefusedError(503, "too many connections, try again later")
+            error = RefusedError(503, "too many connections, try again later (--max-connections)")
             self._refuse(error, lingers=False)
         elif self._rest:
             # Not here: reading starts after this call, whatever is asked for during it.
@@ -340,12 +340,13 @@ class HttpConnection(asyncio.BufferedProtocol):
             is_over = took > limits.idle_timeout_s
         elif self._doing == _HEAD:
             if took > limits.head_timeout_s:
-                self._refuse(RefusedError(408, f"no whole head in {limits.head_timeout_s:g} s"))
+                message = f"no whole head in {limits.head_timeout_s:g} s (--head-timeout-s)"
+                self._refuse(RefusedError(408, message))
             return
         else:
             came = self._filled if self._chunked is None else len(self._chunked.data)
             if took > limits.body_timeout_s + came / limits.min_rate:
-                message = f"the body comes slower than {limits.min_rate} bytes/s"
+                message = f"the body comes slower than {limits.min_rate} bytes/s (--min-rate)"
                 self._refuse(RefusedError(408, message))
             return
         if is_over and unsent:

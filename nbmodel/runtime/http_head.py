@@ -143,7 +143,7 @@ def _read_headers(data: bytes, max_headers: int) -> dict[str, str]:
     except httptools.HttpParserError as exc:
         _refuse(str(exc))
     if len(collected.lines) > max_headers:
-        raise RefusedError(431, f"more than {max_headers} headers")
+        raise RefusedError(431, f"more than {max_headers} headers (--max-headers)")
     headers: dict[str, str] = {}
     for raw_name, raw_value in collected.lines:
         name, value = raw_name.decode("ascii").lower(), raw_value.decode("latin-1").strip(" \t")

@@ -7,6 +7,7 @@ Each field is an option of ``runtime start`` of the same name, ``max_request_byt
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -25,25 +26,40 @@ def _limit(default: float, help_: str) -> Any:
 class Limits:
     """Bounds on what clients of a runtime may use; all are greater than 0.
 
-    The defaults suit an edge machine with 1 GiB of memory.
+    The defaults suit an edge machine with 1 GiB of memory. HTTP keeps to all of them; gRPC,
+    each with a count of its own, to the sizes of requests, to ``max_connections`` as a bound
+    on its calls, and to ``drain_s``.
 
     Raises:
         InputError: A value is not a number of its kind, or not greater than 0.
     """
 
-    max_request_bytes: int = _limit(64 * _MIB, "largest body of an inference request")
+    max_request_bytes: int = _limit(
+        64 * _MIB,
+        "largest inference request, of HTTP and of gRPC; 1000000000000 is practically no limit",
+    )
     max_bytes_in_flight: int = _limit(
-        256 * _MIB, "bodies of all requests under way, together; one alone always fits"
+        256 * _MIB,
+        "bodies of all requests under way, together, and as much again of gRPC; one alone "
+        "always fits",
     )
-    max_connections: int = _limit(1000, "open connections")
-    max_head_bytes: int = _limit(16 * 1024, "request line and headers of a request, together")
-    max_headers: int = _limit(100, "headers of a request")
-    head_timeout_s: float = _limit(10.0, "seconds to send a request line and its headers")
+    max_connections: int = _limit(1000, "open connections over HTTP, and calls under way over gRPC")
+    max_head_bytes: int = _limit(
+        16 * 1024, "request line and headers of a request, together; HTTP only"
+    )
+    max_headers: int = _limit(100, "headers of a request; HTTP only")
+    head_timeout_s: float = _limit(
+        10.0, "seconds to send a request line and its headers; HTTP only"
+    )
     body_timeout_s: float = _limit(
-        20.0, "seconds to send a body or take an answer, before --min-rate counts"
+        20.0, "seconds to send a body or take an answer, before --min-rate counts; HTTP only"
     )
-    min_rate: int = _limit(1000, "bytes a second at which a body must arrive, an answer be taken")
-    idle_timeout_s: float = _limit(75.0, "seconds that an unused connection is kept open")
+    min_rate: int = _limit(
+        1000, "bytes a second at which a body must arrive, an answer be taken; HTTP only"
+    )
+    idle_timeout_s: float = _limit(
+        75.0, "seconds that an unused connection is kept open; HTTP only"
+    )
     drain_s: float = _limit(10.0, "seconds given to requests under way when the runtime is ended")
 
     def __post_init__(self) -> None:
@@ -107,3 +123,27 @@ class Budget:
     def give_back(self, size: int) -> None:
         """Bytes that were taken are free again."""
         self._taken -= size
+
+
+class SharedBudget(Budget):
+    """A budget that threads use together.
+
+    Args:
+        most: How many bytes they may be, together.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most)
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> bool:
+        """Count further bytes, as ``Budget.take`` does."""
+        with self._lock:
+            return super().take(size)
+
+    def give_back(self, size: int) -> None:
+        """Bytes that were taken are free again."""
+        with self._lock:
+            super().give_back(size)

@@ -1,9 +1,10 @@
 """The runtime as a process: addresses, lock, log, token, signals, and uvicorn around it all.
 
 When it takes requests, it prints one line, which programs may read too, and before it one
-for gRPC where that was asked for::
+for gRPC where that was asked for, and one for people where other machines can reach it::
 
     nbmodel runtime gRPC on 127.0.0.1:8124
+    others reach it at http://192.168.1.20:8123
     nbmodel runtime ready on http://127.0.0.1:8123
 
 Its services may still be loading then; ``/v2/health/ready`` tells when they are done.
@@ -38,6 +39,7 @@ from nbmodel.errors import ConfigError, InputError
 from nbmodel.plugins import require
 from nbmodel.runtime.auth import Gate, ensure_token
 from nbmodel.runtime.limits import DEFAULT_LIMITS, Limits
+from nbmodel.runtime.listener import host_for_others, listen
 from nbmodel.runtime.lock import file_lock
 from nbmodel.runtime.workers import Setup, Workers, check_workers
 
@@ -53,6 +55,7 @@ SERVER_NAME = "nbmodel"  # in the metadata of the inference protocol
 DEFAULT_HTTP = "127.0.0.1:0"
 READY = "nbmodel runtime ready on "
 GRPC = "nbmodel runtime gRPC on "
+OTHERS = "others reach it at "
 LOG_FILE = "runtime.log"
 LOCK_FILE = "lock"
 _LOG_BYTES = 1024 * 1024  # of one log file
@@ -150,7 +153,9 @@ def serve(
     with contextlib.ExitStack() as stack:
         stack.enter_context(_held(folder))
         stack.enter_context(_logging_to(folder / LOG_FILE))
-        listener = stack.enter_context(contextlib.closing(_listen(address, is_shared=workers > 1)))
+        listener = stack.enter_context(
+            contextlib.closing(listen(address.host, address.port, is_shared=workers > 1))
+        )
         is_local = is_loopback(listener.getsockname()[0])
         is_open = not is_local or not (grpc_address is None or is_loopback(grpc_address.host))
         token = _token(folder) if require_token or is_open else None
@@ -169,7 +174,7 @@ def serve(
         stack.callback(runtime.close)
         if runtime.config_note is not None:
             _say(runtime.config_note)
-        grpc_server = None if grpc_address is None else _grpc(runtime, gate, grpc_address)
+        grpc_server = None if grpc_address is None else _grpc(runtime, gate, grpc_address, limits)
         _run(runtime, gate, listener, home=folder, limits=limits, grpc=grpc_server, workers=workers)
 
 
@@ -192,14 +197,25 @@ def leave() -> None:
 def url_of(listener: socket.socket) -> str:
     """The address that a listening socket is reached at from this machine."""
     host, port = listener.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 # not bound here
+    return _url({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)  # noqa: S104 # not bound here
+
+
+def url_for_others(listener: socket.socket) -> str | None:
+    """The address that other machines may reach a listening socket at; None on loopback."""
+    host, port = listener.getsockname()[:2]
+    return None if is_loopback(host) else _url(host_for_others(host), port)
+
+
+def _url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _grpc(runtime: EdgeRuntime, gate: Gate, address: Address) -> GrpcServer:
+def _grpc(runtime: EdgeRuntime, gate: Gate, address: Address, limits: Limits) -> GrpcServer:
+    # Else its library writes lines of its own to standard error. Read when it is imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from nbmodel.runtime.grpc_server import GrpcServer
 
-    return GrpcServer(runtime, gate, address, version=version("nbmodel"))
+    return GrpcServer(runtime, gate, address, version=version("nbmodel"), limits=limits)
 
 
 def _run(
@@ -221,7 +237,7 @@ def _run(
 
     # With Python's 5 ms, a thread that decodes would hold up every other request so long.
     sys.setswitchinterval(_SWITCH_S)
-    url = url_of(listener)
+    url, others_at = url_of(listener), url_for_others(listener)
     grpc_at = None if grpc is None else grpc.start()
     plane = make_plane(runtime, max_input=limits.max_request_bytes)
     front = FrontEnd(plane, gate, limits)
@@ -246,6 +262,8 @@ def _run(
             if grpc_at is not None:
                 logger.info("gRPC on %s", grpc_at)
                 _say(f"{GRPC}{grpc_at}")
+            if others_at is not None:
+                _say(f"{OTHERS}{others_at}")
             logger.info("ready on %s", url)
             _say(f"{READY}{url}")
 
@@ -338,19 +356,6 @@ def _held(home: Path) -> Iterator[None]:
         except OSError as exc:
             raise ConfigError(f"cannot use {home} as the home of a runtime: {exc}") from exc
         yield
-
-
-def _listen(address: Address, *, is_shared: bool) -> socket.socket:
-    try:
-        family = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server(
-            (address.host, address.port), family=family, backlog=2048, reuse_port=is_shared
-        )
-    except OSError as exc:
-        raise InputError(
-            f"cannot listen on {address.host}:{address.port}: {exc.strerror or exc}",
-            hint="port 0 takes a free one",
-        ) from exc
 
 
 @contextlib.contextmanager

@@ -20,7 +20,8 @@ from nbmodel.errors import InputError  # noqa: E402
 from nbmodel.protocol.messages import message  # noqa: E402
 from nbmodel.runtime.auth import Gate  # noqa: E402
 from nbmodel.runtime.edge import EdgeRuntime  # noqa: E402
-from nbmodel.runtime.grpc_server import GrpcServer  # noqa: E402
+from nbmodel.runtime.grpc_server import MESSAGE_SLACK, GrpcServer  # noqa: E402
+from nbmodel.runtime.limits import TOO_MUCH, Limits  # noqa: E402
 from nbmodel.runtime.server import Address  # noqa: E402
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
@@ -148,10 +149,40 @@ def test_an_unknown_method_is_told(start: Start, dial: Callable[[str], Any]) -> 
 
 
 def test_a_message_over_the_limit_is_refused(start: Start, dial: Callable[[str], Any]) -> None:
-    channel = dial(start(max_message=1024)[1])
+    channel = dial(start(limits=Limits(max_request_bytes=1024))[1])
     call = channel.unary_unary(INFER)
     assert call(LINEAR)
-    assert code_of(lambda: call(bytes(2000))) is grpc.StatusCode.RESOURCE_EXHAUSTED
+    too_large = bytes(1024 + MESSAGE_SLACK + 1)
+    assert code_of(lambda: call(too_large)) is grpc.StatusCode.RESOURCE_EXHAUSTED
+    stream = channel.stream_stream(STREAM)
+    assert code_of(lambda: list(stream(iter([too_large])))) is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_a_limit_above_what_grpc_knows_is_none(start: Start, dial: Callable[[str], Any]) -> None:
+    limits = Limits(max_request_bytes=10**12, max_bytes_in_flight=10**12)
+    call = dial(start(limits=limits)[1]).unary_unary(INFER)
+    # It is read, and found to be no request.
+    assert code_of(lambda: call(bytes(8 * MESSAGE_SLACK))) is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_bytes_in_flight_have_a_bound_of_calls_and_streams(
+    start: Start, dial: Callable[[str], Any]
+) -> None:
+    channel = dial(start(limits=Limits(max_bytes_in_flight=len(LINEAR) + 1))[1])
+    call, stream = channel.unary_unary(INFER), channel.stream_stream(STREAM)
+    slow = request("counter", 500_000)
+    for begin, end in (
+        (lambda: call.future(slow), lambda one: one.result()),
+        (lambda: stream(iter([slow])), list),
+    ):
+        under_way = begin()
+        time.sleep(0.1)
+        for other in (lambda: call(LINEAR), lambda: list(stream(iter([LINEAR])))):
+            with pytest.raises(grpc.RpcError) as info:
+                other()
+            assert info.value.code() is grpc.StatusCode.UNAVAILABLE
+            assert info.value.details() == TOO_MUCH
+        assert end(under_way)
 
 
 def test_streams_leave_threads_to_calls(start: Start, dial: Callable[[str], Any]) -> None:
@@ -203,9 +234,10 @@ def test_an_address_in_use_is_told(runtime: EdgeRuntime) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = Address("127.0.0.1", taken.getsockname()[1])
         server = GrpcServer(runtime, Gate(None, None), address, version="0.0")
-        with pytest.raises(InputError, match="cannot listen on"):
+        with pytest.raises(InputError, match="for gRPC: Address already in use") as info:
             server.start()
         server.stop(0)
+    assert info.value.hint == "port 0 takes a free one"
 
 
 def test_a_call_under_way_is_answered_before_the_end(

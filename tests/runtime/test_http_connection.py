@@ -608,7 +608,10 @@ def test_the_last_answer_may_be_taken_slowly() -> None:
 def test_a_slow_head_is_told() -> None:
     with served(head_timeout_s=0.2) as short, short.connect() as wire:
         status, _, body = wire.send(b"GET /ec").answer()
-        assert (status, json.loads(body)) == (408, {"error": "no whole head in 0.2 s"})
+        assert (status, json.loads(body)) == (
+            408,
+            {"error": "no whole head in 0.2 s (--head-timeout-s)"},
+        )
         assert wire.is_ended()
 
 

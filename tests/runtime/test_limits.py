@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from nbmodel.commands.runtime import start
 from nbmodel.errors import InputError
-from nbmodel.runtime.limits import DEFAULT_LIMITS, Budget, Limits, option_of
+from nbmodel.runtime.limits import DEFAULT_LIMITS, Budget, Limits, SharedBudget, option_of
 
 
 @pytest.mark.parametrize(
@@ -49,8 +49,9 @@ def test_each_is_an_option_with_its_help_and_default() -> None:
         assert f"[default: {limit.default}]" in text
 
 
-def test_a_budget_has_room_for_one_of_any_size_and_for_what_fits() -> None:
-    budget = Budget(10)
+@pytest.mark.parametrize("kind", [Budget, SharedBudget])
+def test_a_budget_has_room_for_one_of_any_size_and_for_what_fits(kind: type[Budget]) -> None:
+    budget = kind(10)
     assert budget.take(25)
     assert not budget.take(1)
     budget.give_back(25)

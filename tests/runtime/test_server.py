@@ -22,7 +22,8 @@ import pytest
 from nbmodel.errors import InputError
 from nbmodel.fleet.local import start_local, stop_local
 from nbmodel.runtime.limits import Limits
-from nbmodel.runtime.server import GRPC, READY, Address
+from nbmodel.runtime.listener import host_for_others
+from nbmodel.runtime.server import GRPC, OTHERS, READY, Address
 
 pytestmark = pytest.mark.unhurried
 
@@ -240,7 +241,9 @@ def test_off_loopback_a_token_is_made_and_shown_once(tmp_path: Path) -> None:
             assert http.get("/nbmodel/status").status_code == 200
     assert token not in (tmp_path / "runtime.log").read_text()
     with started(tmp_path, "--http", "0.0.0.0:0") as (_, lines):
-        assert len(lines) == 1
+        port = lines[-1].rpartition(":")[2]
+        others = f"{OTHERS}http://{host_for_others('0.0.0.0')}:{port}"
+        assert lines == [others, f"{READY}http://127.0.0.1:{port}"]
 
 
 def test_a_token_can_be_wanted_on_loopback(tmp_path: Path) -> None:
@@ -275,6 +278,9 @@ def test_an_address_in_use_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         assert f"cannot listen on {address}: " in failed(tmp_path, "--http", address)
+        told = failed(tmp_path, "--grpc", address)
+        assert f"cannot listen on {address} for gRPC: Address already in use" in told
+        assert "chttp2" not in told  # a line of gRPC's own
 
 
 @pytest.mark.parametrize(

@@ -334,7 +334,10 @@ class EdgeRuntime:
         elsewhere = () if self._workers is None else self._workers.statistics(name)
         found = ((one, self._reconciler.live(one)) for one in names)
         return tuple(
-            sum((other for other in elsewhere if other.name == one), live.statistics(one))
+            sum(
+                (counts for key, counts in elsewhere if (key, counts.name) == (live.key, one)),
+                live.statistics(one),
+            )
             for one, live in found
             if live is not None
         )

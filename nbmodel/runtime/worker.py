@@ -40,7 +40,7 @@ from nbmodel.runtime.workers import Setup
 from nbmodel.storage import OciLayout
 from nbmodel.storage.base import Storage
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("nbmodel.runtime.worker")  # this module is __main__
 
 #: What a worker answers, of a service that is live in it.
 _OURS = re.compile(r"/v2/models/([^/]+)(?:/versions/[0-9]+)?(?:/(?:infer|ready|config))?")
@@ -103,8 +103,14 @@ class LiveModels:
 
     def statistics(self, name: str | None = None) -> tuple[ModelStatistics, ...]:
         """What a service, or all of them, did here; nothing of one that is not live."""
+        return tuple(counts for _key, counts in self.keyed_statistics(name))
+
+    def keyed_statistics(self, name: str | None = None) -> tuple[tuple[str, ModelStatistics], ...]:
+        """As ``statistics``, each with the key of the source that the model is loaded from."""
         live = dict(self._live)
-        return tuple(live[one].statistics(one) for one in live if name in (None, one))
+        return tuple(
+            (live[one].key, live[one].statistics(one)) for one in live if name in (None, one)
+        )
 
     def _bring(self, name: str, data: Mapping[str, Any]) -> None:
         source = source_from_json(data, self._storage)
@@ -193,7 +199,10 @@ class ChannelHandler(logging.Handler):
         """Send one record; without a runtime there is nobody to tell."""
         try:
             with self._send_lock:
-                send_line(self._channel, {"log": self.format(record), "level": record.levelno})
+                send_line(
+                    self._channel,
+                    {"log": self.format(record), "level": record.levelno, "name": record.name},
+                )
         except OSError:
             return
 
@@ -206,7 +215,10 @@ def main(arguments: list[str]) -> None:
     """
     channel, runtime = (socket.socket(fileno=int(one)) for one in arguments)
     lock = threading.Lock()
-    logging.basicConfig(level=logging.INFO, handlers=[ChannelHandler(channel, lock)])
+    # Level and name travel beside it, and are the runtime's to write.
+    logging.basicConfig(
+        level=logging.INFO, format="%(message)s", handlers=[ChannelHandler(channel, lock)]
+    )
     told = lines(channel)
     setup = Setup.from_json(next(told))
     models = LiveModels(OciLayout(setup.home / "blobs"))
@@ -217,11 +229,10 @@ def main(arguments: list[str]) -> None:
         if line["verb"] == "follow":
             models.follow(line["services"])
             front.forget()
-            reply: dict[str, Any] = {}
-        else:
-            reply = {"statistics": [asdict(one) for one in models.statistics(line["service"])]}
+        named = line.get("service")
+        counts = [(key, asdict(one)) for key, one in models.keyed_statistics(named)]
         with lock:
-            send_line(channel, {"id": line["id"], **reply})
+            send_line(channel, {"id": line["id"], "statistics": counts})
 
     for line in told:  # nothing is served before it is known what is
         answer(line)

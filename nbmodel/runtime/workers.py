@@ -35,6 +35,7 @@ from nbmodel.runtime.channel import (
 from nbmodel.runtime.limits import Limits
 from nbmodel.runtime.services import Source
 from nbmodel.runtime.statistics import ModelStatistics
+from nbmodel.runtime.tally import Tally
 
 FOLLOW_TIMEOUT_S = 60.0  # a worker loads a big model as long as the runtime did
 ASK_TIMEOUT_S = 2.0
@@ -131,17 +132,23 @@ class Workers:
             if not future.done():
                 logger.warning("worker %d is not up to date after %g s", number, FOLLOW_TIMEOUT_S)
 
-    def statistics(self, name: str | None = None) -> tuple[ModelStatistics, ...]:
-        """What a service, or all of them, did in the workers: one value for each worker.
+    def statistics(self, name: str | None = None) -> tuple[tuple[str, ModelStatistics], ...]:
+        """What a service, or all of them, did in the workers since it was loaded.
 
-        Workers that do not answer within ``ASK_TIMEOUT_S`` are left out.
+        A worker that does not answer within ``ASK_TIMEOUT_S``, or has died, counts with what
+        it told last.
+
+        Returns:
+            One pair for each service and worker: the key of the source that the service's
+            model was loaded from, and its counts.
         """
         asked = [worker.ask("statistics", {"service": name}) for worker in self._workers]
-        answered, _late = wait(asked, ASK_TIMEOUT_S)
+        wait(asked, ASK_TIMEOUT_S)
         return tuple(
-            statistics_from_json(one)
-            for future in answered
-            for one in future.result().get("statistics", ())
+            (key, counts)
+            for worker in self._workers
+            for key, counts in worker.counts()
+            if name in (None, counts.name)
         )
 
     @property
@@ -170,6 +177,7 @@ class _Worker:
         self._adopt = adopt
         self._lock = threading.Lock()
         self._table: Mapping[str, Any] | None = None
+        self._tally = Tally()
         self._channel: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._asked: dict[int, Future[dict[str, Any]]] = {}
@@ -190,6 +198,7 @@ class _Worker:
         """Have it serve what the table says; a process that starts later does too."""
         with self._lock:
             self._table = table
+            self._tally.follow({name: source["key"] for name, source in table.items()})
         return self.ask("follow", {"services": table})
 
     def ask(self, verb: str, data: Mapping[str, Any]) -> Future[dict[str, Any]]:
@@ -207,6 +216,11 @@ class _Worker:
                     return future
         future.set_result({})
         return future
+
+    def counts(self) -> tuple[tuple[str, ModelStatistics], ...]:
+        """What it did, as far as it told: a model's key and its counts."""
+        with self._lock:
+            return self._tally.counts()
 
     def end(self) -> None:
         self._ending.set()
@@ -266,6 +280,7 @@ class _Worker:
                 finally:
                     with self._lock:
                         self._channel = None
+                        self._tally.end()
                         left, self._asked = self._asked, {}
                     for future in left.values():
                         future.set_result({})
@@ -274,9 +289,12 @@ class _Worker:
     def _listen(self, channel: socket.socket) -> None:
         for line in lines(channel):
             if "log" in line:
-                logger.log(line["level"], "worker %d: %s", self._number, line["log"])
+                origin = logging.getLogger(line["name"])
+                origin.log(line["level"], "worker %d: %s", self._number, line["log"])
                 continue
             with self._lock:
+                for key, counts in line["statistics"]:
+                    self._tally.tell(key, statistics_from_json(counts))
                 future = self._asked.pop(line["id"], None)
             if future is not None:
                 future.set_result(line)

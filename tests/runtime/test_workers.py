@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -195,6 +196,28 @@ def test_a_worker_that_dies_is_started_again(runtime: Known) -> None:
     os.kill(victim, signal.SIGKILL)
     until(lambda: len(processes(runtime) - {victim}) == WORKERS)
     assert answers(runtime, 12) == {101}
+
+
+def test_what_workers_told_is_not_lost_when_they_die(runtime: Known) -> None:
+    answers(runtime, 30)
+    assert served_by(runtime) == 30
+    victims = processes(runtime) - {runtime.pid}
+    for victim in victims:
+        os.kill(victim, signal.SIGKILL)
+    until(lambda: not victims & processes(runtime))
+    assert served_by(runtime) == 30
+    until(lambda: len(processes(runtime)) == WORKERS)
+    assert served_by(runtime) == 30
+    answers(runtime, 12)
+    assert served_by(runtime) == 42
+
+
+@pytest.mark.usefixtures("runtime")
+def test_what_workers_log_has_one_level_and_its_loggers_name(tmp_path: Path) -> None:
+    log = tmp_path / "home" / "runtime.log"
+    until(lambda: "worker 1: Started server process" in log.read_text())
+    lines = [line for line in log.read_text().splitlines() if "worker 1: Started" in line]
+    assert all(re.search(r"Z INFO uvicorn\.error: worker 1: Started server", one) for one in lines)
 
 
 def test_statistics_do_not_wait_for_a_worker_that_hangs(runtime: Known) -> None:

@@ -114,13 +114,15 @@ def _show(result: Any, *, as_json: bool) -> None:
 
 
 def _report(exc: errors.NbModelError, *, as_json: bool) -> None:
-    problems = list(exc.problems) if isinstance(exc, errors.ConfigError) else []
-    problems = problems if len(problems) > 1 else []  # one alone is the message
+    problems: Sequence[str] = ()
+    headline = str(exc)
+    if isinstance(exc, errors.ConfigError) and len(exc.problems) > 1:  # one alone is the message
+        problems, headline = exc.problems, exc.headline
     if as_json:
         data = {"error": str(exc), "type": type(exc).__name__, "hint": exc.hint}
         click.echo(json.dumps(data | ({"problems": problems} if problems else {})), err=True)
         return
-    click.echo(f"error: {exc}", err=True)
+    click.echo(f"error: {headline}", err=True)
     for problem in problems:
         click.echo(f"  - {problem}", err=True)
     if exc.hint:

@@ -638,7 +638,7 @@ class Client:
         if runtime is None:
             return self.runtimes.list()
         remote = self.runtimes.get(runtime)
-        status = remote.status()
+        status = remote.status() | {"url": remote.url, "grpc": remote.version().get("grpc")}
         return StatusCard(status).named(runtime).with_notes(self._behind(remote, status))
 
     def infer(

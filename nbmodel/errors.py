@@ -76,6 +76,11 @@ class ConfigError(NbModelError):
         super().__init__(message, hint=hint)
         self.problems = tuple(problems) or (message,)
 
+    @property
+    def headline(self) -> str:
+        """The message without the problems, for who shows them in a list below it."""
+        return str(self).removesuffix("; ".join(self.problems)).removesuffix(": ") or str(self)
+
 
 class InputError(NbModelError):
     """Something the caller gave (a path, an option, an object) that cannot be used."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nbmodel.display.base import Result as Result
     from nbmodel.display.bench import BenchCard as BenchCard
     from nbmodel.display.config import ConfigCard as ConfigCard
+    from nbmodel.display.config import ConfigPlan as ConfigPlan
     from nbmodel.display.deleted import DeletedCard as DeletedCard
     from nbmodel.display.deploy import DeployCard as DeployCard
     from nbmodel.display.diff import DiffCard as DiffCard
@@ -40,6 +41,7 @@ _HOMES = {
     "AliasHistory": "alias",
     "BenchCard": "bench",
     "ConfigCard": "config",
+    "ConfigPlan": "config",
     "DeletedCard": "deleted",
     "DeployCard": "deploy",
     "DiffCard": "diff",

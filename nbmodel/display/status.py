@@ -15,7 +15,8 @@ from nbmodel.display.quantity import count, file_size, moment
 class StatusCard(dict[str, Any], Result):
     """The status of a runtime: a dictionary that shows itself.
 
-    Unknown keys are kept and not shown; a runtime may be newer than this.
+    Unknown keys are kept and not shown; a runtime may be newer than this. Where it is
+    reached, ``url`` and ``grpc``, is put there by who asked it.
 
     Attributes:
         known_as: Name it has here; empty: the one it gives itself.
@@ -34,6 +35,8 @@ class StatusCard(dict[str, Any], Result):
         facts = Facts(
             [
                 ("names itself", own if self.known_as and own != self.known_as else ""),
+                ("address", Mono(_said(self, "url"))),
+                ("gRPC", Mono(_said(self, "grpc"))),
                 ("nbmodel", _said(self, "version")),
                 ("started", moment(_said(self, "started"))),
                 ("config", Mono(short_digest(_said(self, "config")), _said(self, "config"))),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nbmodel.errors import ConfigError, InputError, RuntimeNotFoundError
+from nbmodel.fleet.options import StartOptions
 from nbmodel.inference.server import check_url
 from nbmodel.runtime.lock import file_lock
 from nbmodel.storage.atomic import write_atomically
@@ -29,6 +30,8 @@ class Known:
         token: What it wants to be shown, or None.
         pid: Its process, when it was started here.
         home: Its home folder, when it was started here.
+        options: What it was started with, when it was started here.
+        grpc: ``host:port`` where it took gRPC when it was started here, or None.
 
     Raises:
         InputError: The name or the address cannot be used.
@@ -39,6 +42,8 @@ class Known:
     token: str | None = field(default=None, repr=False)
     pid: int | None = None
     home: Path | None = None
+    options: StartOptions | None = None
+    grpc: str | None = None
 
     def __post_init__(self) -> None:
         if _NAME.fullmatch(self.name) is None:
@@ -146,15 +151,19 @@ def _to_json(runtime: Known) -> dict[str, Any]:
         "token": runtime.token,
         "pid": runtime.pid,
         "home": None if runtime.home is None else str(runtime.home),
+        "options": None if runtime.options is None else runtime.options.to_json(),
+        "grpc": runtime.grpc,
     }
 
 
 def _from_json(data: dict[str, Any]) -> Known:
-    home = data.get("home")
+    home, options = data.get("home"), data.get("options")
     return Known(
         name=data["name"],
         url=data["url"],
         token=data.get("token"),
         pid=data.get("pid"),
         home=None if home is None else Path(home),
+        options=None if options is None else StartOptions.from_json(options),
+        grpc=data.get("grpc"),
     )

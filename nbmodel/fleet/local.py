@@ -8,25 +8,30 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from nbmodel.core.address import is_loopback
 from nbmodel.errors import DeployError, StorageUnavailableError, TargetUnreachableError
 from nbmodel.fleet.known import Known
+from nbmodel.fleet.options import StartOptions
 from nbmodel.fleet.remote import RemoteRuntime
 from nbmodel.plugins import require
 from nbmodel.runtime.auth import ensure_token
 from nbmodel.runtime.limits import DEFAULT_LIMITS, Limits
-from nbmodel.runtime.server import DEFAULT_HTTP, READY, SERVER_NAME, Address
+from nbmodel.runtime.server import DEFAULT_HTTP, GRPC, LOG_FILE, READY, SERVER_NAME, Address
 
 OUTPUT_FILE = "output.log"
 START_TIMEOUT_S = 10.0
 TIDY_S = 10.0  # given to a runtime that ends, besides the time that it gives its requests
 _POLL_S = 0.01
 _GIVE_UP_S = 2.0
+_LOG_TAIL = 1024 * 1024  # bytes of a log file that are looked at
 _TAIL = 2000  # characters of a failed start's output that are told
 
 #: Processes started from here, by pid. One that ended stays a zombie until its parent
@@ -46,6 +51,7 @@ def start_local(
     workers: int = 1,
     server_name: str = SERVER_NAME,
     limits: Limits = DEFAULT_LIMITS,
+    before: Known | None = None,
     timeout_s: float = START_TIMEOUT_S,
 ) -> Known:
     """Start a runtime on this machine, and return when it takes requests.
@@ -54,7 +60,8 @@ def start_local(
         name: What it is called.
         home: Its home folder; made when it is not there.
         config: File with the machine config to start with.
-        http: ``HOST:PORT``; port 0 is a free one.
+        http: ``HOST:PORT``; port 0 is the one it had before, if that is free, else any
+            free one; so is gRPC's.
         require_token: Want a token on loopback too; off it, one is always wanted. It is made
             at the first start in that home.
         grpc: ``HOST:PORT`` for gRPC; None: it is not spoken.
@@ -62,10 +69,11 @@ def start_local(
         workers: Processes that answer inference requests over HTTP.
         server_name: What the inference protocol calls it.
         limits: What clients may use.
+        before: How it was reached when it ran last; None: it is new.
         timeout_s: Seconds until it must be ready.
 
     Returns:
-        How to reach it, with its pid.
+        How to reach it, with its pid and the options given.
 
     Raises:
         DeployError: It ended, or was not ready in time; with what it said.
@@ -76,6 +84,15 @@ def start_local(
     """
     require("a runtime", "starlette", "uvicorn", extra="runtime")
     Known(name, "http://localhost")  # the name is checked before anything is started
+    options = StartOptions(
+        http=http,
+        require_token=require_token,
+        grpc=grpc,
+        allow_shared_memory=allow_shared_memory,
+        workers=workers,
+        server_name=server_name,
+        limits=limits,
+    )
     addresses = [Address.parse(text) for text in (http, grpc) if text is not None]
     needs_token = require_token or not all(is_loopback(address.host) for address in addresses)
     try:
@@ -86,22 +103,20 @@ def start_local(
             hint="give another --home",
         ) from exc
     command = [sys.executable, "-m", "nbmodel", "runtime", "start", name, "--foreground"]
-    command += ["--home", str(home), "--http", http]
+    command += ["--home", str(home)]
     if config is not None:
         command += ["--config", str(config.absolute())]
-    if grpc is not None:
-        command += ["--grpc", grpc]
-    if allow_shared_memory:
-        command.append("--allow-shared-memory")
-    if workers > 1:
-        command += ["--workers", str(workers)]
-    if server_name != SERVER_NAME:
-        command += ["--server-name", server_name]
-    command += limits.options()
+    http_before = None if before is None else before.url
+    grpc_before = None if before is None or before.grpc is None else f"//{before.grpc}"
+    run_with = replace(
+        options,
+        http=_as_before(http, http_before),
+        grpc=None if grpc is None else _as_before(grpc, grpc_before),
+        require_token=needs_token,
+    )
+    command += run_with.words()
     # Made here: the runtime would show it, and what it says is kept in a file.
     token = ensure_token(home)[0] if needs_token else None
-    if needs_token:
-        command.append("--require-token")
     output = home / OUTPUT_FILE
     try:
         file = open(output, "wb", opener=_private)  # noqa: SIM115 # closed by the block below
@@ -120,8 +135,16 @@ def start_local(
             start_new_session=True,
         )
     _children[process.pid] = process
-    url = _wait_ready(name, process, output, timeout_s)
-    return Known(name, url, token=token, pid=process.pid, home=home)
+    ready = _wait_ready(name, process, output, timeout_s)
+    return Known(
+        name,
+        ready.url,
+        token=token,
+        pid=process.pid,
+        home=home,
+        options=options,
+        grpc=ready.grpc,
+    )
 
 
 def stop_local(runtime: Known, *, timeout_s: float | None = None) -> bool:
@@ -185,14 +208,79 @@ def is_running(pid: int) -> bool:
     return True
 
 
-def _wait_ready(name: str, process: subprocess.Popen[bytes], output: Path, timeout_s: float) -> str:
+def last_words(home: Path, count: int) -> list[str]:
+    """The last lines that a runtime left in its home folder: its log, then what it printed.
+
+    Args:
+        home: Its home folder.
+        count: How many lines at most.
+
+    Raises:
+        StorageUnavailableError: A file there cannot be read.
+    """
+    lines: list[str] = []
+    # The log is turned over: its last lines may be the only ones of the present file.
+    for name in (f"{LOG_FILE}.1", LOG_FILE, OUTPUT_FILE):
+        try:
+            with (home / name).open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_TAIL))
+                text = file.read(_LOG_TAIL).decode(errors="replace")
+        except FileNotFoundError:
+            continue
+        except OSError as exc:
+            raise StorageUnavailableError(f"cannot read {home / name}: {exc.strerror}") from exc
+        # That it was ready, its log says too.
+        lines += [line for line in text.splitlines() if not line.startswith((READY, GRPC))]
+    return lines[-count:]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """Where a runtime said that it takes requests."""
+
+    url: str
+    grpc: str | None
+
+
+def _as_before(text: str, before: str | None) -> str:
+    """``HOST:PORT`` with the port of ``before``, a URL, in place of 0 if it is free."""
+    address = Address.parse(text)
+    try:
+        port = None if before is None else urlsplit(before).port
+    except ValueError:
+        port = None
+    if address.port or not port or not _is_free(Address(address.host, port)):
+        return text
+    return f"{text.rpartition(':')[0]}:{port}"
+
+
+def _is_free(address: Address) -> bool:
+    try:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        socket.create_server((address.host, address.port), family=found[0][0]).close()
+    except OSError:
+        return False
+    return True
+
+
+def _said(text: str, start: str) -> str | None:
+    """The rest of the first whole line that starts so."""
+    for line in text.splitlines(keepends=True):
+        if line.startswith(start) and line.endswith("\n"):
+            return line.removeprefix(start).strip()
+    return None
+
+
+def _wait_ready(
+    name: str, process: subprocess.Popen[bytes], output: Path, timeout_s: float
+) -> _Ready:
     deadline = time.monotonic() + timeout_s
     while True:
         has_ended = process.poll() is not None  # before reading: what it said last counts
         text = output.read_text(encoding="utf-8", errors="replace")
-        for line in text.splitlines(keepends=True):
-            if line.startswith(READY) and line.endswith("\n"):
-                return line.removeprefix(READY).strip()
+        url = _said(text, READY)
+        if url is not None:
+            return _Ready(url, _said(text, GRPC))
         if has_ended:
             del _children[process.pid]
             raise DeployError(

@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from nbmodel.display import ConfigCard, LogLines, RuntimeTable
-from nbmodel.errors import ConfigError, InputError, NbModelError, RuntimeNotFoundError
+from nbmodel.display import ConfigCard, ConfigPlan, LogLines, RuntimeTable
+from nbmodel.errors import (
+    ConfigError,
+    InputError,
+    NbModelError,
+    RuntimeNotFoundError,
+    TargetUnreachableError,
+)
 from nbmodel.fleet.known import Known, KnownRuntimes
-from nbmodel.fleet.local import start_local, stop_local
+from nbmodel.fleet.local import is_running, last_words, start_local, stop_local
+from nbmodel.fleet.options import StartOptions
 from nbmodel.fleet.remote import RemoteRuntime
-from nbmodel.runtime.limits import DEFAULT_LIMITS, Limits
-from nbmodel.runtime.server import DEFAULT_HTTP, SERVER_NAME
+from nbmodel.runtime.auth import TOKEN_FILE
+from nbmodel.runtime.limits import Limits
 
 ASKED_AT_ONCE = 16  # runtimes whose status is asked for side by side
 LIST_TIMEOUT_S = 3.0  # one that is slower than this is shown as unreachable in a list
+SETTLE_S = 3.0  # a start that takes longer to load its services shows them as loading
+_SETTLE_POLL_S = 0.05
 
 
 class Runtimes:
@@ -59,56 +71,82 @@ class Runtimes:
         name: str,
         *,
         config: str | os.PathLike[str] | None = None,
-        http: str = DEFAULT_HTTP,
+        http: str | None = None,
         home: str | os.PathLike[str] | None = None,
-        require_token: bool = False,
+        require_token: bool | None = None,
         grpc: str | None = None,
-        allow_shared_memory: bool = False,
-        workers: int = 1,
-        server_name: str = SERVER_NAME,
-        limits: Limits = DEFAULT_LIMITS,
+        allow_shared_memory: bool | None = None,
+        workers: int | None = None,
+        server_name: str | None = None,
+        limits: Limits | Mapping[str, float] | None = None,
     ) -> RuntimeTable:
         """Start a runtime on this machine, in a process that outlives this one.
 
-        Started again after it ended, it goes on with the services it had.
+        Started again after it ended, it goes on with the services it had, and as it was
+        started before: what is None here is as it was then, and by default at first.
 
         Args:
             name: What it is called from now on.
             config: File with the machine config to start with.
-            http: ``HOST:PORT``; port 0 is a free one.
-            home: Where it keeps models and state; a folder of its own when not given.
+            http: ``HOST:PORT``; port 0 is the one it had before, if that is free, else any
+                free one. By default 127.0.0.1:0.
+            home: Where it keeps models and state; a folder of its own when never given.
             require_token: Want a token on loopback too; off it, one is always wanted.
-            grpc: ``HOST:PORT`` to speak gRPC on too; ``version`` of the runtime tells it.
+            grpc: ``HOST:PORT`` to speak gRPC on too, ``"off"`` to end that; the port may be
+                0 as that of ``http``.
             allow_shared_memory: Let clients on this machine pass tensors in shared memory.
-            workers: Processes that answer inference requests over HTTP.
+            workers: Processes that answer inference requests over HTTP; 1 by default.
             server_name: What the inference protocol calls it.
-            limits: What clients may use.
+            limits: What clients may use: all limits, or some by name.
 
         Raises:
             InputError: A runtime of that name is running, or is somewhere else.
             DeployError: It did not come up, with what it said.
         """
-        for known in self._known.list():
-            if known.name == name:
-                self._check_startable(known)
-        folder = self._home / "runtimes" / name if home is None else Path(home).expanduser()
+        before = next((known for known in self._known.list() if known.name == name), None)
+        if before is not None:
+            self._check_startable(before)
+        given: dict[str, Any] = {
+            "http": http,
+            "require_token": require_token,
+            "grpc": grpc,
+            "allow_shared_memory": allow_shared_memory,
+            "workers": workers,
+            "server_name": server_name,
+        }
+        given = {option: value for option, value in given.items() if value is not None}
+        given |= asdict(limits) if isinstance(limits, Limits) else dict(limits or {})
+        options = _options_before(before).changed(given)
+        usual = self._home / "runtimes" / name
+        folder = usual if before is None or before.home is None else before.home
+        words = options.words(without=given)
+        if home is not None:
+            folder = Path(home).expanduser().absolute()
+        elif folder.absolute() != usual.absolute():
+            words += ["--home", str(folder)]
         file = None if config is None else Path(config).expanduser()
         if file is not None and not file.is_file():
             raise InputError(f"no such machine config: {file}")
+        had_token = (folder / TOKEN_FILE).exists()
         started = start_local(
             name,
             folder.absolute(),
             config=file,
-            http=http,
-            require_token=require_token,
-            grpc=grpc,
-            allow_shared_memory=allow_shared_memory,
-            workers=workers,
-            server_name=server_name,
-            limits=limits,
+            http=options.http,
+            require_token=options.require_token,
+            grpc=options.grpc,
+            allow_shared_memory=options.allow_shared_memory,
+            workers=options.workers,
+            server_name=options.server_name,
+            limits=options.limits,
+            before=before,
         )
         self._known.add(started)
-        return self._up(started)
+        self._settle(started)
+        extra: dict[str, Any] = {"reused": words} if words else {}
+        if started.token is not None and not had_token:
+            extra["new_token"] = started.token
+        return self._up(started, extra)
 
     def stop(self, name: str) -> RuntimeTable:
         """Stop a runtime that was started here; it stays known.
@@ -158,7 +196,11 @@ class Runtimes:
         self._known.remove(name)
         if known in self._remotes:
             self._remotes.pop(known).close()
-        return RuntimeTable([{"name": name, "url": known.url, "state": "removed"}])
+        row: dict[str, Any] = {"name": name, "url": known.url, "state": "removed"}
+        if known.home is None or not known.home.exists():
+            return RuntimeTable([row])
+        kept = f"its files stay in {known.home}; how it was started is forgotten"
+        return RuntimeTable([{**row, "home": str(known.home)}]).with_notes([kept])
 
     def config(self, name: str) -> ConfigCard:
         """The machine config of a runtime."""
@@ -171,8 +213,10 @@ class Runtimes:
         config: str | os.PathLike[str] | Mapping[str, Any],
         *,
         dry_run: bool = False,
-    ) -> ConfigCard:
+    ) -> ConfigPlan:
         """Put another machine config in place; an invalid one changes nothing.
+
+        What comes back says what that does to each service.
 
         Args:
             name: The runtime.
@@ -186,20 +230,47 @@ class Runtimes:
         wanted = config if isinstance(config, Mapping) else _read_config(Path(config))
         remote = self.get(name)
         _, etag = remote.config()
-        remote.put_config(wanted, if_match=etag, dry_run=dry_run)
-        return ConfigCard(wanted)
+        plan = ConfigPlan(remote.put_config(wanted, if_match=etag, dry_run=dry_run))
+        plan = plan.of(name, is_dry=dry_run)
+        if "services" in wanted or "packages" in wanted:
+            return plan
+        what = "the config" if isinstance(config, Mapping) else str(config)
+        return plan.with_notes(
+            [f"warning: {what} has neither 'services' nor 'packages'; is it a machine config?"]
+        )
 
     def logs(self, name: str, *, lines: int = 50) -> LogLines:
-        """The last lines of a runtime's log, oldest first."""
-        return LogLines(self.get(name).logs(lines))
+        """The last lines of a runtime's log, oldest first.
+
+        Of one that was started here and does not answer any more, they come from the files
+        in its home folder.
+
+        Raises:
+            TargetUnreachableError: It is elsewhere and does not answer.
+        """
+        known = self._known.get(name)
+        try:
+            return LogLines(self.get(name).logs(lines))
+        except TargetUnreachableError:
+            if known.home is None or not known.home.is_dir():
+                raise
+        note = f"runtime {name!r} does not answer; these lines are from the files in {known.home}"
+        return LogLines(last_words(known.home, lines)).with_notes([note])
 
     def reachable(self) -> dict[str, RemoteRuntime]:
         """All runtimes by name, for bringing them versions; they may be away."""
         return {known.name: self.get(known.name) for known in self._known.list()}
 
-    def _up(self, known: Known) -> RuntimeTable:
+    def _up(self, known: Known, extra: Mapping[str, Any] = MappingProxyType({})) -> RuntimeTable:
         lines = tuple(self._on_up(known.name))
-        return RuntimeTable([_row(known, self.get(known.name))]).with_notes(lines)
+        return RuntimeTable([{**_row(known, self.get(known.name)), **extra}]).with_notes(lines)
+
+    def _settle(self, known: Known) -> None:
+        """Wait a moment for services that are being loaded."""
+        remote = self.get(known.name)
+        deadline = time.monotonic() + SETTLE_S
+        while remote.status().get("settled") is False and time.monotonic() < deadline:
+            time.sleep(_SETTLE_POLL_S)
 
     def _only(self) -> Known:
         known = self._known.list()
@@ -219,11 +290,18 @@ class Runtimes:
                 f"runtime {known.name!r} is at {known.url}",
                 hint="choose another name, or remove that one first",
             )
-        if _asked(known)["state"] != "unreachable":
+        if _asked(known)["state"] not in ("unreachable", "stopped"):
             raise InputError(
                 f"runtime {known.name!r} is running at {known.url}",
                 hint=f"runtime stop {known.name}",
             )
+
+
+def _options_before(known: Known | None) -> StartOptions:
+    """What a runtime was started with; entries of older versions say only who may call."""
+    if known is None:
+        return StartOptions()
+    return known.options or StartOptions(require_token=known.token is not None)
 
 
 def _asked(known: Known) -> Mapping[str, Any]:
@@ -232,24 +310,37 @@ def _asked(known: Known) -> Mapping[str, Any]:
     with remote:
         try:
             return _row(known, remote)
+        except TargetUnreachableError as exc:
+            if known.pid is not None and not is_running(known.pid):
+                return {**_place(known), "state": "stopped"}
+            return {**_place(known), "state": "unreachable", "error": str(exc)}
         except NbModelError as exc:
-            return {
-                "name": known.name,
-                "url": known.url,
-                "state": "unreachable",
-                "error": str(exc),
-            }
+            return {**_place(known), "state": "unreachable", "error": str(exc)}
 
 
 def _row(known: Known, remote: RemoteRuntime) -> dict[str, Any]:
     status = remote.status()
+    entries = [*(status.get("services") or ()), *(status.get("vision") or ())]
     return {
-        "name": known.name,
-        "url": known.url,
+        **_place(known),
         "state": "ready",
+        "grpc": remote.version().get("grpc"),
         "version": status.get("version"),
-        "services": [service.get("name") for service in status.get("services", ())],
+        "services": [entry.get("name") for entry in status.get("services") or ()],
+        "loading": [entry.get("name") for entry in entries if entry.get("state") == "loading"],
+        "failed": [entry.get("name") for entry in entries if entry.get("state") == "failed"],
+        "asked": len(entries),
     }
+
+
+def _place(known: Known) -> dict[str, Any]:
+    """Where a runtime is, and where it keeps its files when that is here."""
+    place: dict[str, Any] = {"name": known.name, "url": known.url}
+    if known.home is not None:
+        place["home"] = str(known.home)
+        if known.token is not None:
+            place["token_file"] = str(known.home / TOKEN_FILE)
+    return place
 
 
 def _read_config(file: Path) -> Mapping[str, Any]:

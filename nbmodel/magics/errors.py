@@ -45,6 +45,7 @@ def message_lines(exc: NbModelError) -> list[str]:
     """What a person is shown of an error: the message, several problems in a list, the hint."""
     lines = [f"{type(exc).__name__}: {exc}"]
     if isinstance(exc, ConfigError) and len(exc.problems) > 1:  # one alone is the message
+        lines = [f"{type(exc).__name__}: {exc.headline}"]
         lines += [f"  - {problem}" for problem in exc.problems]
     if exc.hint:
         lines.append(f"Hint: {exc.hint}")

@@ -243,12 +243,38 @@ def results(
         display.PullCard("digits:3", [tmp_path / "model.onnx"]),
         display.PackageCard.of({"name": "digits", "package": HOSTILE}),
         display.ConfigCard({"services": [{"name": HOSTILE}]}),
+        display.ConfigPlan(
+            {
+                "changed": True,
+                "steps": [
+                    {"action": "start", "service": "fruit", "version": "3", "why": HOSTILE},
+                    {"action": HOSTILE, "service": HOSTILE, "version": None, "why": ""},
+                ],
+            }
+        ).of("pi", is_dry=True),
+        display.ConfigPlan({"changed": False, "steps": []}),
         display.StatusCard(status).with_notes([HOSTILE]),
         display.StatusCard({"runtime": "new", "services": [], "packages": None}),
         display.RuntimeTable(
             [
                 {"name": "pi", "url": "http://127.0.0.1:1", "state": "ready", "services": ["a"]},
                 {"name": "jetson", "state": "unreachable", "error": HOSTILE, "token": "s3cret"},
+            ]
+        ),
+        display.RuntimeTable(
+            [
+                {
+                    "name": "pi",
+                    "url": "http://127.0.0.1:1",
+                    "grpc": "127.0.0.1:2",
+                    "state": "ready",
+                    "services": ["a", "b"],
+                    "failed": ["b"],
+                    "asked": 2,
+                    "home": HOSTILE,
+                    "token_file": HOSTILE,
+                    "reused": ["--server-name", HOSTILE],
+                }
             ]
         ),
         display.RuntimeTable(),

@@ -7,9 +7,17 @@ import pytest
 
 from nbmodel.errors import ConfigError, InputError, RuntimeNotFoundError
 from nbmodel.fleet.known import FILE, Known, KnownRuntimes
+from nbmodel.fleet.options import StartOptions
 
 PI = Known("pi", "http://pi:8000", token="s3cret")
-LAB = Known("lab", "http://127.0.0.1:8123", pid=42, home=Path("/srv/lab"))
+LAB = Known(
+    "lab",
+    "http://127.0.0.1:8123",
+    pid=42,
+    home=Path("/srv/lab"),
+    options=StartOptions(require_token=True, grpc="127.0.0.1:0"),
+    grpc="127.0.0.1:8124",
+)
 
 
 def test_runtimes_are_kept(tmp_path: Path) -> None:
@@ -66,7 +74,24 @@ def test_an_unknown_runtime_has_a_hint(
         assert hint in (caught.value.hint or "")
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", '{"runtimes": [{}]}', '{"runtimes": 1}'])
+def test_an_entry_of_an_older_version_is_read(tmp_path: Path) -> None:
+    entry = {"name": "lab", "url": "http://h:1", "token": "t", "pid": 4, "home": "/srv/lab"}
+    (tmp_path / FILE).write_text(json.dumps({"runtimes": [entry]}))
+    known = KnownRuntimes(tmp_path).get("lab")
+    assert known == Known("lab", "http://h:1", token="t", pid=4, home=Path("/srv/lab"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{}",
+        "[]",
+        '{"runtimes": [{}]}',
+        '{"runtimes": 1}',
+        '{"runtimes": [{"name": "a", "url": "http://h:1", "options": {"safer": true}}]}',
+    ],
+)
 def test_a_damaged_file_is_named_and_kept(tmp_path: Path, content: str) -> None:
     (tmp_path / FILE).write_text(content)
     with pytest.raises(ConfigError, match=FILE):

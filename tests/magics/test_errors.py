@@ -25,7 +25,7 @@ from nbmodel.magics.errors import message_lines, short_errors, shorten_once
         ),
         pytest.param(
             ConfigError("invalid, 2 problems: X; Y", problems=["X", "Y"], hint="nothing changed"),
-            ["ConfigError: invalid, 2 problems: X; Y", "  - X", "  - Y", "Hint: nothing changed"],
+            ["ConfigError: invalid, 2 problems", "  - X", "  - Y", "Hint: nothing changed"],
             id="several problems are a list",
         ),
         pytest.param(ConfigError("bad"), ["ConfigError: bad"], id="a config without a list"),

@@ -291,7 +291,7 @@ def test_an_address_in_use_is_named(tmp_path: Path) -> None:
         pytest.param("[]", "expected a JSON object, found list", id="a list"),
         pytest.param(
             json.dumps({"services": [{"name": ""}, {"name": "b c", "api": "x"}]}),
-            "problems: services.0: empty service name; ",
+            "problems\n  - services.0: empty service name\n  - ",
             id="several problems",
         ),
     ],

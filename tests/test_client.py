@@ -218,6 +218,18 @@ def test_undeploy_takes_the_service_away(client: Client, linear_onnx: Path, mode
         client.undeploy(f"{model}@edge")
 
 
+def test_the_status_of_a_runtime_tells_where_it_is_reached(tmp_path: Path) -> None:
+    client = Client(tmp_path / "home")
+    client.runtimes.start("spoken", grpc="127.0.0.1:0")
+    (row,) = client.status()
+    shown = client.status("spoken").text()
+    assert row["grpc"].startswith("127.0.0.1:")
+    assert row["grpc"] in shown
+    assert row["url"] in shown
+    client.runtimes.remove("spoken")
+    client.close()
+
+
 def test_a_runtime_that_is_away_does_not_stop_an_upload(
     linear_onnx: Path, model: str, tmp_path: Path
 ) -> None:

@@ -72,15 +72,6 @@ class Limits:
                     f"{option_of(limit.name)} must be {wanted} greater than 0, found {value!r}"
                 )
 
-    def options(self) -> list[str]:
-        """The options of ``runtime start`` that give these limits; defaults are left out."""
-        words: list[str] = []
-        for limit in fields(self):
-            value = getattr(self, limit.name)
-            if value != limit.default:
-                words += [option_of(limit.name), repr(value)]
-        return words
-
 
 DEFAULT_LIMITS = Limits()
 

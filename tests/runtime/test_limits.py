@@ -31,12 +31,6 @@ def test_what_is_no_limit_is_told(name: str, value: Any, says: str) -> None:
         Limits(**{name: value})
 
 
-def test_only_what_differs_from_the_defaults_is_an_option() -> None:
-    assert DEFAULT_LIMITS.options() == []
-    limits = Limits(max_request_bytes=7, head_timeout_s=0.5)
-    assert limits.options() == ["--max-request-bytes", "7", "--head-timeout-s", "0.5"]
-
-
 def test_a_request_may_be_as_large_as_tritons_by_default() -> None:
     assert DEFAULT_LIMITS.max_request_bytes == 1 << 26
 

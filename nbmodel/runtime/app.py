@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from nbmodel.runtime.edge import EdgeRuntime
 
 INFERENCES = 40  # at once; further ones wait
+PATHS = (
+    "there are GET /nbmodel/status, /nbmodel/services/NAME, /nbmodel/config, /nbmodel/logs, "
+    "/nbmodel/version, /v2, /v2/health/ready, /v2/models/NAME and /metrics"
+)
 
 
 def make_app(
@@ -186,9 +190,12 @@ def _on_error(_request: Request, exc: Exception) -> Response:
     return error_response(exc)
 
 
-def _on_http_error(_request: Request, exc: Exception) -> Response:
+def _on_http_error(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
-    return JSONResponse({"error": exc.detail, "hint": None}, exc.status_code, headers=exc.headers)
+    content = {"error": exc.detail}
+    if exc.status_code == 404:
+        content = {"error": f"no such path: {request.url.path}", "hint": PATHS}
+    return JSONResponse(content, exc.status_code, headers=exc.headers)
 
 
 def _on_crash(_request: Request, _exc: Exception) -> Response:

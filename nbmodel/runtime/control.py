@@ -7,7 +7,8 @@
     GET  /nbmodel/config                     the machine config, with an ETag
     PUT  /nbmodel/config                     another one; If-Match is required
     PUT  /nbmodel/config?dry_run=true        what that would change
-    GET  /nbmodel/services/{name}            version and signature of a service, or what ails it
+    GET  /nbmodel/services/{name}            version and signature of a service, or what ails it;
+                                             of a vision service, what it can do
     POST /nbmodel/services/{name}/do         a free-form command (Viam's DoCommand)
     POST /nbmodel/services/{name}/rollback   back to the version it ran before
     POST /nbmodel/services/{name}/detections             objects in the picture of the body
@@ -23,9 +24,9 @@ A picture is the body as it is: the bytes of a JPEG or PNG file, or of another f
 ``vision.viam.picture.FORMATS``. ``{"detections": […]}`` has pixels of that picture, their
 normalised values, confidence and class; without ``count`` all classes come, unsorted.
 
-Every error is ``{"error": …, "hint": … or null, "type": …}``, where ``type`` is the
-class in ``nbmodel.errors``, so that a client can raise the same; a refused config also
-has ``problems``, all of them.
+Every error is ``{"error": …, "hint": …, "type": …}``, without ``hint`` where there is
+nothing to say; ``type`` is the class in ``nbmodel.errors``, so that a client can raise the
+same; a refused config also has ``problems``, all of them.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ MAX_BODY = 4 * 1024 * 1024  # bytes of a config or a command
 MAX_PICTURE = 32 * 1024 * 1024  # bytes of a picture's file
 PICTURES = 4  # looked at at once; further ones wait
 MAX_LINES = 10_000  # of the log in one answer
+_FORM = "application/x-www-form-urlencoded"
+_CURL = "send the file as the body: curl --data-binary @FILE"
 _ETAG = re.compile(r'"([^"]*)"')
 
 
@@ -93,11 +96,9 @@ def control_routes(
 
 def error_response(error: NbModelError) -> JSONResponse:
     """The answer that tells of an error."""
-    content: dict[str, Any] = {
-        "error": str(error),
-        "hint": error.hint,
-        "type": type(error).__name__,
-    }
+    content: dict[str, Any] = {"error": str(error), "type": type(error).__name__}
+    if error.hint is not None:
+        content["hint"] = error.hint
     if isinstance(error, ConfigError):
         content["problems"] = list(error.problems)
     return JSONResponse(content, status_of(error))
@@ -139,6 +140,7 @@ class _Control:
         return JSONResponse(config, headers=headers)
 
     async def put_config(self, request: Request) -> Response:
+        _check_parameters(request, "dry_run")
         is_dry = _flag(request, "dry_run")
         header = request.headers.get("if-match")
         if header is None and not is_dry:
@@ -159,12 +161,16 @@ class _Control:
 
     def service(self, request: Request) -> Response:
         name = request.path_params["name"]
+        vision = self._runtime.vision_status(name)
+        if vision is not None:
+            return JSONResponse(_told_of_vision(vision))
         service = self._runtime.service(name)
         entries = self._runtime.status()["services"]
         errors = [entry["error"] for entry in entries if entry["name"] == name]
         return JSONResponse(
             {
                 "name": name,
+                "kind": "model",
                 "ready": service.ready,
                 "version": service.version,
                 "signature": service.signature.to_json() if service.ready else None,
@@ -188,6 +194,7 @@ class _Control:
             found = vision.detections(read_picture(picture))
             return {"detections": [asdict(one) for one in found]}
 
+        _check_parameters(request)
         vision = self._runtime.vision(request.path_params["name"])
         return await self._looked(request, look)
 
@@ -198,7 +205,10 @@ class _Control:
             found = vision.classifications(read_picture(picture), count)
             return {"classifications": [asdict(one) for one in found]}
 
+        _check_parameters(request, "count")
         count = _number(request, "count", "0")
+        if not count and "count" in request.query_params:
+            raise InputError("count must be 1 or more", hint="without it, all classes come")
         vision = self._runtime.vision(request.path_params["name"])
         return await self._looked(request, look)
 
@@ -208,14 +218,27 @@ class _Control:
         """What is in the picture of the body; looked at in a thread of the pictures' own."""
         if self._pictures is None:
             self._pictures = CapacityLimiter(PICTURES)
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind.startswith("multipart/"):
+            raise InputError(f"the body must be a picture, found a form of type {kind}", hint=_CURL)
         picture = await _read_body(request, MAX_PICTURE)
-        return JSONResponse(await to_thread.run_sync(look, picture, limiter=self._pictures))
+        if not picture:
+            raise InputError("the body is empty, expected a picture", hint=_CURL)
+        try:
+            found = await to_thread.run_sync(look, picture, limiter=self._pictures)
+        except InputError as exc:
+            if kind != _FORM:
+                raise
+            # What curl says of any body; with -d it also takes the line ends out of a file.
+            raise InputError(str(exc), hint=_CURL) from exc
+        return JSONResponse(found)
 
     def reconcile(self, _request: Request) -> Response:
         self._runtime.reconcile()
         return JSONResponse({}, status_code=202)
 
     def logs(self, request: Request) -> Response:
+        _check_parameters(request, "lines")
         lines = min(_number(request, "lines", "100"), MAX_LINES)
         return JSONResponse({"lines": list(self._runtime.logs(lines))})
 
@@ -231,6 +254,35 @@ def _expected(header: str | None) -> str | None:
             hint="send the ETag header of GET /nbmodel/config as it came",
         )
     return etags[0]
+
+
+def _told_of_vision(status: Mapping[str, Any]) -> dict[str, Any]:
+    """A vision service, from what the runtime's status says of it."""
+    is_ready = status["state"] == "ready"
+    return {
+        "name": status["name"],
+        "kind": "vision",
+        "ready": is_ready,
+        "state": status["state"],
+        "mlmodel_name": status["mlmodel_name"],
+        "properties": {
+            "classifications_supported": status["classifications"],
+            "detections_supported": status["detections"],
+        }
+        if is_ready
+        else None,
+        "error": status["error"],
+    }
+
+
+def _check_parameters(request: Request, *known: str) -> None:
+    """Refuse what is not known: a word that is mistyped would do nothing."""
+    for name in request.query_params:
+        if name not in known:
+            raise InputError(
+                f"unknown parameter {name!r} of {request.url.path}",
+                hint=f"it takes {', '.join(known)}" if known else "it takes none",
+            )
 
 
 def _number(request: Request, name: str, default: str) -> int:

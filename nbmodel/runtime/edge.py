@@ -9,7 +9,7 @@ import logging
 import os
 import platform
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -365,6 +365,8 @@ class EdgeRuntime:
     def do(self, service: str, command: Mapping[str, Any]) -> dict[str, Any]:
         """A free-form command to a service, as Viam's ``DoCommand``.
 
+        What is for a vision service goes to the model service that it uses.
+
         ``{"command": "check"}`` runs the golden sample now; ``{"command": "stats"}``
         counts what it answered since it was loaded.
 
@@ -377,13 +379,18 @@ class EdgeRuntime:
             "check": _check,
             "stats": LiveService.stats,
         }
-        known = commands.get(str(command.get("command")))
+        vision = self.vision_status(service)
+        model = service if vision is None else str(vision["mlmodel_name"])
+        self._configured(model)
+        hint = f'send {{"command": …}} with one of {", ".join(commands)}'
+        if "command" not in command:
+            raise InputError(f'what was sent to service {service!r} has no "command"', hint=hint)
+        known = commands.get(str(command["command"]))
         if known is None:
             raise InputError(
-                f"unknown command {command.get('command')!r} for service {service!r}",
-                hint=f'send {{"command": …}} with one of {", ".join(commands)}',
+                f"unknown command {command['command']!r} for service {service!r}", hint=hint
             )
-        return self._with_live(service, known)
+        return self._with_live(model, known)
 
     # Telling about it
 
@@ -408,6 +415,18 @@ class EdgeRuntime:
                 if not s.is_served and not s.is_vision
             ],
         }
+
+    def vision_status(self, name: str) -> dict[str, Any] | None:
+        """A vision service as ``status`` tells it; None when there is none of that name.
+
+        A model service of the same name comes first.
+        """
+        if any(service.name == name for service in self._control.served()):
+            return None
+        for service in self._config.services:
+            if service.is_vision and service.name == name:
+                return self._vision_status(service)
+        return None
 
     def logs(self, lines: int) -> list[str]:
         """The last lines of the log, oldest first."""
@@ -480,10 +499,17 @@ class EdgeRuntime:
         for service in served:
             if service.name == name:
                 return service
-        names = ", ".join(service.name for service in served)
+        visions = [service for service in self._config.services if service.is_vision]
+        for service in visions:
+            if service.name == name:
+                model = service.attributes.get("mlmodel_name")
+                raise TargetError(
+                    f"{name!r} is a vision service over {model!r}, on runtime {self.name!r}",
+                    hint=f"use {model}, or POST a picture to /nbmodel/services/{name}/detections "
+                    "or …/classifications",
+                )
         raise TargetError(
-            f"no service {name!r} on runtime {self.name!r}",
-            hint=f"services: {names}" if names else "it has no services",
+            f"no service {name!r} on runtime {self.name!r}", hint=_listed(served, visions)
         )
 
     def _view(self, name: str) -> ServiceView:
@@ -570,6 +596,17 @@ class EdgeRuntime:
         if status["state"] == "failed" and not self.settled:
             return {**status, "state": "loading"}  # it is being tried again
         return status
+
+
+def _listed(served: Sequence[Service], visions: Sequence[Service]) -> str:
+    """The services that there are, in words."""
+    groups = {"services": served, "vision services": visions}
+    lists = [
+        f"{what}: {', '.join(service.name for service in given)}"
+        for what, given in groups.items()
+        if given
+    ]
+    return "; ".join(lists) or "it has no services"
 
 
 def _taken(config: MachineConfig, before: MachineConfig | None, *, was_given: bool) -> str:

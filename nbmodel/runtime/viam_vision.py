@@ -93,18 +93,23 @@ class _Calls:
     def status(self, data: bytes, _call: Call) -> bytes:
         """How a service is, as the runtime's status tells it."""
         name = parse("viam.GetStatusRequest", data).name
-        for told in self._runtime.status()["vision"]:
+        visions = self._runtime.status()["vision"]
+        for told in visions:
             if told["name"] == name:
                 # The SDK makes 0 of a null.
                 given = {key: value for key, value in told.items() if value is not None}
                 return encode_result("viam.GetStatusResponse", given)
-        raise TargetError(f"no vision service {name!r} on runtime {self._runtime.name!r}")
+        names = ", ".join(told["name"] for told in visions)
+        raise TargetError(
+            f"no vision service {name!r} on runtime {self._runtime.name!r}",
+            hint=f"vision services: {names}" if names else "it has none",
+        )
 
     def do(self, data: bytes, _call: Call) -> bytes:
         """A free-form command to the model service that a vision service uses."""
         request = parse("viam.DoCommandRequest", data)
-        model = self._runtime.vision(request.name).config.model
-        return do_command(self._runtime, model, request.command)
+        vision = self._runtime.vision(request.name)
+        return do_command(self._runtime, vision.name, request.command)
 
 
 def read_image(data: bytes, mime_type: str) -> Image.Image:

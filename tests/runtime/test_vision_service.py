@@ -436,14 +436,20 @@ def test_a_dry_run_says_what_would_happen(runtime: EdgeRuntime, toy: Path) -> No
     assert steps(vision("ear")) == [("stop", "eye"), ("start", "ear")]
 
 
-def test_a_camera_of_the_config_is_the_default_one(runtime: EdgeRuntime, toy: Path) -> None:
-    follow(
-        runtime,
-        ml_service("toy", toy),
-        vision(camera_name="front"),
-        components=[{"name": "front", "api": "rdk:component:camera"}],
-    )
-    assert runtime.vision("eye").properties().default_camera == "front"
+def test_every_verb_knows_a_vision_service(runtime: EdgeRuntime, toy: Path) -> None:
+    follow(runtime, ml_service("toy", toy), vision())
+    assert runtime.do("eye", {"command": "stats"})["inferences"] >= 1
+    with pytest.raises(InputError, match="what was sent to service 'eye' has no \"command\""):
+        runtime.do("eye", {"x": 1})
+    with pytest.raises(InputError, match="unknown command 'y' for service 'eye'"):
+        runtime.do("eye", {"command": "y"})
+    with pytest.raises(TargetError, match="'eye' is a vision service over 'toy'") as info:
+        runtime.service("eye")
+    assert info.value.hint is not None
+    assert info.value.hint.startswith("use toy, or POST a picture to")
+    with pytest.raises(TargetError) as info:
+        runtime.service("nose")
+    assert info.value.hint == "services: toy; vision services: eye"
 
 
 # Over HTTP
@@ -473,10 +479,26 @@ def test_pictures_are_looked_at_over_http(runtime: EdgeRuntime, toy: Path, tmp_p
         (best,) = answer.json()["classifications"]
         assert (best["class_name"], round(best["confidence"], 4)) == ("1", 0.502)
         assert len(http.post("/classifications", content=picture).json()["classifications"]) == 2
+        assert http.get("/../eye").json() == {
+            "name": "eye",
+            "kind": "vision",
+            "ready": True,
+            "state": "ready",
+            "mlmodel_name": "toy",
+            "properties": {"classifications_supported": True, "detections_supported": False},
+            "error": None,
+        }
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        damaged = http.post("/classifications", content=b"no picture", headers=form)
+        assert "--data-binary @FILE" in damaged.json()["hint"]
         refusals = [
             (http.post("/detections", content=picture), 501, "does not implement a Detector"),
             (http.post("/classifications", content=b"no picture"), 400, "not a picture"),
             (http.post("/classifications", params={"count": "-1"}), 400, "count must be a number"),
+            (http.post("/classifications", params={"count": "0"}), 400, "must be 1 or more"),
+            (http.post("/classifications", params={"n": "1"}), 400, "unknown parameter 'n'"),
+            (http.post("/detections"), 400, "the body is empty"),
+            (http.post("/detections", files={"file": picture}), 400, "form of type multipart"),
             (http.post("/../ear/detections"), 404, "no vision service 'ear'"),
         ]
     for answer, status, says in refusals:

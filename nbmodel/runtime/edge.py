@@ -14,6 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from numpy.typing import NDArray
+
 from nbmodel.core.digest import short_digest
 from nbmodel.core.machine import MachineConfig, Service
 from nbmodel.core.signature import Signature
@@ -115,6 +117,7 @@ class EdgeRuntime:
         )
         self._visions = Visions(
             infer=lambda request, deadline: self.infer(request, deadline=deadline),
+            try_out=self._try_out,
             reconciler=self._reconciler,
             why_not=self._why_not,
             folder=packages.link,
@@ -541,6 +544,9 @@ class EdgeRuntime:
                 return action(self._live(name))
             except RetiredError:
                 continue
+
+    def _try_out(self, request: InferRequest) -> Mapping[str, NDArray[Any]]:
+        return self._with_live(request.model, lambda live: live.try_out(request.inputs))
 
     def _tag_previous(self, previous: Record) -> str:
         """The tag that names an earlier version, made anew when it is missing."""

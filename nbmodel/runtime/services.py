@@ -201,6 +201,19 @@ class LiveService:
         with self._scheduler.held() as session:
             return check_golden(session, installed.manifest, installed.folder)
 
+    def try_out(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        """Run the model beside the requests; it waits for none of them, and does not count.
+
+        Args:
+            inputs: As for ``Session.infer``.
+
+        Raises:
+            RetiredError: It was replaced meanwhile.
+            SignatureError, InferenceError: As ``Session.infer``.
+        """
+        with self._scheduler.held() as session:
+            return session.infer(inputs)
+
     def stats(self) -> dict[str, Any]:
         """Counts since it was loaded; ``mean_ms`` is the engine's time of an answer."""
         counters = self._scheduler.counters

@@ -40,6 +40,8 @@ _T = TypeVar("_T")
 
 #: Runs a request; the second is when to give up waiting, as ``time.monotonic()`` counts.
 Infer = Callable[[InferRequest, "float | None"], InferResponse]
+#: Gives the outputs of a request that nobody sent, which does not count as one.
+TryOut = Callable[[InferRequest], Mapping[str, NDArray[Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ class VisionService:
         config: Its attributes.
         labels: Of ``label_path``; empty: those of the model.
         infer: Runs a request on the model service, however long that waits.
+        try_out: Runs a request of the service's own.
         served: What the model service runs now; raises why it runs nothing.
     """
 
@@ -116,12 +119,14 @@ class VisionService:
         labels: tuple[str, ...],
         *,
         infer: Infer,
+        try_out: TryOut,
         served: Callable[[], Served],
     ) -> None:
         self.name = name
         self.config = config
         self.labels = labels
         self._infer = infer
+        self._try_out = try_out
         self._served = served
         self._lock = threading.Lock()
         self._fitted: _Fitted | None = None
@@ -278,7 +283,7 @@ class VisionService:
         )
         gray = Image.new("L", PROBE_SIZE)
         try:
-            outputs = self._outputs(fitted, gray, None)
+            outputs = self._try_out(self._request(fitted, gray))
         except UnavailableError:
             raise  # says nothing about the model
         except NbModelError as exc:
@@ -345,11 +350,13 @@ class VisionService:
     def _outputs(
         self, fitted: _Fitted, image: Image.Image, deadline: float | None
     ) -> Mapping[str, NDArray[Any]]:
-        request = InferRequest(
+        return self._infer(self._request(fitted, image), deadline).outputs
+
+    def _request(self, fitted: _Fitted, image: Image.Image) -> InferRequest:
+        return InferRequest(
             model=self.config.model,
             inputs={fitted.picture.name: fitted.picture.tensor(image)},
         )
-        return self._infer(request, deadline).outputs
 
 
 def _refusal(look: Callable[[], object]) -> NbModelError | None:

@@ -18,7 +18,7 @@ from nbmodel.runtime.plan import Action, Step
 from nbmodel.runtime.reconciler import Reconciler
 
 if TYPE_CHECKING:
-    from nbmodel.runtime.vision_service import Infer, Served, VisionService
+    from nbmodel.runtime.vision_service import Infer, Served, TryOut, VisionService
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +30,7 @@ class Visions:
 
     Args:
         infer: Runs a request on a model service.
+        try_out: Runs one that nobody sent, and that does not count.
         reconciler: Knows what model services run.
         why_not: Why a model service runs nothing.
         folder: Where a package of that local name has its files.
@@ -41,6 +42,7 @@ class Visions:
         self,
         *,
         infer: Infer,
+        try_out: TryOut,
         reconciler: Reconciler,
         why_not: Callable[[str], str],
         folder: Callable[[str], Path],
@@ -48,6 +50,7 @@ class Visions:
         journal: Journal,
     ) -> None:
         self._infer = infer
+        self._try_out = try_out
         self._reconciler = reconciler
         self._why_not = why_not
         self._folder = folder
@@ -148,7 +151,14 @@ class Visions:
         def served() -> Served:
             return self._served(config.model)
 
-        ours = VisionService(service.name, config, labels, infer=self._infer, served=served)
+        ours = VisionService(
+            service.name,
+            config,
+            labels,
+            infer=self._infer,
+            try_out=self._try_out,
+            served=served,
+        )
         with self._lock:
             self._services[service.name] = ours
         return ours

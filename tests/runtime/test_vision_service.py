@@ -367,6 +367,7 @@ def test_a_call_waits_for_the_trial_of_a_version_no_longer_than_it_may() -> None
         VisionConfig("toy"),
         (),
         infer=infer,
+        try_out=lambda request: infer(request, None).outputs,
         served=lambda: Served(1, signature, {}),
     )
     with ThreadPoolExecutor(1) as pool:
@@ -436,9 +437,28 @@ def test_a_dry_run_says_what_would_happen(runtime: EdgeRuntime, toy: Path) -> No
     assert steps(vision("ear")) == [("stop", "eye"), ("start", "ear")]
 
 
+def test_trying_a_model_out_does_not_count(runtime: EdgeRuntime, toy: Path) -> None:
+    follow(runtime, ml_service("toy", toy), vision())
+    (before,) = runtime.statistics("toy")
+    assert (before.inference_count, before.success.count) == (0, 0)
+    runtime.vision("eye").classifications(GREY, 1)
+    (after,) = runtime.statistics("toy")
+    assert (after.inference_count, after.success.count) == (1, 1)
+
+
+def test_a_camera_of_the_config_is_the_default_one(runtime: EdgeRuntime, toy: Path) -> None:
+    follow(
+        runtime,
+        ml_service("toy", toy),
+        vision(camera_name="front"),
+        components=[{"name": "front", "api": "rdk:component:camera"}],
+    )
+    assert runtime.vision("eye").properties().default_camera == "front"
+
+
 def test_every_verb_knows_a_vision_service(runtime: EdgeRuntime, toy: Path) -> None:
     follow(runtime, ml_service("toy", toy), vision())
-    assert runtime.do("eye", {"command": "stats"})["inferences"] >= 1
+    assert runtime.do("eye", {"command": "stats"})["inferences"] == 0
     with pytest.raises(InputError, match="what was sent to service 'eye' has no \"command\""):
         runtime.do("eye", {"x": 1})
     with pytest.raises(InputError, match="unknown command 'y' for service 'eye'"):

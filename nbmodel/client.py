@@ -667,10 +667,19 @@ class Client:
         from nbmodel.inputs import draw_rows, inputs_for
         from nbmodel.protocol.coerce import coerce
 
+        if "://" in target:
+            raise TargetError(
+                f"infer runs SERVICE@RUNTIME or a reference, found the address {target!r}",
+                hint="`nbmodel runtime add NAME URL` makes a runtime known; `bench` and "
+                "nbmodel.InferenceClient take the address of any server",
+            )
         number, deprecated = "", None
         run: Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]
         if _is_remote(target):
             service, remote = self._service(target)
+            sees = remote.sees(service)
+            if sees is not None:
+                return _seen(remote, service, sees, inputs, threshold)
             served = remote.served(service)
             signature, where = served.signature, f"{service}@{remote.name}"
             model_type, number = served.model_type, f"version {served.version}"
@@ -862,6 +871,35 @@ class Client:
                 f"{exc}: nothing to run",
                 hint=exc.hint or "a target is service@runtime, or a model reference",
             ) from exc
+
+
+def _seen(
+    remote: RemoteRuntime,
+    service: str,
+    sees: str,
+    inputs: Sequence[object],
+    threshold: float | None,
+) -> InferenceResult:
+    """What a vision service finds in a picture."""
+    from nbmodel.display.seen import SeenResult
+    from nbmodel.vision.draw import encode_png
+    from nbmodel.vision.image import load_image
+
+    if len(inputs) != 1:
+        raise InputError(
+            f"vision service {service!r} looks at one picture at a time, found {len(inputs)} inputs"
+        )
+    picture = load_image(inputs[0])  # type: ignore[arg-type] # refused there
+    began = time.perf_counter()
+    found = remote.look(service, encode_png(picture), sees)
+    return SeenResult.of(
+        found,
+        sees,
+        picture,
+        target=f"{service}@{remote.name}",
+        latency_ms=(time.perf_counter() - began) * 1000,
+        threshold=0.0 if threshold is None else threshold,
+    )
 
 
 def _local(text: str) -> Reference:

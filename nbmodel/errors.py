@@ -61,6 +61,9 @@ class NbModelError(Exception):
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
+        if hint is not None:
+            # What tracebacks show below the message (PEP 678); Python 3.10 has no add_note.
+            self.__notes__ = [f"hint: {hint}"]
 
 
 class ConfigError(NbModelError):

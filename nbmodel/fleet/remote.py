@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 from numpy.typing import NDArray
 
 from nbmodel.core.signature import Signature
-from nbmodel.errors import ConfigError, DeployError, InferenceError
+from nbmodel.errors import ConfigError, DeployError, InferenceError, TargetError
 from nbmodel.inference.channel import Channel
 from nbmodel.inference.http1 import Answer
 from nbmodel.inference.infer import Inferrer, Wish
@@ -179,6 +179,43 @@ class RemoteRuntime:
 
     # ── inference ─────────────────────────────────────────────────────────────────
 
+    def sees(self, service: str) -> str | None:
+        """What a vision service finds in pictures: ``detections`` or ``classifications``.
+
+        None for a service that is none.
+
+        Raises:
+            TargetError: The runtime has no such service.
+            InferenceError: The vision service is not ready.
+        """
+        data = self._object("GET", f"/nbmodel/services/{quote(service, safe='')}")
+        if data.get("kind") != "vision":
+            return None
+        able = data.get("properties")
+        if not isinstance(able, dict):
+            why = data.get("error") or "it is still being set up"
+            raise InferenceError(
+                f"vision service {service!r} of runtime {self.name!r} is not ready: {why}",
+                hint=f"nbmodel status {self.name}",
+            )
+        return "detections" if able.get("detections_supported") else "classifications"
+
+    def look(self, service: str, picture: bytes, what: str) -> list[dict[str, Any]]:
+        """What a vision service finds in a picture.
+
+        Args:
+            service: Its name.
+            picture: The bytes of a JPEG or PNG file.
+            what: As ``sees`` gives it.
+
+        Raises:
+            TargetError: The runtime has no such service.
+            InputError: The picture cannot be read.
+            UnavailableError, InferenceError: Its model runs nothing, or failed.
+        """
+        path = f"/nbmodel/services/{quote(service, safe='')}/{what}"
+        return list(self._object("POST", path, content=picture)[what])
+
     def served(self, service: str) -> Served:
         """What a service runs at this moment.
 
@@ -187,6 +224,12 @@ class RemoteRuntime:
             InferenceError: The service has no model it could run.
         """
         data = self._object("GET", f"/nbmodel/services/{quote(service, safe='')}")
+        if data.get("kind") == "vision":
+            model = data.get("mlmodel_name")
+            raise TargetError(
+                f"{service!r} is a vision service over {model!r}, which takes pictures alone",
+                hint=f"use {model}@{self.name}, or `infer {service}@{self.name} PICTURE`",
+            )
         if data.get("signature") is None:
             why = data.get("error") or "its model is still being loaded"
             raise InferenceError(

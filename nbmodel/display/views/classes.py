@@ -9,7 +9,7 @@ from nbmodel.display.card import Bar, Beside, Block, Gallery, Picture, Table
 from nbmodel.display.pictures import shown_picture
 from nbmodel.display.quantity import percent
 from nbmodel.display.views.base import View
-from nbmodel.vision.classify import Classification, class_rows
+from nbmodel.vision.classify import Classification
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -26,7 +26,7 @@ class ClassesView(View):
 
     def blocks(self, result: InferenceResult) -> Sequence[Block]:
         """Bars, or a grid of pictures, or a table of rows."""
-        rows = class_rows(result.outputs, result.signature, top=_ALL + 1)
+        rows = result.rows(_ALL + 1)
         if len(rows) == 1:
             return [_single(rows[0], result.images)]
         if result.images:
@@ -37,7 +37,7 @@ class ClassesView(View):
         """The picture and its bars side by side; a contact sheet for a batch."""
         from nbmodel.display.chart import bar_chart, beside, contact_sheet
 
-        rows = class_rows(result.outputs, result.signature, top=_ALL + 1)
+        rows = result.rows(_ALL + 1)
         if len(rows) == 1:
             best = _best(rows[0])
             chart = bar_chart([(found.label, found.score) for found in best])

@@ -185,6 +185,14 @@ def test_bytes_in_flight_have_a_bound_of_calls_and_streams(
         assert end(under_way)
 
 
+def test_calls_under_way_have_a_bound(start: Start, dial: Callable[[str], Any]) -> None:
+    call = dial(start(limits=Limits(max_connections=1))[1]).unary_unary(INFER)
+    under_way = call.future(request("counter", 500_000))
+    time.sleep(0.1)
+    assert code_of(lambda: call(LINEAR)) is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert under_way.result()
+
+
 def test_streams_leave_threads_to_calls(start: Start, dial: Callable[[str], Any]) -> None:
     channel = dial(start(threads=4)[1])
     ends = [threading.Event() for _ in range(2)]

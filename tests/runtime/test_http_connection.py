@@ -491,7 +491,7 @@ class TestLimits:
                 with server.connect() as three:
                     status, headers, body = three.answer()
                     assert (status, headers["connection"]) == (503, "close")
-                    assert "too many connections" in json.loads(body)["error"]
+                    assert "(--max-connections)" in json.loads(body)["error"]
                     assert three.is_ended()
             assert eventually(lambda: not server.front.connections)
             with server.connect() as four:

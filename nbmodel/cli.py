@@ -95,7 +95,9 @@ def _carry_out(words: list[str], *, as_json: bool) -> int:
     if result is not None:
         _show(result, as_json=as_json)
     sys.stdout.flush()  # here, where a reader that has gone is no error
-    return 0 if getattr(result, "is_clean", True) else DAMAGED
+    if not getattr(result, "is_clean", True):
+        return DAMAGED
+    return int(getattr(result, "exit_code", 0))
 
 
 def exit_code(exc: errors.NbModelError) -> int:

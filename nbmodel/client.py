@@ -720,7 +720,7 @@ class Client:
 
         Each request is followed by the next as soon as its answer is there. This process
         sends them, so it takes a share of the machine when it measures a runtime on the same.
-        Ctrl-C ends it at once.
+        Ctrl-C ends it at once; the levels that were measured are shown.
 
         Args:
             target: ``service@runtime``, a reference to run it right here, or the address

@@ -30,11 +30,15 @@ def measure(
 ) -> Benchmark:
     """Measure a model at several numbers of requests at once.
 
+    A KeyboardInterrupt ends it; what was measured by then is given, and raised on when that
+    is nothing.
+
     Args:
         subject: The model.
         inputs: As ``inputs_for`` takes them; none: made up from the signature.
         seconds: How long each level takes, > 0.
-        count: Requests of a level, ≥ 1, instead of its seconds.
+        count: Requests of a level, ≥ 1, instead of its seconds; at least as many as are
+            under way at once.
         concurrency: How many requests at once, each ≥ 1.
 
     Raises:
@@ -49,11 +53,14 @@ def measure(
     prepared = subject.prepare(tensors)
     problems: Counter[str] = Counter()
     levels: list[Level] = []
-    total = math.ceil(seconds * len(concurrency)) if count is None else count * len(concurrency)
+    # Fewer requests than are to be under way at once would measure a smaller number.
+    counts = [None if count is None else max(count, number) for number in concurrency]
+    total = sum(one or 0 for one in counts) or math.ceil(seconds * len(concurrency))
     unit = "s" if count is None else "requests"
+    before: float = 0
+    is_whole = True
     with Progress(f"bench {subject.label}", total=total, unit=unit) as progress:
-        for number in concurrency:
-            before = len(levels) * (seconds if count is None else count)
+        for number, of_level in zip(concurrency, counts, strict=True):
 
             def tick(
                 passed_s: float, answered: int, number: int = number, before: float = before
@@ -62,17 +69,24 @@ def measure(
                 progress.note(_note(number, passed_s, answered))
                 progress.advance(min(int(done), total) - progress.done)
 
-            levels.append(
-                run_level(
+            try:
+                level = run_level(
                     prepared.open_job,
                     concurrency=number,
                     seconds=seconds,
-                    count=count,
+                    count=of_level,
                     on_tick=tick,
                     problems=problems,
                 )
-            )
-        progress.advance(total - progress.done)
+            except KeyboardInterrupt:
+                if not levels:
+                    raise
+                is_whole = False
+                break
+            levels.append(level)
+            before += seconds if of_level is None else of_level
+        if is_whole:
+            progress.advance(total - progress.done)
     return Benchmark(
         target=subject.label,
         version=prepared.version,
@@ -85,6 +99,7 @@ def measure(
         answer_bytes=prepared.answer_bytes,
         levels=tuple(levels),
         problems=dict(problems.most_common()),
+        is_whole=is_whole,
     )
 
 

@@ -21,7 +21,11 @@ from nbmodel.errors import InputError
     show_default=True,
     help="how long each level takes",
 )
-@click.option("--count", type=click.IntRange(1), help="requests of a level, instead of seconds")
+@click.option(
+    "--count",
+    type=click.IntRange(1),
+    help="requests of a level, instead of seconds; at least one for each at once",
+)
 @click.option(
     "--concurrency",
     default=",".join(map(str, CONCURRENCIES)),

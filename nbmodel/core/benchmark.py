@@ -82,6 +82,7 @@ class Benchmark:
         answer_bytes: Size of an answer's body; None where nothing was sent.
         levels: One for each number of requests at once, in the order measured.
         problems: Sentences of errors → how often each was met.
+        is_whole: Whether every level was measured; not when it was interrupted.
     """
 
     target: str
@@ -92,6 +93,12 @@ class Benchmark:
     answer_bytes: int | None
     levels: tuple[Level, ...]
     problems: Mapping[str, int] = field(default_factory=dict)
+    is_whole: bool = True
+
+    @property
+    def errors(self) -> int:
+        """How many requests were refused, or not answered."""
+        return sum(level.errors for level in self.levels)
 
     @property
     def best(self) -> Level | None:
@@ -110,6 +117,7 @@ class Benchmark:
             "answer_bytes": self.answer_bytes,
             "levels": [level.to_json() for level in self.levels],
             "problems": dict(self.problems),
+            "is_whole": self.is_whole,
         }
 
 

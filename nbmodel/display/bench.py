@@ -23,15 +23,23 @@ class BenchCard(Benchmark, Result):
         """The card of a benchmark; it is that benchmark, too."""
         return cls(**{field.name: getattr(found, field.name) for field in fields(Benchmark)})
 
+    @property
+    def exit_code(self) -> int:
+        """Of a command that shows it: 130 when interrupted, 1 when requests failed."""
+        if not self.is_whole:
+            return 130
+        return 1 if self.errors else 0
+
     def card(self) -> Card:
         """The table of levels, their curves, and what went wrong."""
         chips = [Chip(f"version {self.version}")] if self.version else []
         best = self.best
         if best is not None:
             chips.append(Chip(f"{_rate(best.throughput)} requests/s", "good"))
-        failed = sum(level.errors for level in self.levels)
-        if failed:
-            chips.append(Chip(count(failed, "error"), "bad"))
+        if self.errors:
+            chips.append(Chip(count(self.errors, "error"), "bad"))
+        if not self.is_whole:
+            chips.append(Chip("interrupted", "warn"))
         blocks: list[Block] = [self._facts(), self._table()]
         if best is not None:
             blocks.append(self._drawing())

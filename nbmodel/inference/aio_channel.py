@@ -21,7 +21,7 @@ from nbmodel.inference.channel import (
     told_by_httpx,
 )
 from nbmodel.inference.http1 import MAX_BODY, Answer
-from nbmodel.inference.server import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S, Server
+from nbmodel.inference.server import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S, Server, check_timeout
 from nbmodel.protocol.http import Body
 
 
@@ -35,7 +35,7 @@ class AsyncChannel:
 
     def __init__(self, server: Server, *, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         self.server = server
-        self._timeout_s = timeout_s
+        self._timeout_s = check_timeout(timeout_s)
         self._heads = Heads(server)
         self._client = httpx.AsyncClient(**client_options(server, timeout_s))
         self._pool = (
@@ -54,6 +54,7 @@ class AsyncChannel:
         self, method: str, path: str, *, is_claim: bool = False, **options: Any
     ) -> Answer:
         """Ask something that is no inference; as ``Channel.request``."""
+        self._check_open()
         answer = await self._by_httpx(method, path, self._timeout_s, MAX_TOLD, options)
         check_answer(self.server, answer, is_claim=is_claim)
         return answer
@@ -68,7 +69,8 @@ class AsyncChannel:
         may_repeat: bool,
     ) -> Answer:
         """Send a request for inference; as ``Channel.post``."""
-        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        self._check_open()
+        timeout_s = self._timeout_s if timeout_s is None else check_timeout(timeout_s)
         if self._pool is None:
             answer = await self._by_httpx(
                 "POST", path, timeout_s, MAX_BODY, infer_options(body, headers, timeout_s)
@@ -84,6 +86,10 @@ class AsyncChannel:
         if answer.status != 200:
             raise refusal.refusal(self.server, answer.status, answer.reason, answer.body)
         return answer
+
+    def _check_open(self) -> None:
+        if self._client.is_closed:
+            raise refusal.closed(self.server)
 
     async def _by_httpx(
         self, method: str, path: str, timeout_s: float, most: int, options: Mapping[str, Any]

@@ -17,7 +17,7 @@ from nbmodel.errors import FormatError
 from nbmodel.inference import refusal
 from nbmodel.inference.connection import Connection, NoConnectionInTimeError, Pool
 from nbmodel.inference.http1 import MAX_BODY, Answer, field_lines, request_head
-from nbmodel.inference.server import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S, Server
+from nbmodel.inference.server import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S, Server, check_timeout
 from nbmodel.protocol.http import Body
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Channel:
 
     def __init__(self, server: Server, *, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         self.server = server
-        self._timeout_s = timeout_s
+        self._timeout_s = check_timeout(timeout_s)
         self._heads = Heads(server)
         self._client = httpx.Client(**client_options(server, timeout_s))
         self._pool = (
@@ -65,6 +65,7 @@ class Channel:
             is_claim: Whether a refusal is an answer as well, but for one of the token.
             options: Those of ``httpx.Client.request``.
         """
+        self._check_open()
         answer = self._by_httpx(method, path, self._timeout_s, MAX_TOLD, options)
         check_answer(self.server, answer, is_claim=is_claim)
         return answer
@@ -88,7 +89,8 @@ class Channel:
             may_repeat: Whether it may be sent again when a kept connection was closed
                 before anything of an answer came.
         """
-        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        self._check_open()
+        timeout_s = self._timeout_s if timeout_s is None else check_timeout(timeout_s)
         if self._pool is None:
             answer = self._by_httpx(
                 "POST", path, timeout_s, MAX_BODY, infer_options(body, headers, timeout_s)
@@ -112,6 +114,10 @@ class Channel:
         parts = (self._heads.post(path, body, headers), *body.parts)
         line = _Line(self.server, self._pool, parts, self._timeout_s)
         return Repeat(line.exchange, size, line.close)
+
+    def _check_open(self) -> None:
+        if self._client.is_closed:
+            raise refusal.closed(self.server)
 
     def _by_httpx(
         self, method: str, path: str, timeout_s: float, most: int, options: Mapping[str, Any]
@@ -238,6 +244,8 @@ def told_by_httpx(server: Server, timeout_s: float) -> Iterator[None]:
         raise refusal.no_connection_in_time(server) from exc
     except httpx.TimeoutException as exc:
         raise refusal.no_answer_in_time(server, timeout_s) from exc
+    except httpx.RemoteProtocolError as exc:
+        raise refusal.no_http(server, str(exc)) from exc
     except (httpx.TransportError, httpx.DecodingError) as exc:
         raise refusal.unreachable(server, str(exc) or type(exc).__name__) from exc
 

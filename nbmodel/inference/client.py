@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from nbmodel.errors import FormatError, NbModelError
+from nbmodel.errors import FormatError, NbModelError, TargetError
 from nbmodel.inference import questions, refusal
 from nbmodel.inference.channel import Channel
 from nbmodel.inference.infer import Inferrer, Wish
@@ -200,7 +200,20 @@ class InferenceClient:
             raise refusal.unreadable(self._channel.server, exc) from exc
 
     def _learn(self, model: str, version: str) -> KnownModel:
-        return model_of(model, version, self.model_metadata(model, version).signature)
+        try:
+            metadata = self.model_metadata(model, version)
+        except TargetError as exc:
+            if exc.hint is None:
+                raise TargetError(str(exc), hint=self._models_there()) from exc
+            raise
+        return model_of(model, version, metadata.signature)
+
+    def _models_there(self) -> str | None:
+        """The models that the server has, in words; None when it does not tell."""
+        try:
+            return questions.models_in_words(self.repository_index())
+        except NbModelError:
+            return None
 
     def _ask_optional(self, known: KnownModel) -> frozenset[str]:
         try:

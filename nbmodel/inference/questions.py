@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Generic, TypeVar
@@ -20,6 +20,8 @@ from nbmodel.core.signature import Signature
 from nbmodel.errors import FormatError, InputError, NbModelError
 
 T_co = TypeVar("T_co", covariant=True)
+
+_LISTED = 20  # models in a hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +190,13 @@ def model_path(model: str, version: str = "") -> str:
 def infer_path(model: str, version: str = "") -> str:
     """Where requests for inference are sent; raises as ``model_path``."""
     return f"{model_path(model, version)}/infer"
+
+
+def models_in_words(index: Sequence[RepositoryModel]) -> str | None:
+    """A hint that lists the models of a repository; None of an empty one."""
+    names = list(dict.fromkeys(model.name for model in index if model.name))
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"models there: {', '.join(names[:_LISTED])}{more}" if names else None
 
 
 def _claim(path: str) -> Question[bool]:

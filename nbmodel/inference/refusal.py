@@ -89,6 +89,19 @@ def unreachable(server: Server, reason: str) -> TargetUnreachableError:
     )
 
 
+def no_http(server: Server, reason: str) -> TargetUnreachableError:
+    """The error for a server whose answer is not HTTP, or that hung up."""
+    error = unreachable(server, reason)
+    is_other = "illegal" in reason.lower()
+    hint = "is this a gRPC port? HTTP is spoken here" if is_other else error.hint
+    return TargetUnreachableError(str(error), hint=hint)
+
+
+def closed(server: Server) -> InputError:
+    """The error for a client that is used after its end."""
+    return InputError(f"the client of {server.label} is closed", hint="make another one")
+
+
 def no_connection_in_time(server: Server) -> TargetUnreachableError:
     """The error for a server that does not take a connection."""
     return unreachable(server, f"no connection within {CONNECT_TIMEOUT_S:g} s")

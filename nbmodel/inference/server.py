@@ -118,6 +118,17 @@ class ModelAddress:
         return cls(check_url(found["url"]), unquote(found["model"]), found["version"] or "")
 
 
+def check_timeout(seconds: float) -> float:
+    """Seconds to wait for an answer.
+
+    Raises:
+        InputError: They are not more than 0.
+    """
+    if not seconds > 0:
+        raise InputError(f"timeout_s: expected more than 0 seconds, found {seconds!r}")
+    return seconds
+
+
 def check_url(text: str, what: str = "server") -> str:
     """An address in full: ``pi:8000`` becomes ``http://pi:8000``.
 
@@ -128,6 +139,11 @@ def check_url(text: str, what: str = "server") -> str:
     Raises:
         InputError: It is not an address, or holds a user, a query or a fragment.
     """
+    if text.lower().startswith(("grpc://", "grpcs://")):
+        raise InputError(
+            f"{what} {text!r}: HTTP is spoken here, not gRPC",
+            hint=f"its HTTP address, for example http://{text.partition('://')[2].partition(':')[0]}:8080",
+        )
     url = (text if "://" in text else f"http://{text}").rstrip("/")
     try:
         parts = urlsplit(url)

@@ -263,7 +263,9 @@ class DataPlane:
         plain = decompress(body, limit=self._max_input)
         with self._inflated_lock:
             if not self._inflated.take(len(plain)):
-                raise UnavailableError("too many decompressed bytes in flight, try again later")
+                raise UnavailableError(
+                    "too many decompressed bytes in flight, try again later (--max-request-bytes)"
+                )
         return plain
 
     def _let_go(self, plain: bytes | bytearray, body: bytes | bytearray) -> None:

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 PICTURES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+_TAKEN = (
+    "give an array, list, data frame or picture, the path of a picture or of a .npy, .npz, .csv "
+    "or .json file, or a mapping of those by input name"
+)
 MAX_TEXT_FILE = 256 * 1024 * 1024  # bytes of a .csv or .json file
 
 
@@ -372,12 +376,23 @@ def _array(tensor: Tensor, value: object) -> NDArray[Any]:
         array = np.asarray(value)
     except ValueError as exc:  # rows of different lengths
         raise ShapeError(f"input {tensor.name!r} is not a regular array: {exc}") from exc
+    if array.dtype.kind == "O" and not array.ndim and not _is_one_value(value):
+        raise DatatypeError(
+            f"a value of type {type(value).__name__} is no input: input {tensor.name!r} takes "
+            f"{describe(tensor)}",
+            hint=_TAKEN,
+        )
     if array.dtype.kind == "O":  # text alone is told as the wrong datatype
         array = _numbers(tensor, array, lambda index: f"{{}} is at {list(index)}")
     if tensor.shape is None or tensor.fits(array.shape):
         return array
     with_batch = array[np.newaxis]
     return with_batch if tensor.fits(with_batch.shape) else array
+
+
+def _is_one_value(value: object) -> bool:
+    """Whether it is one element of a tensor."""
+    return isinstance(value, str | bytes) or hasattr(value, "__float__") or hasattr(value, "dtype")
 
 
 def _takes(signature: Signature) -> str:

@@ -119,7 +119,8 @@ class Progress:
         took = time.monotonic() - self._began
         if not self._is_seen and took < _DELAY_S:
             return
-        counted = f"{self._amount(self.done)}, " if self.done else ""
+        # Seconds that were to be spent say nothing beside those it took.
+        counted = f"{self._amount(self.done)}, " if self.done and self._unit != "s" else ""
         self._sink.close(f"{self.what}: {ending}, {counted}{duration(took)}")
 
     def _line(self, now: float, share: float | None) -> str:

@@ -6,7 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from nbmodel.errors import FormatError, NbModelError, SignatureError, TensorNameError
+from nbmodel.errors import (
+    FormatError,
+    NbModelError,
+    SignatureError,
+    TargetError,
+    TensorNameError,
+)
 from nbmodel.inference import questions, refusal
 from nbmodel.inference.aio_channel import AsyncChannel
 from nbmodel.inference.infer import Wish
@@ -195,7 +201,12 @@ class AsyncInferenceClient:
                 return known, wish.body(known)
             except SignatureError:
                 pass  # another version, with other inputs, may run by now
-        metadata = await self.model_metadata(wish.model, wish.version)
+        try:
+            metadata = await self.model_metadata(wish.model, wish.version)
+        except TargetError as exc:
+            if exc.hint is None:
+                raise TargetError(str(exc), hint=await self._models_there()) from exc
+            raise
         known = self._models.keep(model_of(wish.model, wish.version, metadata.signature))
         try:
             return known, wish.body(known)
@@ -206,6 +217,12 @@ class AsyncInferenceClient:
                 raise
         known = self._models.keep(replace(known, optional=optional))
         return known, wish.body(known)
+
+    async def _models_there(self) -> str | None:
+        try:
+            return questions.models_in_words(await self.repository_index())
+        except NbModelError:
+            return None
 
     async def _ask_optional(self, known: KnownModel) -> frozenset[str]:
         try:

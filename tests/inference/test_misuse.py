@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from nbmodel.errors import InputError, TargetError, TargetUnreachableError
+from nbmodel.errors import DatatypeError, InputError, TargetError, TargetUnreachableError
 from nbmodel.fleet.known import Known
 from nbmodel.inference import InferenceClient
 
@@ -47,6 +47,16 @@ def test_a_closed_client_says_so(runtime: Known) -> None:
     for ask in (client.is_live, lambda: client.infer("linear", [[1.0, 1.0]])):
         with pytest.raises(InputError, match="is closed"):
             ask()
+
+
+def test_an_object_of_another_kind_is_told_what_is_taken(runtime: Known) -> None:
+    with (
+        InferenceClient(runtime.url, token=runtime.token) as client,
+        pytest.raises(DatatypeError, match="a value of type object is no input") as info,
+    ):
+        client.infer("linear", object())
+    assert info.value.hint is not None
+    assert "data frame" in info.value.hint
 
 
 def test_an_unknown_model_is_told_with_those_there_are(runtime: Known) -> None:

@@ -8,6 +8,7 @@ import json
 import logging
 import sys
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from multiprocessing.shared_memory import SharedMemory as Block
@@ -381,6 +382,10 @@ def test_decompressed_bodies_are_counted_as_long_as_they_are_under_way(plane: Pl
     refused = answers.get(timeout=30)
     assert refused.status == 503
     assert "too many decompressed bytes" in json.loads(refused.join())["error"]
+    deadline = time.monotonic() + 30
+    while len(models.waiting) < 4:  # the refusal may come before the last of them is decoded
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
     for done in models.waiting:
         done(UnavailableError("over"))
     assert [answers.get(timeout=30).status for _ in range(4)] == [503] * 4

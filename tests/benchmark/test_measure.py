@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+from numpy.typing import NDArray
 
 from nbmodel import cli
+from nbmodel.benchmark import Job, LocalSubject, measure
+from nbmodel.benchmark.subject import Prepared
 from nbmodel.client import Client
-from nbmodel.errors import InputError, NbModelError, TargetError
+from nbmodel.core.signature import Signature, Tensor
+from nbmodel.display import BenchCard
+from nbmodel.errors import InferenceError, InputError, NbModelError, TargetError
 
 pytestmark = pytest.mark.unhurried
 
@@ -104,3 +110,44 @@ def test_the_command_prints_text_and_json(
     data = json.loads(capsys.readouterr().out)
     assert [level["concurrency"] for level in data["levels"]] == [1, 2]
     assert cli.main(["bench", "linear@edge", "--concurrency", "1,x"]) == 2
+
+
+def test_a_level_has_at_least_the_requests_that_are_under_way_at_once(client: Client) -> None:
+    card = client.bench("linear", count=2, concurrency=[1, 4])
+    assert [level.requests for level in card.levels] == [2, 4]
+
+
+class Ending:
+    """A version that runs right here, until a job of it raises."""
+
+    label = "ending"
+    signature = Signature(inputs=(Tensor("x", "FP32", (1, 2)),))
+
+    def __init__(self, error: BaseException, after: int = 1) -> None:
+        self._error = error
+        self._left = after
+
+    def prepare(self, tensors: Mapping[str, NDArray[Any]]) -> Prepared:
+        return Prepared(self._open)
+
+    def _open(self) -> Job:
+        self._left -= 1
+        if self._left < 0:
+            raise self._error
+        return LocalSubject("", self.signature, lambda _: None).prepare({}).open_job()
+
+
+def test_what_was_measured_before_an_interrupt_is_shown() -> None:
+    card = BenchCard.of(measure(Ending(KeyboardInterrupt()), count=3, concurrency=[1, 2]))
+    assert [level.requests for level in card.levels] == [3]
+    assert card.exit_code == cli.INTERRUPTED
+    assert "interrupted" in card.text()
+    with pytest.raises(KeyboardInterrupt):
+        measure(Ending(KeyboardInterrupt(), after=0), count=3, concurrency=[1])
+
+
+def test_failed_requests_are_an_exit_code() -> None:
+    card = BenchCard.of(measure(Ending(InferenceError("no")), count=3, concurrency=[1, 1]))
+    assert card.levels[1].errors
+    assert card.exit_code == 1
+    assert "1 error" in card.text()

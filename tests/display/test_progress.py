@@ -21,6 +21,8 @@ from nbmodel.display.progress import (
     sink_here,
 )
 
+pytestmark = pytest.mark.unhurried
+
 
 class Clock:
     """Time that passes when it is told to."""

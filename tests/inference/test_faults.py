@@ -28,6 +28,8 @@ from nbmodel.errors import (
 from nbmodel.inference import AsyncInferenceClient
 from nbmodel.inference.channel import MAX_TOLD
 
+pytestmark = pytest.mark.unhurried
+
 METADATA = {
     "name": "m",
     "versions": ["1"],

@@ -72,7 +72,7 @@ def test_a_refusal_without_words_has_its_status(body: object) -> None:
 
 def test_words_without_end_are_cut() -> None:
     assert len(str(of(500, {"error": "x" * 10**6}))) < 3000
-    config = of(422, {"type": "ConfigError", "hint": "x" * 10**6, "problems": ["x" * 10**6] * 2000})
+    config = of(422, {"type": "ConfigError", "hint": "x" * 10**6, "problems": ["x" * 5000] * 2000})
     assert isinstance(config, ConfigError)
     assert config.hint is not None
     assert len(config.hint) < 3000

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.unhurried
+
 uvicorn = pytest.importorskip("uvicorn", reason="pip install 'nbmodel[runtime]'")
 from starlette.requests import Request  # noqa: E402
 from starlette.responses import Response  # noqa: E402

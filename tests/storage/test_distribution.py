@@ -40,6 +40,8 @@ from nbmodel.storage.distribution_client import Distribution, Pushed
 from nbmodel.storage.distribution_server import distribution_routes
 from nbmodel.storage.tags import TagStore
 
+pytestmark = pytest.mark.unhurried
+
 MAX_BLOB = 4 * 1024 * 1024
 
 

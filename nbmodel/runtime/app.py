@@ -194,7 +194,7 @@ def _on_http_error(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
     content = {"error": exc.detail}
     if exc.status_code == 404:
-        content = {"error": f"no such path: {request.url.path}", "hint": PATHS}
+        content["hint"] = f"no such path: {request.url.path}; {PATHS}"
     return JSONResponse(content, exc.status_code, headers=exc.headers)
 
 

@@ -97,8 +97,16 @@ class AsyncChannel:
         with told_by_httpx(self.server, timeout_s):
             async with self._client.stream(method, path, **options) as answer:
                 received = bytearray()  # so that the arrays which view it can be written to
-                async for piece in answer.aiter_bytes():
-                    received += piece
-                    if len(received) > most:
-                        raise refusal.too_long(self.server, most)
+                try:
+                    async for piece in answer.aiter_bytes():
+                        received += piece
+                        if len(received) > most:
+                            # To break off would leave httpx's generators to the end of the
+                            # loop; of a closed answer they come to their own.
+                            await answer.aclose()
+                except (httpx.HTTPError, httpx.StreamError):
+                    if len(received) <= most:
+                        raise
+                if len(received) > most:
+                    raise refusal.too_long(self.server, most)
         return to_answer(answer, received)

@@ -21,6 +21,8 @@ from nbmodel.errors import (
     TargetError,
 )
 
+pytestmark = pytest.mark.unhurried
+
 ROWS = [[1.0, 1.0]]
 
 

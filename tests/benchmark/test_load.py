@@ -11,6 +11,8 @@ import pytest
 from nbmodel.benchmark import run_level
 from nbmodel.errors import InferenceError, NbModelError, TargetUnreachableError
 
+pytestmark = pytest.mark.unhurried
+
 
 class Sleeper:
     """A job that takes a millisecond, and counts how many of it are at work."""

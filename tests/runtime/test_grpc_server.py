@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.unhurried
+
 grpc = pytest.importorskip("grpc", reason="pip install 'nbmodel[runtime]'")
 pytest.importorskip("onnxruntime", reason="pip install 'nbmodel[runtime]'")
 

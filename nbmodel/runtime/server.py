@@ -285,7 +285,11 @@ def _run(
 
             def adopt(given: socket.socket, data: bytes) -> None:
                 adopted = front.adopt(given, data, self.config, self.server_state)
-                asyncio.run_coroutine_threadsafe(adopted, loop)
+                try:
+                    asyncio.run_coroutine_threadsafe(adopted, loop)
+                except RuntimeError:  # the loop has ended: nobody is left to serve it
+                    adopted.close()
+                    given.close()
 
             host, port = listener.getsockname()[:2]
             setup = Setup(home, host, port, gate.token, gate.hosts, limits)

@@ -151,11 +151,6 @@ class Workers:
             if name in (None, counts.name)
         )
 
-    @property
-    def pids(self) -> tuple[int, ...]:
-        """Of the processes that run."""
-        return tuple(worker.pid for worker in self._workers if worker.pid is not None)
-
     def end(self) -> None:
         """Tell the workers to answer what is under way and end; does not wait."""
         for worker in self._workers:
@@ -187,12 +182,6 @@ class _Worker:
             target=self._supervise, name=f"nbmodel-worker-{number}", daemon=True
         )
         self._thread.start()
-
-    @property
-    def pid(self) -> int | None:
-        """Of its process, or None while there is none."""
-        process = self._process
-        return None if process is None else process.pid
 
     def follow(self, table: Mapping[str, Any]) -> Future[dict[str, Any]]:
         """Have it serve what the table says; a process that starts later does too."""

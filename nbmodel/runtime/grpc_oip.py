@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf import json_format
 
 from nbmodel.errors import FormatError, InputError, NbModelError, TargetError, UnsupportedError
-from nbmodel.protocol.grpc import (
-    decode_request,
+from nbmodel.protocol.grpc_request import decode_request, request_id
+from nbmodel.protocol.grpc_response import (
     encode_response,
     encode_stream_error,
     encode_stream_response,
-    request_id,
 )
 from nbmodel.protocol.inference import InferResponse
 from nbmodel.protocol.messages import message, parse

@@ -14,12 +14,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from nbmodel.errors import DatatypeError, FormatError, NbModelError, ShapeError, TensorNameError
-from nbmodel.protocol.grpc import (
-    decode_request,
+from nbmodel.protocol.grpc_request import decode_request, request_id
+from nbmodel.protocol.grpc_response import (
     encode_response,
     encode_stream_error,
     encode_stream_response,
-    request_id,
 )
 from nbmodel.protocol.inference import (
     InferResponse,

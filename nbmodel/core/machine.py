@@ -13,11 +13,14 @@ import copy
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from typing import Any
+from urllib.parse import urlsplit
 
 from nbmodel.core.digest import digest_of
 from nbmodel.core.document import MAX_DEPTH, canonical_json, is_too_deep
+from nbmodel.core.policy import DeploymentPolicy
 from nbmodel.errors import ConfigError
 
 MLMODEL_API = "rdk:service:mlmodel"
@@ -29,6 +32,8 @@ PACKAGE_TYPES = (ML_MODEL, "module", "slam_map", "archive")
 MAX_PACKAGE_NAME = 200  # characters
 MAX_PACKAGE_ID = 206  # characters: "local/" and the longest name of a model
 MAX_SERVICE_NAME = 60  # characters
+MAX_URL = 2000  # characters
+MAX_NUMBER = 2.0**53  # settings beyond it are no whole numbers in JSON
 _NAME = re.compile(r"[a-zA-Z0-9][-\w]*", re.ASCII)
 _PACKAGE_ID = re.compile(r"[A-Za-z0-9_-]+(?:/[A-Za-z0-9._-]+){0,2}")
 
@@ -43,12 +48,14 @@ class Package:
             organisation's.
         version: ``latest``, a timestamp id, a version number or an alias.
         type: One of ``PACKAGE_TYPES``.
+        registry: URL of the registry that it is fetched from; None: others push it here.
     """
 
     name: str
     package: str
     version: str = "latest"
     type: str = ML_MODEL
+    registry: str | None = None
 
     @property
     def repositories(self) -> tuple[str, ...]:
@@ -76,6 +83,7 @@ class Service:
         model: What implements it: ``viam:mlmodel:onnx-cpu``, ``onnx_cpu``.
         attributes: Its settings, placeholders not yet replaced.
         depends_on: Names of resources it needs.
+        deployment: How it takes up new versions.
     """
 
     name: str
@@ -83,6 +91,7 @@ class Service:
     model: str
     attributes: Mapping[str, Any]
     depends_on: tuple[str, ...] = ()
+    deployment: DeploymentPolicy = field(default_factory=DeploymentPolicy)
 
     @property
     def is_served(self) -> bool:
@@ -96,6 +105,25 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
+class RuntimeSettings:
+    """What a machine config says about the runtime itself, under ``nbmodel``.
+
+    Attributes:
+        registry: URL of the registry for packages that name none; None: they are pushed.
+        poll_s: How often registries are asked for new versions, in seconds.
+        max_bytes_per_s: What fetching may take of the line; None: all of it.
+        min_free_bytes: What fetching leaves free on the disk.
+        deployment: How services take up new versions that do not say it themselves.
+    """
+
+    registry: str | None = None
+    poll_s: float = 60.0
+    max_bytes_per_s: int | None = None
+    min_free_bytes: int = 64 << 20
+    deployment: DeploymentPolicy = field(default_factory=DeploymentPolicy)
+
+
+@dataclass(frozen=True, slots=True)
 class MachineConfig:
     """The desired state of one machine.
 
@@ -103,11 +131,13 @@ class MachineConfig:
         packages: In the order of the document.
         services: In the order of the document.
         document: All of it as it was written, read-only.
+        settings: Of the runtime itself.
     """
 
     packages: tuple[Package, ...]
     services: tuple[Service, ...]
     document: Mapping[str, Any]
+    settings: RuntimeSettings = field(default_factory=RuntimeSettings)
 
     @classmethod
     def from_json(cls, data: object) -> MachineConfig:
@@ -131,14 +161,15 @@ class MachineConfig:
         if is_too_deep(data):
             return cls((), (), {}), (f"nested deeper than {MAX_DEPTH} levels",)
         reader = _Reader()
-        packages = tuple(reader.packages(data.get("packages")))
-        services = tuple(reader.services(data.get("services")))
+        settings = reader.settings(data.get("nbmodel"))
+        packages = tuple(reader.packages(data.get("packages"), settings))
+        services = tuple(reader.services(data.get("services"), settings))
         try:
             canonical_json(data)  # as strict as the etag will be
             document = json.loads(json.dumps(data))
         except (TypeError, ValueError) as exc:
             return cls((), (), {}), (*reader.problems, f"not a JSON document: {exc}")
-        return cls(packages, services, document), tuple(reader.problems)
+        return cls(packages, services, document, settings), tuple(reader.problems)
 
     def to_json(self) -> dict[str, Any]:
         """A copy of the whole document, unknown fields included."""
@@ -189,10 +220,37 @@ class _Reader:
     def __init__(self) -> None:
         self.problems: list[str] = []
 
-    def packages(self, entries: object) -> Iterable[Package]:
+    def settings(self, entry: object) -> RuntimeSettings:
+        where = "nbmodel"
+        if entry is None:
+            return RuntimeSettings()
+        if not isinstance(entry, Mapping):
+            self.problems.append(f"{where}: expected an object, found {type(entry).__name__}")
+            return RuntimeSettings()
+        usual = RuntimeSettings()
+        limit = entry.get("max_bytes_per_s")
+        known = [one.name for one in fields(RuntimeSettings)]
+        for key in entry:
+            if key not in known:
+                near = get_close_matches(str(key), known, n=1)
+                advice = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+                self.problems.append(f"{where}.{key}: unknown key; {advice}")
+        return RuntimeSettings(
+            registry=self._registry(where, entry),
+            poll_s=self._number(where, entry, "poll_s", usual.poll_s, low=1),
+            max_bytes_per_s=(
+                None if limit is None else int(self._number(where, entry, "max_bytes_per_s", 0, 1))
+            ),
+            min_free_bytes=int(
+                self._number(where, entry, "min_free_bytes", usual.min_free_bytes, 0)
+            ),
+            deployment=self._policy(where, entry, usual.deployment),
+        )
+
+    def packages(self, entries: object, settings: RuntimeSettings) -> Iterable[Package]:
         names: set[str] = set()
         for where, entry in self._entries("packages", entries):
-            package = self._package(where, entry)
+            package = self._package(where, entry, settings)
             if package is None:
                 continue
             if package.name in names:
@@ -201,10 +259,10 @@ class _Reader:
             names.add(package.name)
             yield package
 
-    def services(self, entries: object) -> Iterable[Service]:
+    def services(self, entries: object, settings: RuntimeSettings) -> Iterable[Service]:
         names: set[tuple[str, str]] = set()
         for where, entry in self._entries("services", entries):
-            service = self._service(where, entry)
+            service = self._service(where, entry, settings)
             if service is None:
                 continue
             if (service.api, service.name) in names:
@@ -226,7 +284,9 @@ class _Reader:
             else:
                 self.problems.append(f"{where}: expected an object, found {type(entry).__name__}")
 
-    def _package(self, where: str, entry: Mapping[str, Any]) -> Package | None:
+    def _package(
+        self, where: str, entry: Mapping[str, Any], settings: RuntimeSettings
+    ) -> Package | None:
         before = len(self.problems)
         name = self._text(where, entry, "name")
         package = self._text(where, entry, "package")
@@ -253,9 +313,14 @@ class _Reader:
                 f"{where}: unsupported package type {quoted(kind)}. "
                 f"Must be one of: [{' '.join(PACKAGE_TYPES)}]"
             )
-        return None if len(self.problems) > before else Package(name, package, version, kind)
+        own = self._registry(where, entry) if kind == ML_MODEL else None
+        if len(self.problems) > before:
+            return None
+        return Package(name, package, version, kind, own or settings.registry)
 
-    def _service(self, where: str, entry: Mapping[str, Any]) -> Service | None:
+    def _service(
+        self, where: str, entry: Mapping[str, Any], settings: RuntimeSettings
+    ) -> Service | None:
         before = len(self.problems)
         name = self._text(where, entry, "name")
         if not name:
@@ -274,9 +339,42 @@ class _Reader:
         depends_on = entry.get("depends_on") or []
         if not isinstance(depends_on, list) or not all(isinstance(on, str) for on in depends_on):
             self.problems.append(f"{where}: expected a list of names under depends_on")
+        policy = DeploymentPolicy()
+        if api == MLMODEL_API:
+            policy = self._policy(where, entry, settings.deployment)
         if len(self.problems) > before:
             return None
-        return Service(name, api, model, dict(attributes or {}), tuple(depends_on))
+        return Service(name, api, model, dict(attributes or {}), tuple(depends_on), policy)
+
+    def _policy(
+        self, where: str, entry: Mapping[str, Any], defaults: DeploymentPolicy
+    ) -> DeploymentPolicy:
+        policy, problems = DeploymentPolicy.read(entry.get("deployment"), defaults)
+        self.problems += [f"{where}.{problem}" for problem in problems]
+        return policy
+
+    def _registry(self, where: str, entry: Mapping[str, Any]) -> str | None:
+        url = self._text(where, entry, "registry")
+        if url and not _is_registry(url):
+            self.problems.append(
+                f"{where}: expected http[s]://host[:port][/prefix] under registry, "
+                f"found {quoted(url[:MAX_URL])}"
+            )
+        return url.rstrip("/") or None
+
+    def _number(
+        self, where: str, entry: Mapping[str, Any], key: str, usual: float, low: float
+    ) -> float:
+        value = entry.get(key, usual)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            self.problems.append(f"{where}.{key}: expected a number, found {value!r}")
+            return usual
+        if not low <= value <= MAX_NUMBER:
+            self.problems.append(
+                f"{where}.{key}: expected {low:g} to {MAX_NUMBER:g}, found {value!r}"
+            )
+            return usual
+        return value
 
     def _api(self, where: str, entry: Mapping[str, Any]) -> str:
         """``api``, or what ``namespace`` and ``type`` of older configs say."""
@@ -311,6 +409,18 @@ class _Reader:
                 f"{where}: not a {what} name: {quoted(name[:limit])}; expected at most {limit} "
                 "letters, digits, '-' and '_', the first a letter or digit"
             )
+
+
+def _is_registry(url: str) -> bool:
+    """Whether a URL names a registry: no user, no query; those would be lost or leaked."""
+    try:
+        parts = urlsplit(url)
+        named = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    plain = url.isascii() and url.isprintable() and " " not in url and len(url) <= MAX_URL
+    extra = parts.query or parts.fragment or "@" in parts.netloc
+    return plain and named and parts.scheme in ("http", "https") and not extra
 
 
 def quoted(text: str) -> str:

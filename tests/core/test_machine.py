@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from nbmodel.core.machine import MachineConfig, Package, Service
+from nbmodel.core.machine import MachineConfig, Package, RuntimeSettings, Service
+from nbmodel.core.policy import DeploymentPolicy
 from nbmodel.errors import ConfigError
 
 CONFIG: dict[str, Any] = {
@@ -203,6 +204,105 @@ def test_refuses(data: Any, problem: str) -> None:
     with pytest.raises(ConfigError) as refused:
         MachineConfig.from_json(data)
     assert refused.value.problems == (problem,)
+
+
+def test_the_runtimes_own_settings_are_kept_apart() -> None:
+    config = MachineConfig.from_json(
+        {
+            "nbmodel": {
+                "registry": "https://models.example:5000/team/",
+                "poll_s": 5,
+                "max_bytes_per_s": 1000,
+                "min_free_bytes": 0,
+                "deployment": {"confirm_s": 60},
+            },
+            "packages": [
+                {"name": "a", "package": "local/a"},
+                {"name": "b", "package": "local/b", "registry": "http://127.0.0.1:5001"},
+                {"name": "c", "package": "acme/c", "type": "module"},
+            ],
+            "services": [
+                {"name": "a", "api": "rdk:service:mlmodel", "model": "m"},
+                {
+                    "name": "b",
+                    "api": "rdk:service:mlmodel",
+                    "model": "m",
+                    "deployment": {"min_requests": 3},
+                },
+            ],
+        }
+    )
+    registry = "https://models.example:5000/team"
+    usual = DeploymentPolicy(confirm_s=60.0)
+    assert config.settings == RuntimeSettings(registry, 5, 1000, 0, usual)
+    assert [one.registry for one in config.packages] == [
+        registry,
+        "http://127.0.0.1:5001",
+        registry,
+    ]
+    assert [one.deployment for one in config.services] == [
+        usual,
+        DeploymentPolicy(confirm_s=60.0, min_requests=3),
+    ]
+
+
+def test_a_config_without_settings_has_the_usual_ones() -> None:
+    config = MachineConfig.from_json({})
+    assert config.settings == RuntimeSettings(None, 60.0, None, 67108864, DeploymentPolicy())
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        pytest.param([], "nbmodel: expected an object, found list", id="a list"),
+        pytest.param(
+            {"poll": 3}, "nbmodel.poll: unknown key; did you mean 'poll_s'?", id="a key near one"
+        ),
+        pytest.param({"poll_s": "3"}, "nbmodel.poll_s: expected a number, found '3'", id="text"),
+        pytest.param({"poll_s": 0}, "nbmodel.poll_s: expected 1 to ", id="asked without a pause"),
+        pytest.param(
+            {"max_bytes_per_s": -1}, "nbmodel.max_bytes_per_s: expected 1 to ", id="less than none"
+        ),
+        pytest.param(
+            {"min_free_bytes": True}, "nbmodel.min_free_bytes: expected a number", id="a flag"
+        ),
+        pytest.param(
+            {"deployment": {"confirm_s": "x"}},
+            "nbmodel.deployment.confirm_s: expected a number, found 'x'",
+            id="a policy",
+        ),
+    ],
+)
+def test_refuses_settings(settings: Any, problem: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        MachineConfig.from_json({"nbmodel": settings})
+    assert [found[: len(problem)] for found in refused.value.problems] == [problem]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        pytest.param("models.example:5000", id="no scheme"),
+        pytest.param("ftp://models.example", id="another scheme"),
+        pytest.param("http://", id="no host"),
+        pytest.param("http://models.example:x", id="no port"),
+        pytest.param("http://me:secret@models.example", id="a password"),
+        pytest.param("http://models.example/?a=b", id="a query"),
+        pytest.param("http://models.example/a b", id="a space"),
+        pytest.param("http://models.example/" + "a" * 2000, id="too long"),
+    ],
+)
+def test_refuses_what_is_no_registry(url: str) -> None:
+    with pytest.raises(ConfigError, match="registry, found"):
+        MachineConfig.from_json(_package(registry=url))
+
+
+def test_refuses_what_is_no_policy() -> None:
+    with pytest.raises(ConfigError) as refused:
+        MachineConfig.from_json(_service(deployment={"confirm": 3}))
+    assert refused.value.problems == (
+        "services.0.deployment.confirm: unknown key; did you mean 'confirm_s'?",
+    )
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ each of which has one table over these classes.
     │  └─ UnavailableError              it cannot be answered now; later it may be
     ├─ UnsupportedError                 something of a protocol that is not served here
     ├─ GoldenSampleError                a version does not give the answers it carries
+    ├─ ProbeError                       a version that must not serve; .reason in one word
     ├─ DeployError
     │  ├─ RuntimeNotFoundError          no runtime of that name is known here
     │  ├─ TargetUnreachableError
@@ -205,6 +206,20 @@ class UnsupportedError(NbModelError):
 
 class GoldenSampleError(NbModelError):
     """A version does not give the answers that it carries."""
+
+
+class ProbeError(NbModelError):
+    """A version that was tried out in a process of its own, and must not serve.
+
+    Attributes:
+        reason: In one word, for conditions: ``LoadFailed``, ``WrongSignature``, ``RunFailed``,
+            ``WrongAnswer``, ``NotFinite``, ``OutOfMemory``, ``Crashed`` or ``TimedOut``;
+            ``Refused`` where that is not known.
+    """
+
+    def __init__(self, message: str, *, reason: str = "Refused", hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
 
 
 class DeployError(NbModelError):

@@ -44,6 +44,7 @@ GRPC_STATUS: Mapping[type[NbModelError], StatusCode] = {
     errors.UnavailableError: StatusCode.UNAVAILABLE,
     errors.UnsupportedError: StatusCode.UNIMPLEMENTED,
     errors.GoldenSampleError: StatusCode.FAILED_PRECONDITION,
+    errors.ProbeError: StatusCode.FAILED_PRECONDITION,
     errors.DeployError: StatusCode.FAILED_PRECONDITION,
     errors.RuntimeNotFoundError: StatusCode.NOT_FOUND,
     errors.TargetUnreachableError: StatusCode.UNAVAILABLE,

@@ -40,6 +40,7 @@ HTTP_STATUS: Mapping[type[NbModelError], int] = {
     errors.UnavailableError: 503,
     errors.UnsupportedError: 501,
     errors.GoldenSampleError: 422,
+    errors.ProbeError: 422,
     errors.DeployError: 409,
     errors.RuntimeNotFoundError: 404,
     errors.TargetUnreachableError: 502,

@@ -15,10 +15,16 @@
     POST /nbmodel/services/{name}/classifications?count=N    its best classes
     POST /nbmodel/reconcile                  look again at what should run
     GET  /nbmodel/logs?lines=N               the last lines of the log
+    GET  /nbmodel/events?since=N&wait_s=S    what happened after event N; waits for it
 
 A config is only replaced by somebody who says which one he replaces: ``If-Match`` with
 the ETag he read, or ``*`` for whichever it is; without it the answer is 428. A dry run
 needs none.
+
+Events are ``{"events": [{"seq", "time", "level", "service", "type", "text"}, …], "last": N}``,
+oldest first; ``last`` is the number to ask with next time. While there is none after
+``since``, the answer waits at most ``wait_s`` seconds (0..30) for one. A ``last`` below
+``since`` says that the log began anew.
 
 A picture is the body as it is: the bytes of a JPEG or PNG file, or of another format of
 ``vision.viam.picture.FORMATS``. ``{"detections": […]}`` has pixels of that picture, their
@@ -31,11 +37,14 @@ same; a refused config also has ``problems``, all of them.
 
 from __future__ import annotations
 
+import asyncio
 import json
+import math
 import os
 import platform
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +65,7 @@ MAX_BODY = 4 * 1024 * 1024  # bytes of a config or a command
 MAX_PICTURE = 32 * 1024 * 1024  # bytes of a picture's file
 PICTURES = 4  # looked at at once; further ones wait
 MAX_LINES = 10_000  # of the log in one answer
+MAX_WAIT_S = 30.0  # below what proxies and clients wait for an answer
 _FORM = "application/x-www-form-urlencoded"
 _CURL = "send the file as the body: curl --data-binary @FILE"
 _ETAG = re.compile(r'"([^"]*)"')
@@ -91,6 +101,7 @@ def control_routes(
         ),
         Route("/nbmodel/reconcile", control.reconcile, methods=["POST"]),
         Route("/nbmodel/logs", control.logs, methods=["GET"]),
+        Route("/nbmodel/events", control.events, methods=["GET"]),
     ]
 
 
@@ -242,6 +253,24 @@ class _Control:
         lines = min(_number(request, "lines", "100"), MAX_LINES)
         return JSONResponse({"lines": list(self._runtime.logs(lines))})
 
+    async def events(self, request: Request) -> Response:
+        _check_parameters(request, "since", "wait_s")
+        since, wait_s = _number(request, "since", "0"), _seconds(request, "wait_s", MAX_WAIT_S)
+        journal = self._runtime.journal
+        # On the event loop: however many wait, they hold no thread that others need.
+        loop, happened = asyncio.get_running_loop(), asyncio.Event()
+        with journal.watched(lambda: loop.call_soon_threadsafe(happened.set)):
+            if journal.last == since and wait_s:
+                with suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(happened.wait(), wait_s)
+        events = journal.since(since)
+        return JSONResponse(
+            {
+                "events": [event.to_json() for event in events],
+                "last": events[-1].seq if events else journal.last,
+            }
+        )
+
 
 def _expected(header: str | None) -> str | None:
     """The ETag that an ``If-Match`` names; None for ``*`` and for no header."""
@@ -290,6 +319,17 @@ def _number(request: Request, name: str, default: str) -> int:
     if not (text.isascii() and text.isdecimal()) or not 0 < len(text) < 10:
         raise InputError(f"{name} must be a number, found {text!r}")
     return int(text)
+
+
+def _seconds(request: Request, name: str, most: float) -> float:
+    text = request.query_params.get(name, "0")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds <= most:
+        raise InputError(f"{name} must be a number of seconds, 0 to {most:g}, found {text!r}")
+    return seconds
 
 
 def _flag(request: Request, name: str) -> bool:

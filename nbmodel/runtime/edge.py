@@ -30,7 +30,7 @@ from nbmodel.errors import (
 )
 from nbmodel.protocol.inference import InferRequest, InferResponse
 from nbmodel.runtime.desired import model_package, read_config
-from nbmodel.runtime.journal import Journal
+from nbmodel.runtime.journal import EVENTS_FILE, Journal
 from nbmodel.runtime.lookup import unknown
 from nbmodel.runtime.model_control import ModelControl
 from nbmodel.runtime.packages import PackageFolder
@@ -104,7 +104,8 @@ class EdgeRuntime:
         self.tags = TagStore(home / "tags")
         self.name = name or platform.node()
         self._environment = dict(os.environ if environment is None else environment)
-        self._journal = Journal()
+        #: What it did and why.
+        self.journal = self._journal = Journal(home / EVENTS_FILE)
         self._states = StateFolder(home)
         packages = PackageFolder(home / "packages", self.storage)
         self._reconciler = Reconciler(
@@ -245,6 +246,11 @@ class EdgeRuntime:
     def ready(self) -> bool:
         """Whether what the config wants has been brought up once, or been given up."""
         return self._ready and not self._draining and not self._closing
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread that follows the config lives."""
+        return self._thread.is_alive()
 
     def share(self, workers: Workers) -> None:
         """Have worker processes serve what is live, from now on."""

@@ -257,3 +257,73 @@ def test_a_request_that_is_too_large_is_refused(runtime: EdgeRuntime) -> None:
         assert chunks.status_code == 413
         assert "10 bytes" in chunks.json()["error"]
         assert http.get("/v2/health/live").status_code == 200
+
+
+def events(http: httpx.Client, **params: Any) -> Any:
+    answer = http.get("/nbmodel/events", params=params)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_events_say_what_happened_since_a_number(
+    http: httpx.Client, runtime: EdgeRuntime, service: Entry, tmp_path: Path
+) -> None:
+    put(http, {"services": [service("gone", tmp_path / "gone.onnx")]})
+    assert runtime.wait_settled(30)
+    told = events(http)
+    assert [event["seq"] for event in told["events"]] == list(range(1, told["last"] + 1))
+    assert {"config replaced"} < {event["text"] for event in told["events"]}
+    assert events(http, since=told["last"]) == {"events": [], "last": told["last"]}
+    # Of a log that began anew, so that who asks can begin anew, too.
+    assert events(http, since=told["last"] + 5, wait_s=30)["last"] == told["last"]
+
+
+def test_who_waits_for_an_event_has_it_at_once_and_holds_no_thread(
+    http: httpx.Client, runtime: EdgeRuntime
+) -> None:
+    assert runtime.wait_settled(30)
+    last = events(http)["last"]
+    began = time.monotonic()
+    assert events(http, since=last, wait_s=0.3)["events"] == []
+    assert 0.3 <= time.monotonic() - began < 5
+    with (
+        ThreadPoolExecutor(60) as pool,
+        httpx.Client(
+            base_url=http.base_url, trust_env=False, limits=httpx.Limits(max_connections=100)
+        ) as many,
+    ):
+        waiting = [pool.submit(events, many, since=last, wait_s=30) for _ in range(60)]
+        time.sleep(0.3)
+        assert http.get("/nbmodel/version").status_code == 200
+        began = time.monotonic()
+        runtime.journal.warn("digits: too slow", service="digits", type="RolledBack")
+        told = [one.result()["events"] for one in waiting]
+        assert time.monotonic() - began < 5
+    (event,) = told[0]
+    assert all(one == told[0] for one in told)
+    assert {key: event[key] for key in ("seq", "level", "service", "type", "text")} == {
+        "seq": last + 1,
+        "level": "warning",
+        "service": "digits",
+        "type": "RolledBack",
+        "text": "digits: too slow",
+    }
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"since": "-1"},
+        {"since": "x"},
+        {"wait_s": "31"},
+        {"wait_s": "-1"},
+        {"wait_s": "nan"},
+        {"wait": "1"},
+    ],
+    ids=str,
+)
+def test_a_question_for_events_that_makes_no_sense_is_refused(
+    http: httpx.Client, params: dict[str, str]
+) -> None:
+    answer = http.get("/nbmodel/events", params=params)
+    assert (answer.status_code, answer.json()["type"]) == (400, "InputError")

@@ -26,7 +26,7 @@ CHUNKS_TYPE = "application/vnd.nbmodel.chunks.v1"
 CHUNKED_FROM = 1024 * 1024  # bytes; a table for less saves less than a round trip costs
 MIN_LENGTH = 4 * 1024  # bytes of any chunk but the last: bounds what a table can cost
 MAX_LENGTH = 1024 * 1024  # bytes of any chunk
-MAX_FILE = 64 * 1024**3  # bytes that a table can describe
+MAX_CHUNKS = 1_000_000  # of a table: 20 MB, and 30 GB of file at 32 KiB each
 DIGEST_SIZE = 16  # bytes
 
 _MAGIC = b"NBCHUNK1"
@@ -89,14 +89,16 @@ class ChunkTable:
 
     Raises:
         ManifestError: A chunk is longer than ``MAX_LENGTH``, one that is not the last is
-            shorter than ``MIN_LENGTH``, a digest has not 16 bytes, or they are more
-            than ``MAX_FILE`` bytes together.
+            shorter than ``MIN_LENGTH``, a digest has not 16 bytes, or there are more
+            than ``MAX_CHUNKS``.
     """
 
     chunks: tuple[tuple[int, bytes], ...]
 
     def __post_init__(self) -> None:
         last = len(self.chunks) - 1
+        if last >= MAX_CHUNKS:
+            raise ManifestError(f"chunk table: {last + 1} chunks, expected at most {MAX_CHUNKS}")
         for index, (length, digest) in enumerate(self.chunks):
             least = 1 if index == last else MIN_LENGTH
             if not least <= length <= MAX_LENGTH:
@@ -109,10 +111,6 @@ class ChunkTable:
                     f"chunk table: digest of chunk {index} has {len(digest)} bytes, "
                     f"expected {DIGEST_SIZE}"
                 )
-        if self.size > MAX_FILE:
-            raise ManifestError(
-                f"chunk table: {self.size} bytes, expected a file of at most {MAX_FILE}"
-            )
 
     @property
     def size(self) -> int:
@@ -158,7 +156,7 @@ class ChunkTable:
 
 def max_table(size: int) -> int:
     """The most bytes that the table of a file of ``size`` bytes can have."""
-    return _HEAD.size + (min(size, MAX_FILE) // MIN_LENGTH + 1) * _ENTRY.size
+    return _HEAD.size + min(size // MIN_LENGTH + 1, MAX_CHUNKS) * _ENTRY.size
 
 
 def chunk_digest(data: bytes | bytearray | memoryview) -> bytes:

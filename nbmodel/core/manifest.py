@@ -12,10 +12,11 @@ Source: OCI image specification 1.1 "Image Manifest"; CNCF ModelPack model-spec
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from nbmodel.core.chunks import CHUNKS_TYPE, max_table
 from nbmodel.core.digest import check_digest, digest_of
 from nbmodel.core.document import canonical_json
 from nbmodel.core.golden import Golden
@@ -30,6 +31,7 @@ WEIGHT_TYPE = "application/vnd.cncf.model.weight.v1.raw"
 DOC_TYPE = "application/vnd.cncf.model.doc.v1.raw"
 DATASET_TYPE = "application/vnd.cncf.model.dataset.v1.raw"
 FILEPATH = "org.cncf.model.filepath"
+CHUNKS_OF = "io.nbmodel.chunks.of"  # annotation of a chunk table: the path of its file
 MAX_MANIFEST = 4 * 1024 * 1024  # bytes; the size registries must accept (OCI distribution)
 MAX_CONFIG = 16 * 1024 * 1024  # bytes; a signature with 100,000 labels stays far below
 
@@ -107,11 +109,14 @@ class Manifest:
         lineage: Where it comes from.
         golden: The acceptance test, or None.
         conversion: How the file was made from a live object, or None.
+        chunks: Path of a file → its chunk table, a layer of its own that is not among
+            ``files``: it saves bytes on the way and says nothing about the version.
         extra: Fields of the manifest that nbmodel does not know, kept as read.
         config_extra: The same for the config.
 
     Raises:
-        ManifestError: Two files have one path.
+        ManifestError: Two files have one path, or a chunk table is of no file or larger
+            than one of its file can be.
     """
 
     name: str
@@ -125,6 +130,7 @@ class Manifest:
     lineage: Lineage = Lineage()
     golden: Golden | None = None
     conversion: Conversion | None = None
+    chunks: Mapping[str, FileEntry] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
     config_extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -133,6 +139,20 @@ class Manifest:
         if len(set(paths)) != len(paths):
             twice = next(path for path in paths if paths.count(path) > 1)
             raise ManifestError(f"path twice in manifest: {twice!r}")
+        sizes = {entry.path: entry.size for entry in self.files}
+        for path, table in self.chunks.items():
+            if path not in sizes:
+                raise ManifestError(f"manifest: chunk table of {path[:80]!r}, which is no file")
+            if table.media_type != CHUNKS_TYPE:
+                raise ManifestError(
+                    f"manifest: chunk table of {path!r} is {table.media_type!r}, "
+                    f"expected {CHUNKS_TYPE}"
+                )
+            if table.size > max_table(sizes[path]):
+                raise ManifestError(
+                    f"manifest: chunk table of {path!r} has {table.size} bytes, "
+                    f"expected at most {max_table(sizes[path])}"
+                )
 
     @property
     def size(self) -> int:
@@ -171,7 +191,7 @@ class Manifest:
                 "config": {**self.config_extra.get("config", {}), "format": self.framework},
                 "modelfs": {
                     "type": "layers",
-                    "diffIds": [entry.digest for entry in self.files],
+                    "diffIds": [layer["digest"] for layer in self._layers()],
                 },
                 "nbmodel": own,
             }
@@ -191,9 +211,18 @@ class Manifest:
                     "digest": digest_of(config),
                     "size": len(config),
                 },
-                "layers": [entry.to_json() for entry in self.files],
+                "layers": self._layers(),
             }
         )
+
+    def _layers(self) -> list[dict[str, Any]]:
+        """The descriptors of the files, then of their chunk tables."""
+        layers = [entry.to_json() for entry in self.files]
+        for path, table in sorted(self.chunks.items()):
+            layer = table.to_json()
+            layer["annotations"][CHUNKS_OF] = path
+            layers.append(layer)
+        return layers
 
     @classmethod
     def from_bytes(cls, manifest: bytes, config: bytes) -> Manifest:
@@ -205,7 +234,7 @@ class Manifest:
         """
         data = read_object(manifest, "manifest", MAX_MANIFEST)
         settings = read_object(config, "model config", MAX_CONFIG)
-        files = tuple(read_layers(data))
+        files, chunks = read_layers(data)
         own = settings.get("nbmodel", {})
         descriptor = settings.get("descriptor", {})
         if not isinstance(own, dict) or not isinstance(descriptor, dict):
@@ -216,6 +245,7 @@ class Manifest:
                 name=str(own.get("name") or descriptor.get("name") or "model"),
                 created=str(descriptor.get("createdAt", "")),
                 files=files,
+                chunks=chunks,
                 framework=str(
                     own.get("framework") or settings.get("config", {}).get("format", "unknown")
                 ),
@@ -259,29 +289,36 @@ def read_object(raw: bytes, what: str, limit: int) -> dict[str, Any]:
     return data
 
 
-def read_layers(data: Mapping[str, Any]) -> Sequence[FileEntry]:
-    """The files that a manifest, as parsed JSON, lists.
+def read_layers(
+    data: Mapping[str, Any],
+) -> tuple[tuple[FileEntry, ...], dict[str, FileEntry]]:
+    """The files that a manifest, as parsed JSON, lists, and the chunk tables of files by path.
 
     Raises:
-        ManifestError: A layer has no path, digest or size, or an unsafe one.
+        ManifestError: A layer has no path, digest or size, or an unsafe one; or a file has
+            two chunk tables.
     """
     layers = data.get("layers")
     if not isinstance(layers, list):
         raise ManifestError("manifest: expected a list under 'layers'")
-    files = []
+    files: list[FileEntry] = []
+    chunks: dict[str, FileEntry] = {}
     for index, layer in enumerate(layers):
         try:
             annotations = layer.get("annotations", {})
             path = annotations.get(FILEPATH) or annotations["org.opencontainers.image.title"]
-            files.append(
-                FileEntry(str(path), layer["size"], layer["digest"], str(layer["mediaType"]))
-            )
+            entry = FileEntry(str(path), layer["size"], layer["digest"], str(layer["mediaType"]))
+            chunked = str(annotations[CHUNKS_OF]) if entry.media_type == CHUNKS_TYPE else None
         except (AttributeError, KeyError, TypeError) as exc:
             raise ManifestError(
                 f"manifest: layer {index} needs mediaType, digest, size and a "
                 f"{FILEPATH} annotation ({exc!r})"
             ) from exc
-    return files
+        if chunked is None:
+            files.append(entry)
+        elif chunks.setdefault(chunked, entry) is not entry:
+            raise ManifestError(f"manifest: two chunk tables of {chunked[:80]!r}")
+    return tuple(files), chunks
 
 
 def _unknown_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from nbmodel.core.digest import check_digest
-from nbmodel.core.manifest import MAX_CONFIG, MAX_MANIFEST, Manifest, read_layers, read_object
+from nbmodel.core.manifest import (
+    MAX_CONFIG,
+    MAX_MANIFEST,
+    FileEntry,
+    Manifest,
+    read_layers,
+    read_object,
+)
 from nbmodel.errors import ManifestError
 from nbmodel.storage.base import Storage
 
@@ -27,7 +34,9 @@ def parse_manifest(storage: Storage, raw: bytes) -> Manifest:
 
 
 def blobs_of(raw: bytes) -> dict[str, int]:
-    """Digest → size in bytes of the blobs that a manifest needs, the config first.
+    """Digest → size in bytes of the blobs that a manifest needs, chunk tables among them.
+
+    The config comes first.
 
     Raises:
         ManifestError: It is not a manifest.
@@ -37,7 +46,18 @@ def blobs_of(raw: bytes) -> dict[str, int]:
     if not isinstance(config, dict) or not isinstance(config.get("size"), int):
         raise ManifestError("manifest: expected a descriptor with digest and size under 'config'")
     blobs = {check_digest(config.get("digest"), "the config"): int(config["size"])}
-    for entry in read_layers(data):
+    files, chunks = read_layers(data)
+    for entry in (*files, *chunks.values()):
         if blobs.setdefault(entry.digest, entry.size) != entry.size:
             raise ManifestError(f"manifest: two sizes for blob {entry.digest}")
     return blobs
+
+
+def chunked_blobs(raw: bytes) -> dict[str, FileEntry]:
+    """Digest of a file → its chunk table, for the files of a manifest that have one.
+
+    Raises:
+        ManifestError: It is not a manifest.
+    """
+    files, chunks = read_layers(read_object(raw, "manifest", MAX_MANIFEST))
+    return {entry.digest: chunks[entry.path] for entry in files if entry.path in chunks}

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbmodel.core.chunks import (
-    MAX_FILE,
+    MAX_CHUNKS,
     MAX_LENGTH,
     MIN_LENGTH,
     ChunkTable,
@@ -104,8 +104,9 @@ def test_any_bytes_are_a_table_or_refused(raw: bytes, size: int) -> None:
 def test_a_table_has_limits_however_it_is_made() -> None:
     with pytest.raises(ManifestError, match="digest of chunk 0 has 2 bytes, expected 16"):
         ChunkTable(((9, b"ab"),))
-    with pytest.raises(ManifestError, match=f"at most {MAX_FILE}"):
-        ChunkTable(((MAX_LENGTH, A),) * (MAX_FILE // MAX_LENGTH + 1))
+    with pytest.raises(ManifestError, match=f"at most {MAX_CHUNKS}"):
+        ChunkTable(((MAX_LENGTH, A),) * (MAX_CHUNKS + 1))
+    assert max_table(2**62) == 12 + 20 * MAX_CHUNKS
     assert ChunkTable(()).size == 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nbmodel.core.chunks import CHUNKS_TYPE
 from nbmodel.core.golden import Golden
 from nbmodel.core.lineage import Conversion, Lineage
 from nbmodel.core.manifest import FileEntry, Manifest, check_path
@@ -115,6 +117,64 @@ def test_unknown_fields_survive_reading_and_writing() -> None:
     assert written["config"] == {"precision": "fp16", "format": "onnx"}
     assert written["descriptor"]["licenses"] == ["MIT"]
     assert written["later"] == {"a": 1}
+
+
+def with_table(**changes: Any) -> Manifest:
+    """A manifest whose larger file has a chunk table."""
+    table = replace(FileEntry("model.onnx.chunks", 32, A, CHUNKS_TYPE), **changes)
+    return replace(FULL, chunks={"model.onnx": table})
+
+
+def test_a_chunk_table_is_a_layer_but_no_file() -> None:
+    manifest = with_table()
+    data = json.loads(manifest.manifest_bytes())
+    assert data["layers"][-1] == {
+        "mediaType": "application/vnd.nbmodel.chunks.v1",
+        "digest": A,
+        "size": 32,
+        "annotations": {
+            "org.cncf.model.filepath": "model.onnx.chunks",
+            "io.nbmodel.chunks.of": "model.onnx",
+        },
+    }
+    diff_ids = json.loads(manifest.config_bytes())["modelfs"]["diffIds"]
+    assert diff_ids == [layer["digest"] for layer in data["layers"]]
+    read = Manifest.from_bytes(manifest.manifest_bytes(), manifest.config_bytes())
+    assert read == manifest
+    assert (read.files, read.size, read.content) == (FULL.files, FULL.size, FULL.content)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(
+            lambda: replace(FULL, chunks={"gone.onnx": FileEntry("x", 32, A, CHUNKS_TYPE)}),
+            id="of a file that is not there",
+        ),
+        pytest.param(lambda: with_table(size=33), id="larger than one of its file can be"),
+        pytest.param(lambda: with_table(media_type="text/plain"), id="of another type"),
+    ],
+)
+def test_a_chunk_table_that_cannot_be_is_refused(make: Callable[[], Manifest]) -> None:
+    with pytest.raises(ManifestError, match="chunk table of"):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        pytest.param({"io.nbmodel.chunks.of": "model.onnx"}, "two chunk tables", id="twice"),
+        pytest.param({"io.nbmodel.chunks.of": "gone"}, "which is no file", id="of no file"),
+        pytest.param({}, "layer 3 needs", id="of nothing"),
+    ],
+)
+def test_layers_of_chunk_tables_are_checked(change: dict[str, str], said: str) -> None:
+    manifest = with_table()
+    data = json.loads(manifest.manifest_bytes())
+    annotations = {"org.cncf.model.filepath": "more", **change}
+    data["layers"].append({**data["layers"][-1], "annotations": annotations})
+    with pytest.raises(ManifestError, match=said):
+        Manifest.from_bytes(json.dumps(data).encode(), manifest.config_bytes())
 
 
 def test_content_is_of_paths_and_bytes_alone() -> None:

@@ -10,7 +10,9 @@ from the arrays that the model gave. Requests are answered one after the other: 
 client sends ahead waits, first in memory and then in the socket. A client that closes its
 side before its answer is there is taken to be gone.
 
-Everything runs on the event loop's thread, save :meth:`HttpConnection._on_answer`.
+Everything runs on the event loop's thread, save :meth:`HttpConnection._on_answer`: an answer
+that a worker thread has made goes to the socket from there, where nothing is in its way.
+Waking the event loop for it would cost more than the writing.
 """
 
 from __future__ import annotations
@@ -18,9 +20,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import re
 import socket
 import sys
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -39,7 +43,7 @@ from nbmodel.runtime.http_head import (
     parse_head,
     too_large,
 )
-from nbmodel.runtime.limits import TOO_MUCH, Budget, Limits
+from nbmodel.runtime.limits import TOO_MUCH, Limits, SharedBudget
 from nbmodel.runtime.oip import DataPlane
 from nbmodel.runtime.scheduler import Pending
 
@@ -92,7 +96,7 @@ class FrontEnd:
         self.plane = plane
         self.gate = gate
         self.limits = limits
-        self.budget = Budget(limits.max_bytes_in_flight)
+        self.budget = SharedBudget(limits.max_bytes_in_flight)
         self.requests: dict[bytes, _Request] = {}
         self.connections: set[HttpConnection | ControlConnection] = set()
         self.thread = 0  # the event loop's
@@ -195,12 +199,14 @@ class HttpConnection(asyncio.BufferedProtocol):
         "_body",
         "_chunked",
         "_config",
+        "_descriptor",
         "_doing",
         "_filled",
         "_front",
         "_is_ending",
         "_is_paused",
         "_is_write_paused",
+        "_leaving",
         "_loop",
         "_pending",
         "_request",
@@ -230,6 +236,8 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._scratch = front.scratch if front.scratch is not None else bytearray(_SCRATCH)
         self._scratch_view = memoryview(self._scratch)
         self._transport: asyncio.Transport | None = None
+        self._descriptor = -1  # of the socket
+        self._leaving = threading.Lock()  # held by whoever writes or ends, so not both at once
         self._doing = _IDLE
         self._since = 0.0  # loop time at which that began
         self._rest = bytearray()  # what was read and not yet looked at
@@ -248,6 +256,8 @@ class HttpConnection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client came."""
         self._transport = cast("asyncio.Transport", transport)
+        if os.name != "nt":
+            self._descriptor = transport.get_extra_info("socket").fileno()
         self._since = self._loop.time()
         self._state.connections.add(self)  # type: ignore[arg-type] # it has .shutdown
         front = self._front
@@ -266,7 +276,8 @@ class HttpConnection(asyncio.BufferedProtocol):
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """The client is gone."""
-        self._transport = None
+        with self._leaving:  # the descriptor is closed after this
+            self._transport = None
         self._state.connections.discard(self)
         self._front.connections.discard(self)
         self._give_up()
@@ -278,7 +289,8 @@ class HttpConnection(asyncio.BufferedProtocol):
 
     def shutdown(self) -> None:
         """Answer what is under way, and end."""
-        self._is_ending = True
+        with self._leaving:
+            self._is_ending = True
         if self._transport is not None and self._doing in (_IDLE, _HEAD, _LINGERING):
             self._transport.close()
 
@@ -525,8 +537,61 @@ class HttpConnection(asyncio.BufferedProtocol):
         if get_ident() == self._front.thread:
             self._finish(answer)
             return
+        if self._finish_here(answer):
+            return
         with contextlib.suppress(RuntimeError):  # the loop has ended, and the connection with it
             self._loop.call_soon_threadsafe(self._finish_later, answer)
+
+    def _finish_here(self, answer: Answer) -> bool:
+        """Write a short answer from a worker's thread; False when the event loop has to.
+
+        The event loop may do anything meanwhile but end the connection. What it reads before
+        the request is over waits in ``_rest``; what it reads after, it serves.
+        """
+        head, size = self._head(answer, "")
+        if size > _JOINED:
+            return False
+        data = b"".join((head, *answer.parts))
+        with self._leaving:
+            request, transport = self._request, self._transport
+            if (
+                request is None
+                or transport is None
+                or not request.is_plain
+                or self._is_ending
+                or self._descriptor < 0
+                or transport.is_closing()
+                or transport.get_write_buffer_size()
+            ):
+                return False
+            try:
+                sent = os.write(self._descriptor, data)
+            except OSError:  # full, or gone: the transport knows what to do
+                return False
+            if sent < len(data):
+                self._loop.call_soon_threadsafe(self._finish_rest, data[sent:])
+                return True
+            self._answer_size = size
+            self._pending = self._request = None
+            self._release()
+            self._since = self._loop.time()
+            self._doing = _IDLE
+        if self._rest:
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._go_on)
+        return True
+
+    def _finish_rest(self, data: bytes) -> None:
+        """Write what the socket did not take of an answer."""
+        self._doing, self._since = _IDLE, self._loop.time()
+        self._pending = self._request = None
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+        if not self._is_write_paused:
+            self._release()
+        if self._is_ending:
+            self.shutdown()
+        self._go_on()
 
     def _finish_later(self, answer: Answer) -> None:
         self._finish(answer)
@@ -557,22 +622,24 @@ class HttpConnection(asyncio.BufferedProtocol):
     def _write(
         self, transport: asyncio.Transport, answer: Answer, extra: str, *, is_head: bool = False
     ) -> None:
-        parts = answer.parts
-        size = 0
-        for part in parts:
-            size += len(part) if isinstance(part, bytes) else part.nbytes
-        lines = "".join([f"{name}: {value}\r\n" for name, value in answer.headers.items()])
-        date = self._front.date(self._state)
-        head = (
-            f"{_STATUS[answer.status]}{date}{lines}Content-Length: {size}\r\n{extra}\r\n"
-        ).encode("latin-1")
+        head, size = self._head(answer, extra)
         self._answer_size = size
         if is_head:
             transport.write(head)
         elif size <= _JOINED:
-            transport.write(b"".join((head, *parts)))
+            transport.write(b"".join((head, *answer.parts)))
         else:
-            transport.writelines((head, *parts))
+            transport.writelines((head, *answer.parts))
+
+    def _head(self, answer: Answer, extra: str) -> tuple[bytes, int]:
+        """The head of an answer, and the length of its body."""
+        size = 0
+        for part in answer.parts:
+            size += len(part) if isinstance(part, bytes) else part.nbytes
+        lines = "".join([f"{name}: {value}\r\n" for name, value in answer.headers.items()])
+        date = self._front.date(self._state)
+        head = f"{_STATUS[answer.status]}{date}{lines}Content-Length: {size}\r\n{extra}\r\n"
+        return head.encode("latin-1"), size
 
     def _refuse(self, error: RefusedError, *, lingers: bool = True) -> None:
         """Tell what is wrong, and end the connection."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -625,6 +627,45 @@ def test_a_client_that_goes_while_its_request_waits_cancels_it(server: Served) -
         assert server.plane.waiting.acquire(timeout=5)
     assert server.plane.cancelled.wait(5)
     server.plane.go_on.set()
+
+
+class TestAnswersOfThreads:
+    """What a worker thread writes to the socket itself, beside the event loop."""
+
+    def test_those_to_requests_sent_ahead_come_whole_and_in_order(self, server: Served) -> None:
+        chance = random.Random(5)
+        bodies = [chance.randbytes(chance.choice((0, 7, 900, 30_000, 40_000))) for _ in range(100)]
+        with server.connect() as wire:
+            wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)  # parts do not fit
+            requests = b"".join(post("/thread", body) for body in bodies)
+            sender = threading.Thread(target=wire.send, args=(requests,))
+            sender.start()
+            for body in bodies:
+                assert wire.answer()[::2] == (200, body)
+            sender.join()
+        assert eventually(lambda: server.front.budget.taken == 0)
+
+    def test_those_to_clients_that_left_harm_nobody(self, server: Served) -> None:
+        body = bytes(20_000)
+        for turn in range(200):
+            with server.connect() as wire:
+                wire.send(post("/thread", body))
+                if turn % 2:
+                    linger = struct.pack("ii", 1, 0)  # a reset instead of a farewell
+                    wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        with server.connect() as wire:
+            assert wire.send(post("/thread", b"a")).answer()[::2] == (200, b"a")
+        assert eventually(lambda: server.front.budget.taken == 0)
+        assert eventually(lambda: not server.front.connections)
+
+    def test_they_wait_for_what_is_on_its_way_already(self) -> None:
+        before = bytes(3_000_000)
+        with served() as server, server.connect() as wire:
+            wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            wire.send(post("/echo", before), post("/thread", b"after"))
+            time.sleep(0.1)
+            assert wire.answer()[::2] == (200, before)
+            assert wire.answer()[::2] == (200, b"after")
 
 
 class TestGate:

@@ -1,4 +1,4 @@
-"""Measuring a model under load: made-up inputs, a closed loop, and what is measured.
+"""Measuring a model under load: a closed loop, and what is measured.
 
 The results are values of ``nbmodel.core.benchmark``; how they look is in
 ``nbmodel.display.bench``.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from nbmodel.benchmark.load import Job, run_level
 from nbmodel.benchmark.measure import measure
-from nbmodel.benchmark.sample import sample_inputs
 from nbmodel.benchmark.subject import LocalSubject, ServedSubject, Subject
 
 __all__ = [
@@ -18,5 +17,4 @@ __all__ = [
     "Subject",
     "measure",
     "run_level",
-    "sample_inputs",
 ]

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 from nbmodel.benchmark.load import run_level
-from nbmodel.benchmark.sample import sample_inputs
 from nbmodel.benchmark.subject import Subject
 from nbmodel.core.benchmark import CONCURRENCIES, SECONDS, Benchmark, Level
 from nbmodel.core.signature import Tensor, describe
@@ -16,6 +15,7 @@ from nbmodel.errors import InputError
 from nbmodel.inputs import inputs_for
 from nbmodel.protocol.coerce import coerce
 from nbmodel.protocol.tensor import datatype_of
+from nbmodel.sample import sample_inputs
 
 MAX_CONCURRENCY = 1024  # threads
 

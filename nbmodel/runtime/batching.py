@@ -7,7 +7,6 @@ both hold is tried out.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
@@ -16,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbmodel.backends import Session
-from nbmodel.core.signature import DATATYPES, Signature, Tensor
+from nbmodel.core.signature import Signature
 from nbmodel.errors import ConfigError, InferenceError, NbModelError, ShapeError
-from nbmodel.protocol.datatypes import to_numpy
+from nbmodel.sample import sample_inputs
 
 Tensors = Mapping[str, NDArray[Any]]
 
@@ -26,7 +25,7 @@ Tensors = Mapping[str, NDArray[Any]]
 RTOL, ATOL = 1e-4, 1e-5
 SHORT_RTOL, SHORT_ATOL = 2e-2, 1e-2  # of 16 bits
 _GUESSED_DIMENSION = 32  # of a variable dimension: what strides and windows of images divide
-_MAX_ELEMENTS = 4 * 1024 * 1024  # of a generated tensor
+_MAX_ELEMENTS = 4 * 1024 * 1024  # of a made-up tensor
 
 
 def has_leading_variable(signature: Signature) -> bool:
@@ -34,6 +33,20 @@ def has_leading_variable(signature: Signature) -> bool:
     tensors = (*signature.inputs, *signature.outputs)
     return bool(signature.inputs) and all(
         tensor.shape and tensor.shape[0] == -1 for tensor in tensors
+    )
+
+
+def has_batch_axis(session: Session, sample: Tensors | None) -> bool:
+    """Whether a model may be given the rows of several requests in one run.
+
+    Args:
+        session: The model, which is run to find out.
+        sample: Inputs that it is known to take, or None: then they are made up.
+    """
+    return (
+        session.takes_batches
+        and has_leading_variable(session.signature)
+        and is_row_by_row(session, sample)
     )
 
 
@@ -124,7 +137,7 @@ def is_row_by_row(session: Session, sample: Tensors | None) -> bool:
 
 def _two_rows(signature: Signature, sample: Tensors | None) -> tuple[Tensors, Tensors]:
     if sample is None:
-        first = {tensor.name: _made_up(tensor) for tensor in signature.inputs}
+        first = sample_inputs(signature, dimension=_GUESSED_DIMENSION, most=_MAX_ELEMENTS)
     else:
         first = {name: array[:1] for name, array in sample.items()}
         if any(len(array) != 1 for array in first.values()):
@@ -139,20 +152,6 @@ def _two_rows(signature: Signature, sample: Tensors | None) -> tuple[Tensors, Te
 
 def _louder(array: NDArray[Any]) -> NDArray[Any]:
     return array * array.dtype.type(4) if array.dtype.kind == "f" else array
-
-
-def _made_up(tensor: Tensor) -> NDArray[Any]:
-    shape = (1, *(_GUESSED_DIMENSION if dim == -1 else dim for dim in (tensor.shape or ())[1:]))
-    size = math.prod(shape)
-    if size > _MAX_ELEMENTS or tensor.datatype not in DATATYPES:
-        raise ShapeError(f"no sample of {size} elements of {tensor.datatype} is made up")
-    generator = np.random.default_rng(0)
-    if tensor.datatype == "BYTES":
-        values = generator.integers(0, 2, shape)
-        return np.array([b"%d" % value for value in values.flat], object).reshape(shape)
-    if tensor.datatype.startswith(("FP", "BF")):
-        return generator.random(shape, np.float32).astype(to_numpy(tensor.datatype))
-    return generator.integers(0, 2, shape).astype(to_numpy(tensor.datatype))  # also an index
 
 
 def _agree(found: Tensors, expected: Tensors) -> bool:

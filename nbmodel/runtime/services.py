@@ -27,7 +27,7 @@ from nbmodel.formats import ModelFacts, read_model
 from nbmodel.golden import MAX_GOLDEN, Difference, GoldenSample, compare
 from nbmodel.protocol.classification import classify
 from nbmodel.protocol.inference import InferRequest, InferResponse, RequestedOutput
-from nbmodel.runtime.batching import check_batch_axis, has_leading_variable, is_row_by_row, rows_of
+from nbmodel.runtime.batching import check_batch_axis, has_batch_axis, rows_of
 from nbmodel.runtime.lookup import unknown
 from nbmodel.runtime.packages import Installed
 from nbmodel.runtime.scheduler import MAX_BATCH_SIZE, MAX_QUEUE_SIZE, Job, Scheduler, Scheduling
@@ -373,12 +373,7 @@ def _scheduling(
     rows = int(given or 0)
     if rows:
         check_batch_axis(session.signature, rows)
-    elif (
-        given is None
-        and session.takes_batches
-        and has_leading_variable(session.signature)
-        and is_row_by_row(session, sample)
-    ):
+    elif given is None and has_batch_axis(session, sample):
         rows = MAX_BATCH_SIZE
     return Scheduling(
         instances=attributes.get("instances", 1),

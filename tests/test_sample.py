@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nbmodel.benchmark import sample_inputs
 from nbmodel.core.signature import DATATYPES, Signature, Tensor, check_inputs
 from nbmodel.errors import InputError
 from nbmodel.protocol.tensor import datatype_of
+from nbmodel.sample import sample_inputs
 
 
 @pytest.mark.parametrize("datatype", DATATYPES)

@@ -9,37 +9,12 @@ that its HTTP front end writes, and its statistics extension.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from nbmodel.core.signature import DATATYPES, Tensor
+from nbmodel.core.signature import Tensor
 from nbmodel.runtime.services import ServiceView
 from nbmodel.runtime.statistics import BatchStatistics, Duration, ModelStatistics
-
-
-@dataclass(frozen=True, slots=True)
-class _Engine:
-    """How Triton calls what a backend of ours is.
-
-    Attributes:
-        platform: ``<project>_<format>``.
-        backend: Triton's name of the backend.
-        file: What a model's file is called when nothing else is said.
-    """
-
-    platform: str
-    backend: str
-    file: str
-
-
-_ENGINES = {
-    "onnx_cpu": _Engine("onnxruntime_onnx", "onnxruntime", "model.onnx"),
-    "tflite_cpu": _Engine("tensorflow_tflite", "tflite", "model.tflite"),
-}
-#: Triton's names of backends and platforms → ours.
-TRITON_BACKENDS = {
-    name: ours for ours, engine in _ENGINES.items() for name in (engine.platform, engine.backend)
-}
+from nbmodel.runtime.triton_names import data_type, engine_of
 
 
 def metadata(service: ServiceView) -> dict[str, Any]:
@@ -47,7 +22,7 @@ def metadata(service: ServiceView) -> dict[str, Any]:
     return {
         "name": service.name,
         "versions": [service.version],
-        "platform": _engine(service.backend).platform,
+        "platform": engine_of(service.backend).platform,
         "inputs": [_metadata(tensor) for tensor in service.signature.inputs],
         "outputs": [_metadata(tensor) for tensor in service.signature.outputs],
     }
@@ -59,7 +34,7 @@ def model_config(service: ServiceView) -> dict[str, Any]:
     Dimensions leave out the batch's where ``max_batch_size`` is above 0.
     """
     scheduling = service.scheduling
-    engine = _engine(service.backend)
+    engine = engine_of(service.backend)
     batch = scheduling.max_batch_size
     config: dict[str, Any] = {
         "name": service.name,
@@ -122,10 +97,6 @@ def statistics(models: Sequence[ModelStatistics]) -> dict[str, Any]:
     return {"model_stats": [_statistics(model) for model in models]}
 
 
-def _engine(backend: str) -> _Engine:
-    return _ENGINES.get(backend) or _Engine(backend, backend, "")
-
-
 def _metadata(tensor: Tensor) -> dict[str, Any]:
     # The protocol has no word for an unknown rank.
     shape = [-1] if tensor.shape is None else list(tensor.shape)
@@ -135,7 +106,7 @@ def _metadata(tensor: Tensor) -> dict[str, Any]:
 def _input(tensor: Tensor, batch: int) -> dict[str, Any]:
     return {
         "name": tensor.name,
-        "data_type": _data_type(tensor.datatype),
+        "data_type": data_type(tensor.datatype),
         "format": "FORMAT_NONE",
         **_dims(tensor, batch),
         "is_shape_tensor": False,
@@ -148,7 +119,7 @@ def _input(tensor: Tensor, batch: int) -> dict[str, Any]:
 def _output(tensor: Tensor, batch: int) -> dict[str, Any]:
     return {
         "name": tensor.name,
-        "data_type": _data_type(tensor.datatype),
+        "data_type": data_type(tensor.datatype),
         **_dims(tensor, batch),
         "label_filename": "labels.txt" if tensor.labels else "",
         "is_shape_tensor": False,
@@ -161,12 +132,6 @@ def _dims(tensor: Tensor, batch: int) -> dict[str, Any]:
     dims = list(shape[1:] if batch else shape)
     # Dims may not be empty in a model configuration: one element, reshaped to none.
     return {"dims": dims} if dims else {"dims": [1], "reshape": {"shape": []}}
-
-
-def _data_type(datatype: str) -> str:
-    if datatype == "BYTES":
-        return "TYPE_STRING"
-    return f"TYPE_{datatype}" if datatype in DATATYPES else "TYPE_INVALID"
 
 
 def _statistics(model: ModelStatistics) -> dict[str, Any]:

@@ -1,18 +1,26 @@
 """Packages on disk: the files of a version in a folder of its own, as Viam lays it out.
 
-``packages/data/ml_model/<package>-<version>/`` holds the files, ``….status.json`` beside
-it says which version they are, and ``packages/<name>`` points there. Files are hard links
-of the storage's blobs, so a package costs no disk. A folder appears complete or not at
-all. Which version a package wants is ``resolve``'s to say.
+::
 
-Source: viamrobotics/rdk ``robot/packages`` for the layout.
+    packages/data/ml_model/<package>-<version>/              the files
+    packages/data/ml_model/<package>-<version>.status.json   which version they are
+    packages/<name>                                          leads to the folder
+    models/<name>/                                           the same for Triton
+
+Files are hard links of the storage's blobs, so a package costs no disk. A folder appears
+complete or not at all, and is durable when it does. Which version a package wants is
+``resolve``'s to say.
+
+Source: viamrobotics/rdk ``robot/packages`` for the layout; ``triton_folder`` for Triton's.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +28,18 @@ from typing import Any
 
 from nbmodel.core.digest import short_digest
 from nbmodel.core.machine import ML_MODEL, Package
-from nbmodel.core.manifest import Manifest
+from nbmodel.core.manifest import FileEntry, Manifest
 from nbmodel.core.version import now
-from nbmodel.errors import StorageUnavailableError
+from nbmodel.errors import DigestMismatchError, ManifestError, StorageUnavailableError
+from nbmodel.runtime.folders import entries, link_folder, make_folder, remove
 from nbmodel.runtime.resolve import PackageVersion
+from nbmodel.runtime.triton_folder import TritonFolder
 from nbmodel.storage.atomic import TEMPORARY, sync_folder, write_atomically
 from nbmodel.storage.base import Storage
 
+MAX_FILES = 10_000  # of one version; a model of a thousand shards has as many
 _STATUS = ".status.json"
+_DATA = "data"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +61,20 @@ class PackageFolder:
     """The packages of one device.
 
     Args:
-        root: ``packages`` in the runtime's home.
+        root: ``packages`` in the runtime's home; ``models`` is beside it.
         storage: Where the blobs are.
     """
 
     def __init__(self, root: Path, storage: Storage) -> None:
         self._root = root
-        self._data = root / "data" / ML_MODEL
+        self._data = root / _DATA / ML_MODEL
         self._storage = storage
+        self._triton = TritonFolder(root.with_name("models"))
 
     def link(self, name: str) -> Path:
         """Where the package called ``name`` is found, whichever version it is."""
-        return self._root / name
+        # Viam's own folder is in the way of one package; no name begins with "_".
+        return self._root / (f"_{name}" if name.lower() == _DATA else name)
 
     def install(self, package: Package, version: PackageVersion, manifest: Manifest) -> Installed:
         """Lay out a version's files and point the package's name at them.
@@ -69,6 +83,9 @@ class PackageFolder:
 
         Raises:
             BlobNotFoundError: A file of the version is not in the storage.
+            DigestMismatchError: A file of the version is damaged; it is not in the storage
+                any more, so that it can be sent again.
+            ManifestError: The version's files cannot lie in one folder.
             StorageUnavailableError: The disk does not take it.
         """
         folder = self._folder(package, version, manifest)
@@ -78,31 +95,54 @@ class PackageFolder:
             status = self._status(folder)
             if status.get("digest") != version.digest:
                 self._write_status(folder, package, version, manifest)
-            self._point(package.name, folder)
+            installed = Installed(version, manifest, folder)
+            self._point(package.name, installed)
         except OSError as exc:
             raise StorageUnavailableError(
-                f"cannot lay out package {package.name!r} in {folder}: {exc.strerror or exc}"
+                f"cannot lay out package {package.name!r} in {folder}: {exc.strerror or exc}",
+                hint="check free space and permissions of the folder",
             ) from exc
-        return Installed(version, manifest, folder)
+        return installed
 
     def sweep(self, *, names: Collection[str], digests: Collection[str]) -> int:
-        """Remove what no package and no service uses; how many folders went.
+        """Remove what no package and no service uses; how many things went.
+
+        Whatever else is in these folders goes too: what a crash left, and what strangers put
+        there.
 
         Args:
             names: Local names of the packages that stay.
             digests: Manifests of the versions that stay.
+
+        Raises:
+            OSError: The disk does not let it go.
         """
-        for entry in _entries(self._root):
-            if entry.is_symlink() and entry.name not in names:
-                entry.unlink(missing_ok=True)
-        removed = 0
-        for entry in _entries(self._data):
-            if entry.is_dir() and self._status(entry).get("digest") not in digests:
-                # The status goes first: a folder without one is laid out again.
-                _status_file(entry).unlink(missing_ok=True)
-                shutil.rmtree(entry, ignore_errors=True)
-                removed += 1
-        return removed
+        removed = self._sweep_versions(digests)
+        links = {self.link(name).name for name in names}
+        gone = [
+            entry
+            for entry in entries(self._root)
+            if entry.name != _DATA and not (entry.name in links and _leads_somewhere(entry))
+        ]
+        gone += [entry for entry in entries(self._data.parent) if entry.name != ML_MODEL]
+        for entry in gone:
+            remove(entry)
+        return removed + len(gone) + self._triton.sweep(names)
+
+    def _sweep_versions(self, digests: Collection[str]) -> int:
+        kept = {
+            entry.name
+            for entry in entries(self._data)
+            if not entry.is_symlink()
+            and entry.is_dir()
+            and self._status(entry).get("digest") in digests
+        }
+        kept |= {name + _STATUS for name in kept}
+        gone = [entry for entry in entries(self._data) if entry.name not in kept]
+        # The status goes first: a folder without one is laid out again.
+        for entry in sorted(gone, key=lambda entry: not entry.name.endswith(_STATUS)):
+            remove(entry)
+        return sum(not entry.name.endswith(_STATUS) for entry in gone)
 
     def _folder(self, package: Package, version: PackageVersion, manifest: Manifest) -> Path:
         name = f"{package.package.replace('/', '-')}-{version.label.replace('.', '_')}"
@@ -115,24 +155,61 @@ class PackageFolder:
         return folder
 
     def _is_complete(self, folder: Path, manifest: Manifest) -> bool:
-        return self._status(folder).get("content") == manifest.content and all(
-            (folder / entry.path).is_file() and (folder / entry.path).stat().st_size == entry.size
-            for entry in manifest.files
+        return (
+            self._status(folder).get("content") == manifest.content
+            and not folder.is_symlink()
+            and all(_is_file(folder / entry.path, entry.size) for entry in manifest.files)
         )
 
     def _lay_out(self, folder: Path, manifest: Manifest) -> None:
+        if len(manifest.files) > MAX_FILES:
+            raise ManifestError(
+                f"a version of {manifest.name!r} has {len(manifest.files)} files, "
+                f"expected at most {MAX_FILES}"
+            )
         temporary = folder.with_name(f"{TEMPORARY}{folder.name}")
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        for entry in manifest.files:
-            target = temporary / entry.path  # FileEntry checked that this stays inside
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _link_or_copy(self._storage.path(entry.digest), target)
-        for inner in (temporary, *(path for path in temporary.rglob("*") if path.is_dir())):
-            sync_folder(inner)
-        shutil.rmtree(folder, ignore_errors=True)  # what a crash or a stranger left
-        temporary.rename(folder)
+        remove(temporary)
+        make_folder(folder.parent)
+        try:
+            self._fill(temporary, manifest)
+            remove(folder)  # what a crash or a stranger left
+            temporary.rename(folder)
+        except BaseException:
+            # A full disk is not left fuller; what stays goes with the next sweep.
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
         sync_folder(folder.parent)
+
+    def _fill(self, folder: Path, manifest: Manifest) -> None:
+        folder.mkdir()
+        for entry in manifest.files:
+            source = self._checked(entry)
+            target = folder / entry.path  # FileEntry checked that this stays inside
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                _link_or_copy(source, target, entry)
+            except (FileExistsError, NotADirectoryError) as exc:
+                raise ManifestError(
+                    f"path {entry.path!r} of a version of {manifest.name!r} is in the way of "
+                    "another one, or is the same to this file system"
+                ) from exc
+        for inner in (*(path for path in folder.rglob("*") if path.is_dir()), folder):
+            sync_folder(inner)
+
+    def _checked(self, entry: FileEntry) -> Path:
+        """The blob of a file; of the right size, and no link to something else."""
+        path = self._storage.path(entry.digest)
+        if _is_file(path, entry.size):
+            return path
+        try:
+            self._storage.check(entry.digest)
+        except DigestMismatchError:
+            self._storage.delete(entry.digest)
+            raise
+        raise ManifestError(
+            f"{entry.path!r} is {self._storage.size(entry.digest)} bytes, "
+            f"the manifest says {entry.size}"
+        )
 
     def _status(self, folder: Path) -> dict[str, Any]:
         try:
@@ -154,30 +231,46 @@ class PackageFolder:
         }
         write_atomically(_status_file(folder), json.dumps(status, indent=2).encode())
 
-    def _point(self, name: str, folder: Path) -> None:
-        link = self.link(name)
-        target = os.path.relpath(folder, link.parent)
-        if link.is_symlink() and str(link.readlink()) == target:
-            return
-        temporary = link.with_name(f"{TEMPORARY}{name}")
-        temporary.unlink(missing_ok=True)
-        temporary.symlink_to(target, target_is_directory=True)
-        temporary.replace(link)
-        sync_folder(link.parent)
+    def _point(self, name: str, installed: Installed) -> None:
+        link_folder(self.link(name), installed.folder)
+        number = installed.version.number or 1
+        self._triton.serve(name, number, installed.folder, installed.manifest)
 
 
 def _status_file(folder: Path) -> Path:
     return folder.with_name(folder.name + _STATUS)
 
 
-def _entries(folder: Path) -> list[Path]:
-    return list(folder.iterdir()) if folder.is_dir() else []
+def _is_file(path: Path, size: int) -> bool:
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size == size
 
 
-def _link_or_copy(source: Path, target: Path) -> None:
+def _leads_somewhere(path: Path) -> bool:
+    return path.is_symlink() and path.is_dir()
+
+
+def _link_or_copy(source: Path, target: Path, entry: FileEntry) -> None:
     try:
         target.hardlink_to(source)
+    except FileExistsError:
+        raise
     except OSError:  # another file system, or one without hard links
-        shutil.copyfile(source, target)
-        with target.open("rb") as file:
-            os.fsync(file.fileno())
+        _copy(source, target, entry)
+
+
+def _copy(source: Path, target: Path, entry: FileEntry) -> None:
+    """Copy a blob; durable, and what its digest says, when this returns."""
+    hashed = hashlib.sha256()
+    with source.open("rb") as read, target.open("xb") as written:
+        while block := read.read(1024 * 1024):
+            hashed.update(block)
+            written.write(block)
+        written.flush()
+        os.fsync(written.fileno())
+    actual = f"sha256:{hashed.hexdigest()}"
+    if actual != entry.digest:
+        raise DigestMismatchError("stored blob", expected=entry.digest, actual=actual)

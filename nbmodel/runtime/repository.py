@@ -26,7 +26,7 @@ from nbmodel.core.document import MAX_DEPTH, is_too_deep
 from nbmodel.core.machine import MLMODEL_API, MachineConfig, Service
 from nbmodel.core.placeholder import replace_placeholders
 from nbmodel.errors import FormatError, InferenceError, StorageUnavailableError
-from nbmodel.runtime.model_config import TRITON_BACKENDS
+from nbmodel.runtime.triton_names import TRITON_BACKENDS
 
 MAX_FILES = 256
 MAX_BYTES = 2 * 1024**3  # of all files of one load

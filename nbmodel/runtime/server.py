@@ -10,6 +10,9 @@ for gRPC where that was asked for, and one for people where other machines can r
 Its services may still be loading then; ``/v2/health/ready`` tells when they are done.
 SIGTERM and SIGINT end it: it is not ready from then on, takes no connection any more, and
 answers what is under way.
+
+Under systemd it says when it is ready, what it is at, and, while its event loop and its
+reconciler live, that it is alive.
 """
 
 from __future__ import annotations
@@ -31,16 +34,18 @@ from importlib.metadata import version
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from nbmodel import config as settings
 from nbmodel.core.address import is_loopback
+from nbmodel.core.summary import summary
 from nbmodel.errors import ConfigError, InputError
 from nbmodel.plugins import require
 from nbmodel.runtime.auth import Gate, ensure_token
 from nbmodel.runtime.limits import DEFAULT_LIMITS, Limits
 from nbmodel.runtime.listener import host_for_others, listen
 from nbmodel.runtime.lock import file_lock
+from nbmodel.runtime.notify import Notifier
 from nbmodel.runtime.workers import Setup, Workers, check_workers
 
 if TYPE_CHECKING:
@@ -64,6 +69,8 @@ _MAX_CONFIG = 4 * 1024 * 1024  # bytes of a machine config
 _SWITCH_S = 0.0005
 _LAST_S = 0.2  # given to threads that have nothing left to do
 _KILL_S = 5.0  # after the time to drain, what is left of a worker is ended
+_SIGNS = 3  # of life in the time in which one is wanted
+_TELL_S = 2.0  # between looks at what the service manager is told
 _OTHER_FILES = 256  # descriptors that a runtime has open besides its clients' connections
 
 
@@ -112,6 +119,7 @@ def serve(
     allow_shared_memory: bool = False,
     workers: int = 1,
     server_name: str = SERVER_NAME,
+    maintenance_hook: str | Path | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> None:
     """Run a runtime until it is told to end.
@@ -129,10 +137,12 @@ def serve(
         workers: Processes that answer inference requests over HTTP, this one included; each
             has the models in its own memory.
         server_name: What the inference protocol calls it.
+        maintenance_hook: A program that is asked before a version is taken up: it ends with
+            0 for yes.
         limits: What clients may use, of each process.
 
     Raises:
-        InputError: The address cannot be read or listened on.
+        InputError: The address cannot be read or listened on, or the hook is no program.
         PluginError: The runtime extra is not installed.
         ConfigError: The config cannot be used, the home folder is another runtime's or
             cannot be written, or the token file is not private.
@@ -149,6 +159,10 @@ def serve(
     address = Address.parse(http)
     grpc_address = None if grpc is None else Address.parse(grpc)
     wanted = None if config is None else _read_config(Path(config))
+    hooked: dict[str, Any] = {}
+    if maintenance_hook is not None:
+        hooked["maintenance_hook"] = check_hook(maintenance_hook)
+    notifier = Notifier.from_environment()
     folder = settings.home() / "runtime" if home is None else Path(home).expanduser().absolute()
     with contextlib.ExitStack() as stack:
         stack.enter_context(_held(folder))
@@ -169,13 +183,27 @@ def serve(
 
         memory = SharedMemory(allowed=allow_shared_memory)
         runtime = EdgeRuntime(
-            folder, config=wanted, name=name, shared_memory=memory, server_name=server_name
+            folder,
+            config=wanted,
+            name=name,
+            shared_memory=memory,
+            server_name=server_name,
+            **hooked,
         )
         stack.callback(runtime.close)
         if runtime.config_note is not None:
             _say(runtime.config_note)
         grpc_server = None if grpc_address is None else _grpc(runtime, gate, grpc_address, limits)
-        _run(runtime, gate, listener, home=folder, limits=limits, grpc=grpc_server, workers=workers)
+        _run(
+            runtime,
+            gate,
+            listener,
+            home=folder,
+            limits=limits,
+            grpc=grpc_server,
+            workers=workers,
+            notifier=notifier,
+        )
 
 
 def leave() -> None:
@@ -227,6 +255,7 @@ def _run(
     limits: Limits,
     grpc: GrpcServer | None,
     workers: int,
+    notifier: Notifier,
 ) -> None:
     import asyncio
 
@@ -266,9 +295,20 @@ def _run(
                 _say(f"{OTHERS}{others_at}")
             logger.info("ready on %s", url)
             _say(f"{READY}{url}")
+            notifier.ready(f"ready on {url}")
+            if notifier.is_listened_to:
+                loop = asyncio.get_running_loop()
+                telling.extend(
+                    map(loop.create_task, (keep_alive(notifier, runtime), _tell(notifier, runtime)))
+                )
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            notifier.stopping()
+            for task in telling:
+                task.cancel()
             runtime.drain()
+            # Also wakes who waits for events: no answer shall hold up the end.
+            runtime.journal.note("told to end", type="Ending")
             loop = asyncio.get_running_loop()
             until = loop.time() + limits.drain_s + _KILL_S
             for others in sharing:
@@ -297,6 +337,7 @@ def _run(
             runtime.share(sharing[0])
 
     sharing: list[Workers] = []
+    telling: list[asyncio.Task[None]] = []
     config = uvicorn.Config(
         app,
         http=cast("type[asyncio.Protocol]", front.protocol),
@@ -312,6 +353,41 @@ def _run(
         Server(config).run(sockets=[listener])
     finally:
         plane.close()
+
+
+def check_hook(path: str | Path) -> Path:
+    """The absolute path of a maintenance hook.
+
+    Raises:
+        InputError: It is no file that can be run.
+    """
+    file = Path(path).expanduser().absolute()
+    if not file.is_file() or not os.access(file, os.X_OK):
+        raise InputError(
+            f"the maintenance hook {file} is no program that can be run",
+            hint=f"chmod +x {file}" if file.is_file() else "give the path of an executable file",
+        )
+    return file
+
+
+async def keep_alive(notifier: Notifier, runtime: EdgeRuntime) -> None:
+    """Signs of life, while the event loop and the thread that follows the config live."""
+    import asyncio
+
+    while notifier.watchdog_s is not None:
+        if runtime.is_alive:
+            notifier.alive()
+        await asyncio.sleep(notifier.watchdog_s / _SIGNS)
+
+
+async def _tell(notifier: Notifier, runtime: EdgeRuntime) -> None:
+    """What the runtime is at, in the service manager's words."""
+    import asyncio
+
+    while True:
+        status = await asyncio.to_thread(runtime.status)
+        notifier.status(summary(status))
+        await asyncio.sleep(_TELL_S)
 
 
 def _allow_files(count: int) -> None:

@@ -1,0 +1,79 @@
+"""What a runtime's status comes to, in one line. Rules only.
+
+The status is JSON from a process that may be older or newer than this one, so everything
+in it may be missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+#: Phases of a service in which nothing is going on.
+AT_REST = frozenset({"ready", "failed", "stopped"})
+_SHOWN = 5  # services that are told of one by one
+
+
+def entries(status: Mapping[str, Any], kind: str) -> list[Mapping[str, Any]]:
+    """The objects of a list of a status: ``services``, ``vision`` or ``packages``."""
+    found = status.get(kind)
+    return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
+
+
+def phase_of(service: Mapping[str, Any]) -> str:
+    """What a service is at; of a runtime that knows no phases, its state."""
+    return str(service.get("phase") or service.get("state") or "")
+
+
+def fetch_of(status: Mapping[str, Any], service: Mapping[str, Any]) -> Mapping[str, Any]:
+    """How far the fetch of a service's package is; empty when there is none."""
+    for package in entries(status, "packages"):
+        if package.get("name") == service.get("package") and package.get("name") is not None:
+            fetch = package.get("fetch")
+            return fetch if isinstance(fetch, Mapping) else {}
+    return {}
+
+
+def share_of(fetch: Mapping[str, Any]) -> float | None:
+    """How much of a package is there, 0..1; None when nobody knows."""
+    if fetch.get("state") != "fetching":
+        return None
+    percent = fetch.get("percent")
+    if isinstance(percent, bool) or not isinstance(percent, int | float):
+        return None
+    return min(max(percent / 100, 0.0), 1.0)
+
+
+def is_at_rest(status: Mapping[str, Any]) -> bool:
+    """Whether nothing is going on, and nothing will without anybody's doing."""
+    moving = (phase_of(one) not in AT_REST for one in entries(status, "services"))
+    fetching = (
+        fetch.get("state") in ("waiting", "fetching")
+        for fetch in (one.get("fetch") for one in entries(status, "packages"))
+        if isinstance(fetch, Mapping)
+    )
+    return status.get("settled") is not False and not any(moving) and not any(fetching)
+
+
+def summary(status: Mapping[str, Any]) -> str:
+    """``2 of 3 services ready; digits fetching 42 %``."""
+    services = entries(status, "services")
+    if not services:
+        return "no services"
+    ready = sum(one.get("state") == "ready" for one in services)
+    noun = "service" if len(services) == 1 else "services"
+    counted = f"{len(services)} {noun}" if ready == len(services) else f"{ready} of {len(services)}"
+    if ready != len(services):
+        counted += f" {noun}"
+    doing = list(_doing(status, services))
+    more = [f"{len(doing) - _SHOWN} more"] if len(doing) > _SHOWN else []
+    return "; ".join([f"{counted} ready", *filter(None, [", ".join(doing[:_SHOWN] + more)])])
+
+
+def _doing(status: Mapping[str, Any], services: list[Mapping[str, Any]]) -> Iterator[str]:
+    for service in services:
+        phase = phase_of(service)
+        if phase != "ready":
+            share = share_of(fetch_of(status, service)) if phase == "fetching" else None
+            percent = "" if share is None else f" {share:.0%}".replace("%", " %")
+            yield f"{service.get('name')} {phase}{percent}"

@@ -17,6 +17,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -24,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nbmodel.core.golden import Golden
-from nbmodel.errors import FormatError, InputError
+from nbmodel.errors import FormatError, GoldenSampleError, InputError
 from nbmodel.protocol.datatypes import to_numpy
 from nbmodel.protocol.tensor import datatype_of, to_tensor
 
@@ -105,6 +106,21 @@ class GoldenSample:
             raise
         except Exception as exc:  # zipfile and numpy raise many kinds for damaged files
             raise FormatError(f"golden sample cannot be read: {exc}") from exc
+
+
+def read_sample(path: Path) -> GoldenSample:
+    """The golden sample in a file.
+
+    Raises:
+        GoldenSampleError: It cannot be read, or is none.
+    """
+    try:
+        with path.open("rb") as file:
+            return GoldenSample.from_bytes(file.read(MAX_GOLDEN + 1))
+    except OSError as exc:
+        raise GoldenSampleError(f"cannot read the golden sample: {exc}") from exc
+    except FormatError as exc:
+        raise GoldenSampleError(str(exc)) from exc
 
 
 def _stored(side: str, tensors: Mapping[str, NDArray[Any]]) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -262,6 +278,32 @@ class Difference:
             f"all outputs agree; the largest difference is {worst.max_abs:.3g}, "
             f"in output {worst.name!r}{where}"
         )
+
+
+def non_finite(
+    answer: NDArray[Any], expected: NDArray[Any] | None = None
+) -> tuple[int, ...] | None:
+    """Where an answer first is NaN or infinite; None where it is nowhere.
+
+    Args:
+        answer: In the protocol's form.
+        expected: An array of its shape, or None. What is not finite there may be so in the
+            answer.
+    """
+    if answer.dtype.kind in "biuO":
+        return None
+    wrong = ~_finite(answer)
+    if expected is not None and expected.shape == answer.shape:
+        wrong &= _finite(expected)
+    if not wrong.any():
+        return None
+    return tuple(int(i) for i in np.unravel_index(int(wrong.argmax()), answer.shape))
+
+
+def _finite(array: NDArray[Any]) -> NDArray[np.bool_]:
+    # bfloat16 has no isfinite of its own; every value of it is one of float32.
+    reals = array if array.dtype.kind in "fc" else array.astype(np.float32)
+    return np.asarray(np.isfinite(reals))
 
 
 def compare(

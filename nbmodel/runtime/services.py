@@ -16,7 +16,6 @@ from nbmodel.core.manifest import Manifest
 from nbmodel.core.signature import Signature
 from nbmodel.core.version import now
 from nbmodel.errors import (
-    FormatError,
     GoldenSampleError,
     InferenceError,
     NbModelError,
@@ -24,7 +23,7 @@ from nbmodel.errors import (
     UnavailableError,
 )
 from nbmodel.formats import ModelFacts, read_model
-from nbmodel.golden import MAX_GOLDEN, Difference, GoldenSample, compare
+from nbmodel.golden import Difference, compare, read_sample
 from nbmodel.protocol.classification import classify
 from nbmodel.protocol.inference import InferRequest, InferResponse, RequestedOutput
 from nbmodel.runtime.batching import check_batch_axis, has_batch_axis, rows_of
@@ -387,22 +386,7 @@ def _scheduling(
 
 def _golden_inputs(installed: Installed) -> Mapping[str, NDArray[Any]] | None:
     golden = installed.manifest.golden
-    return None if golden is None else _golden_sample(installed.folder / golden.path).inputs
-
-
-def _golden_sample(path: Path) -> GoldenSample:
-    """Read a golden sample.
-
-    Raises:
-        GoldenSampleError: It cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return GoldenSample.from_bytes(file.read(MAX_GOLDEN + 1))
-    except OSError as exc:
-        raise GoldenSampleError(f"cannot read the golden sample: {exc}") from exc
-    except FormatError as exc:
-        raise GoldenSampleError(str(exc)) from exc
+    return None if golden is None else read_sample(installed.folder / golden.path).inputs
 
 
 def check_golden(session: Session, manifest: Manifest, folder: Path) -> Difference | None:
@@ -423,7 +407,7 @@ def check_golden(session: Session, manifest: Manifest, folder: Path) -> Differen
     known = {entry.path for entry in manifest.files}
     if golden.path not in known:  # also what keeps the path inside the folder
         raise GoldenSampleError(f"the golden sample {golden.path!r} is not among the files")
-    sample = _golden_sample(folder / golden.path)
+    sample = read_sample(folder / golden.path)
     try:
         answers = session.infer(sample.inputs, list(sample.outputs))
     except NbModelError as exc:

@@ -22,13 +22,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from nbmodel.core.digest import is_digest
 from nbmodel.errors import StorageError
-from nbmodel.storage.atomic import sync_folder, write_atomically
+from nbmodel.storage.atomic import make_folder, sync_folder, write_atomically, write_once
 from nbmodel.storage.base import BlobWriter, Storage
 from nbmodel.storage.copying import pump
 
@@ -159,15 +158,12 @@ class OciLayout(Storage):
         return True
 
     def _make(self) -> None:
-        self._blobs.mkdir(parents=True, exist_ok=True)
-        marker = self.root / "oci-layout"
-        if not marker.exists():
-            write_atomically(marker, json.dumps({"imageLayoutVersion": "1.0.0"}).encode())
+        make_folder(self._blobs)
+        write_once(self.root / "oci-layout", json.dumps({"imageLayoutVersion": "1.0.0"}).encode())
         # Only where there is none: another process may have listed versions meanwhile.
-        with suppress(FileExistsError), (self.root / INDEX).open("xb") as file:
-            file.write(_index("[]"))
+        write_once(self.root / INDEX, _index("[]"))
         # Last: who finds this folder, in another thread or process, finds all the others.
-        self._uploads.mkdir(exist_ok=True)
+        make_folder(self._uploads)
 
     def _keep(self, upload: Path, digest: str) -> None:
         """Make a complete, synchronised upload the blob of that digest."""

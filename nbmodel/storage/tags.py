@@ -13,7 +13,7 @@ from pathlib import Path
 from nbmodel.core.digest import check_digest, is_digest
 from nbmodel.core.reference import check_name
 from nbmodel.errors import RefError, StorageError, StorageUnavailableError
-from nbmodel.storage.atomic import write_atomically
+from nbmodel.storage.atomic import sync_folder, write_atomically
 
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
@@ -102,14 +102,16 @@ class TagStore:
             raise StorageUnavailableError(f"cannot set tag {name}:{tag}: {exc.strerror}") from exc
 
     def delete(self, name: str, tag: str) -> bool:
-        """Take a tag away; whether it was there.
+        """Take a tag away, for good when this returns; whether it was there.
 
         Raises:
             RefError: ``name`` or ``tag`` is malformed.
             StorageUnavailableError: The disk does not let it go.
         """
+        file = self._folder(name) / check_tag(tag)
         try:
-            (self._folder(name) / check_tag(tag)).unlink()
+            file.unlink()
+            sync_folder(file.parent)
         except FileNotFoundError:
             return False
         except OSError as exc:

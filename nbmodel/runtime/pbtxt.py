@@ -33,14 +33,15 @@ def config_pbtxt(
         label_files: Output → name of the file beside the configuration with its labels.
     """
     engine = engine_of_format(manifest.framework)
-    lines = [
-        f"name: {_text(name)}",
-        *([f"platform: {_text(engine.platform)}"] if engine.platform else []),
-        f"backend: {_text(engine.backend)}",
-        f"default_model_filename: {_text(_file(manifest, engine.file))}",
-        "max_batch_size: 0",
-        f"version_policy {{ specific {{ versions: [ {number} ] }} }}",
-    ]
+    fields = {
+        "name": name,
+        "platform": engine.platform,
+        "backend": engine.backend,
+        "default_model_filename": _file(manifest, engine.file),
+    }
+    lines = [f"{field}: {_text(value)}" for field, value in fields.items() if value]
+    lines.append("max_batch_size: 0")
+    lines.append(f"version_policy {{ specific {{ versions: [ {number} ] }} }}")
     for tensor in manifest.signature.inputs:
         lines += _tensor("input", tensor, "")
     for tensor in manifest.signature.outputs:

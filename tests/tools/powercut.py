@@ -20,6 +20,7 @@ import random
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -265,9 +266,13 @@ class Disk:
             change.is_safe = True
         return disk
 
+    def concerns(self, call: Call) -> bool:
+        """Whether a call is about this folder."""
+        return any(self._has(path) for path in call.paths)
+
     def apply(self, call: Call) -> bool:
         """Do what a call did; whether it changed anything here or made it safe."""
-        if not any(self._has(path) for path in call.paths):
+        if not self.concerns(call):
             return False
         action = getattr(self, f"_{_ACTIONS[call.name]}")
         return bool(action(call))
@@ -493,14 +498,17 @@ class Cut:
     Attributes:
         after: How many calls that matter were made before it.
         last: The last of them, in words.
-        at_ns: When that was begun, in nanoseconds since the epoch; 0 before the first.
+        begin_ns: When that was made, in nanoseconds since the epoch; 0 before the first.
+        end_ns: When the next one was: the power was cut somewhere between. The latest time
+            there is after the last.
         loss: What was lost.
         tree: What is left.
     """
 
     after: int
     last: str
-    at_ns: int
+    begin_ns: int
+    end_ns: int
     loss: Loss
     tree: Tree
 
@@ -511,7 +519,7 @@ class Cut:
 def cuts(
     disk: Disk, calls: Iterable[Call], losses: Sequence[Loss] = LOSSES, seed: int = 0
 ) -> Iterator[Cut]:
-    """Every power cut, each different tree once for each moment at which promises may change.
+    """Every power cut, before the first call and after each that matters.
 
     Args:
         disk: What was there before the first call; it is changed.
@@ -519,22 +527,22 @@ def cuts(
         losses: What may be lost.
         seed: Of what is torn.
     """
-    seen: set[str] = set()
     chance = random.Random(seed)
-    count, last, at_ns = 0, "nothing", 0
+    count, last, begin_ns = 0, "nothing", 0
 
-    def here() -> Iterator[Cut]:
+    def here(end_ns: int) -> Iterator[Cut]:
         for loss in losses:
-            tree = disk.tree(loss, chance)
-            if tree.key not in seen:
-                seen.add(tree.key)
-                yield Cut(count, last, at_ns, loss, tree)
+            yield Cut(count, last, begin_ns, end_ns, loss, disk.tree(loss, chance))
 
-    yield from here()
     for call in calls:
+        if not disk.concerns(call):
+            continue
+        before = list(here(call.at_ns))
         if disk.apply(call):
-            count, last, at_ns = count + 1, str(call).replace(disk.root + os.sep, ""), call.at_ns
-            yield from here()
+            yield from before
+            count, last = count + 1, str(call).replace(disk.root + os.sep, "")
+            begin_ns = call.at_ns
+    yield from here(sys.maxsize)
 
 
 def differences(disk: Disk, root: Path) -> list[str]:

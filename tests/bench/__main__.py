@@ -20,7 +20,16 @@ from pathlib import Path
 
 from tests.bench.harness import ROOT, Row, Spread, machine, table
 
-GROUPS = ("imports", "upload", "signature", "registry", "writers", "deploy", "dataplane")
+GROUPS = (
+    "imports",
+    "upload",
+    "signature",
+    "registry",
+    "writers",
+    "deploy",
+    "deployments",
+    "dataplane",
+)
 
 
 def measure(group: str) -> list[Row]:

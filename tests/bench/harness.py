@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 
-Unit = Literal["ms", "µs", "MB", "%"]
+Unit = Literal["ms", "µs", "MB", "kB", "%", ""]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Spread:
 
     Attributes:
         values: One number a run, in ``unit``; none when it could not be measured.
-        unit: ``ms``, ``µs``, ``MB`` (10⁶ bytes) or ``%``.
+        unit: ``ms``, ``µs``, ``MB`` (10⁶ bytes), ``kB`` (10³ bytes), ``%``, or none: a count.
     """
 
     values: tuple[float, ...]
@@ -49,7 +49,7 @@ class Spread:
         if not self.values:
             return "—"
         if len(self.values) == 1:
-            return f"{_number(self.median)} {self.unit}"
+            return f"{_number(self.median)} {self.unit}".rstrip()
         low, high = _number(min(self.values)), _number(max(self.values))
         return f"{_number(self.median)} {self.unit} ({low}–{high}, n={len(self.values)})"
 
@@ -130,7 +130,7 @@ class Row:
         if self.judged == "ratio":
             return f"≤ {_number(self.bar)} ×"
         over = " over it" if self.judged == "excess" else ""
-        return f"≤ {_number(self.bar)} {self.measured.unit}{over}"
+        return f"≤ {_number(self.bar)} {self.measured.unit}".rstrip() + over
 
     def _verdict(self) -> str:
         if self.broken:

@@ -68,6 +68,57 @@ def write_dense_onnx(path: Path, *, inputs: int, outputs: int, seed: int) -> Pat
     return path
 
 
+def write_layers_onnx(path: Path, *, body: int, head: int, seed: int, head_seed: int) -> Path:
+    """Write ``y = head(body(x))``, x FP32[-1,64], with the head's weights last in the file.
+
+    Args:
+        path: Where to.
+        body: Bytes of the weights below the head, roughly.
+        head: Bytes of the head's, roughly.
+        seed: Of the weights below the head.
+        head_seed: Of the head's.
+    """
+    wide = body // 4 // 64 // 2
+    classes = head // 4 // 64
+    shapes = [(64, wide), (wide, 64), (64, classes)]
+    tensors, nodes, name = [], [], "x"
+    for index, shape in enumerate(shapes):
+        generator = np.random.default_rng([head_seed if index == 2 else seed, index])
+        weights = generator.standard_normal(shape, np.float32) / np.float32(shape[0] ** 0.5)
+        tensors.append(numpy_helper.from_array(weights, f"W{index}"))
+        nodes.append(helper.make_node("MatMul", [name, f"W{index}"], [f"y{index}"]))
+        name = f"y{index}"
+    graph = helper.make_graph(
+        nodes,
+        "layers",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [-1, 64])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [-1, classes])],
+        tensors,
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    path.write_bytes(
+        helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+    )
+    return path
+
+
+def write_times_onnx(path: Path, *, factor: float, width: int) -> Path:
+    """Write ``y = factor · x``, FP32[-1,width], exactly, with ``4 · width²`` bytes of weights."""
+    weights = np.eye(width, dtype=np.float32) * np.float32(factor)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "W"], ["y"])],
+        "times",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [-1, width])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [-1, width])],
+        [numpy_helper.from_array(weights, "W")],
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    path.write_bytes(
+        helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+    )
+    return path
+
+
 def _tensor_prefix(index: int, size: int) -> bytes:
     """An initializer up to where its raw data begin."""
     tensor = TensorProto(name=f"w{index}", data_type=TensorProto.FLOAT, dims=[size // 4])

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from nbmodel.backends import Session
 from nbmodel.errors import InferenceError, NbModelError, UnavailableError
 from nbmodel.runtime.batching import merged, parted
+from nbmodel.runtime.memory import give_back_memory
 from nbmodel.runtime.statistics import Counters, ModelStatistics, Took
 
 MAX_QUEUE_SIZE = 128  # requests that wait, where nothing else is said
@@ -298,6 +299,7 @@ class Scheduler:
                 session.close()
             except Exception:  # an engine may raise anything; nobody waits for this
                 logger.exception("a model cannot be let go of")
+        give_back_memory()
         for _ in range(self._workers):
             self._handed.put(None)
 

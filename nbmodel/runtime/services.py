@@ -28,6 +28,7 @@ from nbmodel.protocol.classification import classify
 from nbmodel.protocol.inference import InferRequest, InferResponse, RequestedOutput
 from nbmodel.runtime.batching import check_batch_axis, has_batch_axis, rows_of
 from nbmodel.runtime.lookup import unknown
+from nbmodel.runtime.memory import give_back_memory
 from nbmodel.runtime.packages import Installed
 from nbmodel.runtime.scheduler import MAX_BATCH_SIZE, MAX_QUEUE_SIZE, Job, Scheduler, Scheduling
 from nbmodel.runtime.statistics import ModelStatistics
@@ -351,6 +352,7 @@ def load_service(source: Source, note: Callable[[str], None] = lambda _: None) -
     except BaseException:
         for session in set(sessions):
             session.close()
+        give_back_memory()
         raise
 
 

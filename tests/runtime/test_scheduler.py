@@ -484,16 +484,19 @@ def test_a_retired_model_finishes_what_waits(make: Make, session: Doubling) -> N
 
 
 def test_worker_threads_end_with_their_model(make: Make, session: Doubling) -> None:
-    before = threading.active_count()
+    def workers() -> int:
+        return sum(one.name == "nbmodel-worker" for one in threading.enumerate())
+
+    before = workers()
     live, inbox = make(Scheduling(instances=3)), Inbox()
     session.gate.clear()
     for number in range(3):
         live.submit(ask(number), inbox)
-    assert threading.active_count() == before + 3
+    assert workers() == before + 3
     session.gate.set()
     inbox.wait(3)
     live.retire()
-    until(lambda: threading.active_count() == before)
+    until(lambda: workers() == before)
 
 
 def test_an_answer_that_nobody_can_take_stops_no_worker(

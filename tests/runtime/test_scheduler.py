@@ -484,19 +484,21 @@ def test_a_retired_model_finishes_what_waits(make: Make, session: Doubling) -> N
 
 
 def test_worker_threads_end_with_their_model(make: Make, session: Doubling) -> None:
-    def workers() -> int:
-        return sum(one.name == "nbmodel-worker" for one in threading.enumerate())
+    others = set(threading.enumerate())
 
-    before = workers()
+    def workers() -> int:
+        mine = set(threading.enumerate()) - others
+        return sum(thread.name == "nbmodel-worker" for thread in mine)
+
     live, inbox = make(Scheduling(instances=3)), Inbox()
     session.gate.clear()
     for number in range(3):
         live.submit(ask(number), inbox)
-    assert workers() == before + 3
+    assert workers() == 3
     session.gate.set()
     inbox.wait(3)
     live.retire()
-    until(lambda: workers() == before)
+    until(lambda: workers() == 0)
 
 
 def test_an_answer_that_nobody_can_take_stops_no_worker(

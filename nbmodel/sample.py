@@ -16,16 +16,16 @@ MAX_ELEMENTS = 64 * 1024 * 1024  # of a tensor; a quarter of a gigabyte of FP32
 
 
 def sample_inputs(
-    signature: Signature, *, dimension: int = 1, most: int = MAX_ELEMENTS
+    signature: Signature, *, rows: int = 1, dimension: int = 1, most: int = MAX_ELEMENTS
 ) -> dict[str, NDArray[Any]]:
     """An input of each name; the same at each call.
 
-    A variable first dimension is 1: one row. Floating point is in 0..1; 8-bit integers are
-    in 0..127, as pixels; wider ones 0 or 1, which every table of words or categories has;
-    text is one of those digits.
+    Floating point is in 0..1; 8-bit integers are in 0..127, as pixels; wider ones 0 or 1,
+    which every table of words or categories has; text is one of those digits.
 
     Args:
         signature: What the model takes.
+        rows: What a variable first dimension is, ≥ 1.
         dimension: What every other variable dimension is, ≥ 1.
         most: Elements that one input may have.
 
@@ -34,22 +34,29 @@ def sample_inputs(
             large.
     """
     random = np.random.default_rng(0)
-    return {tensor.name: _made(tensor, random, dimension, most) for tensor in signature.inputs}
+    return {
+        tensor.name: _made(tensor, _shape(tensor, rows, dimension, most), random)
+        for tensor in signature.inputs
+    }
 
 
-def _made(tensor: Tensor, random: np.random.Generator, dimension: int, most: int) -> NDArray[Any]:
+def _shape(tensor: Tensor, rows: int, dimension: int, most: int) -> tuple[int, ...]:
     if tensor.shape is None or tensor.datatype not in DATATYPES:
         raise InputError(
             f"no input can be made up for {describe(tensor)}",
             hint="give one: `bench TARGET INPUT`",
         )
     shape = tuple(
-        dim if dim != -1 else dimension if axis else 1 for axis, dim in enumerate(tensor.shape)
+        dim if dim != -1 else dimension if axis else rows for axis, dim in enumerate(tensor.shape)
     )
     if math.prod(shape) > most:
         raise InputError(
             f"input {describe(tensor)} is too large to be made up", hint="give one that is smaller"
         )
+    return shape
+
+
+def _made(tensor: Tensor, shape: tuple[int, ...], random: np.random.Generator) -> NDArray[Any]:
     if tensor.datatype == "BYTES":
         digits = np.asarray(random.integers(0, 2, shape))
         return np.array([b"%d" % digit for digit in digits.flat], object).reshape(shape)

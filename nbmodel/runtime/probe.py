@@ -1,12 +1,40 @@
-"""Trying a version out in a process of its own, before it may serve."""
+"""Trying a version out in a process of its own, before it may serve.
+
+A model that crashes, hangs or takes all memory does so there, and a version that answers
+wrongly is refused before a request reaches it. What it has to show is in ``runtime.proof``,
+what keeps it in its bounds in ``runtime.confined``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from nbmodel.runtime.services import Source, load_service
+from nbmodel.core.signature import Signature
+from nbmodel.errors import (
+    ConfigError,
+    NbModelError,
+    PluginError,
+    ProbeError,
+    UnavailableError,
+)
+from nbmodel.runtime.confined import Ending, run_confined
+from nbmodel.runtime.packages import Installed
+from nbmodel.runtime.proof import is_out_of_memory
+from nbmodel.runtime.services import Source
+
+#: What a process may ask the system for beyond what it may have: stacks of threads and
+#: arenas of engines are asked for as a whole and used in part.
+_ASKED_FOR = 2
+_ASKED_BYTES = 256 * 1024 * 1024
+_MAX_QUOTED = 400  # characters of what a child printed
+_MEMINFO = Path("/proc/meminfo")
+_CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +61,8 @@ class ProbeReport:
         load_s: Seconds to load it, its engine included.
         latency_ms: Median milliseconds of a run of the golden sample, or of inputs that were
             made up; None when it was not run.
-        memory_bytes: Most that loading and running it added to the memory of the process;
-            None where the platform does not tell.
+        memory_bytes: Most that loading and running it added to the memory of the process, its
+            engine included; None where the platform does not tell.
         golden: How it did, in a sentence.
         note: What a person should know although it may serve; may be empty.
     """
@@ -66,13 +94,179 @@ def probe(
     Args:
         source: What the runtime would load, and how.
         limits: What the probe may take.
-        cancelled: Asked 20 times a second; once it says yes, the process is killed.
+        cancelled: Asked 50 times a second; once it says yes, the process is killed.
 
     Raises:
         ProbeError: The version must not serve; ``reason`` says why in one word.
         ConfigError, PluginError: It cannot be loaded as it is configured, or here.
         UnavailableError: Nothing was found out: cancelled, or no process can be started.
     """
-    live = load_service(source)
-    live.retire()
-    return ProbeReport(0.0, None, None, "")
+    limits = ProbeLimits() if limits is None else limits
+    if limits.memory_bytes is None:
+        free = free_memory()
+        limits = replace(limits, memory_bytes=None if free is None else free * 4 // 5)
+    heard = _Heard()
+    ending = run_confined(
+        [sys.executable, "-m", "nbmodel.runtime.probe_child"],
+        _request(source, limits),
+        told=heard.hear,
+        timeout_s=limits.timeout_s,
+        memory_bytes=limits.memory_bytes,
+        cancelled=cancelled,
+    )
+    if heard.report is not None:
+        return heard.report
+    if ending.cause == "cancelled":
+        raise UnavailableError("the probe was given up: the runtime has other things to do")
+    if heard.refusal is not None:
+        raise _refused(heard.refusal, limits, ending)
+    raise _killed(heard.doing, limits, ending)
+
+
+def free_memory(meminfo: Path = _MEMINFO, cgroup: Path = _CGROUP) -> int | None:
+    """Bytes that a new process may use without pushing others out; None when unknown.
+
+    That is what Linux calls available, or less where a container has a limit.
+
+    Args:
+        meminfo: Of the machine.
+        cgroup: Folder of the container's limits, cgroup v2.
+    """
+    try:
+        lines = meminfo.read_text().splitlines()
+        (available,) = (int(one.split()[1]) for one in lines if one.startswith("MemAvailable:"))
+    except (OSError, ValueError):
+        return None
+    free = available * 1024
+    try:
+        limit = int((cgroup / "memory.max").read_text())
+        used = int((cgroup / "memory.current").read_text())
+    except (OSError, ValueError):  # no container, or one without a limit ("max")
+        return free
+    return max(0, min(free, limit - used))
+
+
+class _Heard:
+    """What the child has said so far."""
+
+    def __init__(self) -> None:
+        self.doing = "starting"
+        self.report: ProbeReport | None = None
+        self.refusal: Mapping[str, Any] | None = None
+
+    def hear(self, said: Mapping[str, Any]) -> None:
+        self.doing = said.get("doing", self.doing)
+        if "report" in said:
+            self.report = ProbeReport(**said["report"])
+        self.refusal = said.get("refused", self.refusal)
+
+
+def _request(source: Source, limits: ProbeLimits) -> dict[str, Any]:
+    installed = source.installed
+    most = limits.memory_bytes
+    return {
+        "parent": os.getpid(),
+        "model": source.model,
+        "attributes": dict(source.attributes),
+        "signature": None if installed is None else _bare(installed.manifest.signature),
+        "golden": None if installed is None else _golden(installed),
+        "allow_non_finite": limits.allow_non_finite,
+        "data_bytes": None if most is None else most * _ASKED_FOR + _ASKED_BYTES,
+    }
+
+
+def _bare(signature: Signature) -> dict[str, Any]:
+    """A signature without what is for people: labels may be thousands."""
+    return {
+        side: [{"name": one.name, "datatype": one.datatype, "shape": one.shape} for one in tensors]
+        for side, tensors in (("inputs", signature.inputs), ("outputs", signature.outputs))
+    }
+
+
+def _golden(installed: Installed) -> dict[str, Any] | None:
+    golden = installed.manifest.golden
+    if golden is None:
+        return None
+    if golden.path not in {entry.path for entry in installed.manifest.files}:
+        # Also what keeps the path inside the folder.
+        raise ProbeError(
+            f"the golden sample {golden.path!r} is not among the files", reason="LoadFailed"
+        )
+    return {
+        "file": str(installed.folder / golden.path),
+        "rtol": golden.rtol,
+        "atol": golden.atol,
+    }
+
+
+def _refused(refusal: Mapping[str, Any], limits: ProbeLimits, ending: Ending) -> NbModelError:
+    message, hint = str(refusal["message"]), refusal["hint"]
+    if refusal["kind"] == ConfigError.__name__:
+        return ConfigError(message, problems=refusal["problems"], hint=hint)
+    if refusal["kind"] == PluginError.__name__:
+        return PluginError(message, hint=hint)
+    if refusal["reason"] == "OutOfMemory":
+        return _out_of_memory(f"asks for more memory than there is: {message}", limits, ending)
+    return ProbeError(message, reason=refusal["reason"], hint=hint)
+
+
+def _killed(doing: str, limits: ProbeLimits, ending: Ending) -> ProbeError:
+    """What became of a child that ended without a result."""
+    if ending.cause == "time":
+        return ProbeError(
+            f"hangs: not done after {limits.timeout_s:g} s, while {doing}{_quoted(ending)}",
+            reason="TimedOut",
+            hint='a model that takes that long needs a larger "probe_timeout_s" in its deployment',
+        )
+    if ending.cause == "memory":
+        return _out_of_memory(f"takes too much memory while {doing}", limits, ending)
+    if ending.cause == "talk":
+        return ProbeError(
+            f"would not stop writing while {doing}{_quoted(ending)}", reason="Crashed"
+        )
+    # The system kills with SIGKILL when it has no memory left; engines abort when they get none.
+    if -(ending.code or 0) == getattr(signal, "SIGKILL", None):
+        return _out_of_memory(f"was killed by the system while {doing}", limits, ending)
+    if is_out_of_memory(ending.words):
+        return _out_of_memory(f"crashes without memory while {doing}", limits, ending)
+    return ProbeError(
+        f"crashes while {doing}: {_name(ending.code)}{_quoted(ending)}",
+        reason="Crashed",
+        hint="the engine cannot run this file: try it with the engine's version it was made for",
+    )
+
+
+def _out_of_memory(message: str, limits: ProbeLimits, ending: Ending) -> ProbeError:
+    had = f"it had {_mebibytes(ending.memory)}" if ending.memory else ""
+    limit = f"the limit is {_mebibytes(limits.memory_bytes)}" if limits.memory_bytes else ""
+    numbers = ", ".join(part for part in (limit, had) if part)
+    return ProbeError(
+        f"{message}{f' ({numbers})' if numbers else ''}{_quoted(ending)}",
+        reason="OutOfMemory",
+        hint='a smaller model, or a larger "probe_memory_bytes" in its deployment where the '
+        "machine has it",
+    )
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / 2**20:,.0f} MiB"
+
+
+def _name(code: int | None) -> str:
+    """How a process ended: the name of a signal, or its exit code."""
+    if code is None:
+        return "it cannot be ended"
+    if code >= 0:
+        return f"exit code {hex(code) if code > 255 else code}"
+    try:
+        number = signal.Signals(-code)
+    except ValueError:
+        return f"signal {-code}"
+    return f"{number.name} ({signal.strsignal(number)})"
+
+
+def _quoted(ending: Ending) -> str:
+    words = " ".join(ending.words.split())
+    if not words:
+        return ""
+    return f"; it printed: {'…' if len(words) > _MAX_QUOTED else ''}{words[-_MAX_QUOTED:]}"

@@ -77,8 +77,8 @@ class Contents:
             if not is_digest(parent):
                 raise InputError(f"parent {parent!r} is no digest of a manifest")
 
-    def manifest(self, entries: tuple[FileEntry, ...]) -> Manifest:
-        """The manifest, of the present moment, over files that are stored."""
+    def manifest(self, entries: tuple[FileEntry, ...], chunks: Mapping[str, FileEntry]) -> Manifest:
+        """The manifest, of the present moment, over files and chunk tables that are stored."""
         return Manifest(
             name=self.name,
             created=now(),
@@ -91,6 +91,7 @@ class Contents:
             lineage=self.lineage,
             golden=self.golden,
             conversion=self.conversion,
+            chunks=chunks,
         )
 
     def media_type(self, path: str) -> str:

@@ -177,10 +177,11 @@ def _manifest_problems(
 
 def _paths(catalog: Catalog, row: VersionRow, digest: str) -> list[str]:
     try:
-        files = catalog.manifest(row.digest).files
+        manifest = catalog.manifest(row.digest)
     except NbModelError:
         return []  # the manifest is damaged itself, which is another problem
-    return [entry.path for entry in files if entry.digest == digest]
+    layers = (*manifest.files, *manifest.chunks.values())
+    return [entry.path for entry in layers if entry.digest == digest]
 
 
 def _index_problems(catalog: Catalog, db: sqlite3.Connection) -> Iterator[Problem]:

@@ -6,12 +6,13 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import astuple, dataclass, field
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
+from nbmodel.core.chunks import CHUNKS_TYPE
 from nbmodel.core.digest import digest_of
 from nbmodel.core.manifest import FileEntry, Manifest
 from nbmodel.core.reference import Reference, check_name
@@ -21,6 +22,7 @@ from nbmodel.registry.catalog import Catalog, find_version, local
 from nbmodel.registry.contents import Contents
 from nbmodel.registry.index import touch_index, write_index
 from nbmodel.registry.rows import ModelRow, model_rows, version_rows
+from nbmodel.registry.tables import CHUNKS_SUFFIX, add_with_table, known_table, table_of
 from nbmodel.storage.base import Storage
 from nbmodel.storage.copying import Progress
 from nbmodel.storage.manifests import blobs_of, parse_manifest
@@ -63,10 +65,20 @@ class _Stored:
     Attributes:
         entries: One a file.
         seen: Files that may be recognised next time, with their digests.
+        tables: Path → chunk table as bytes, of the files that have one.
     """
 
     entries: tuple[FileEntry, ...]
     seen: tuple[tuple[_Seen, str], ...]
+    tables: Mapping[str, bytes]
+
+    @property
+    def chunks(self) -> dict[str, FileEntry]:
+        """Path → the layer of its chunk table."""
+        return {
+            path: FileEntry(f"{path}{CHUNKS_SUFFIX}", len(table), digest_of(table), CHUNKS_TYPE)
+            for path, table in self.tables.items()
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +118,11 @@ def add(catalog: Catalog, contents: Contents, progress: Progress | None = None) 
     for attempt in range(1, _ATTEMPTS + 1):
         stored = _store(catalog, contents, progress)
         progress = None  # what a collector makes us do again was told already
-        manifest = contents.manifest(stored.entries)
+        manifest = contents.manifest(stored.entries, stored.chunks)
         config, raw = manifest.config_bytes(), manifest.manifest_bytes()
-        catalog.storage.add_bytes(config)
-        catalog.storage.add_bytes(raw)
+        made = (*stored.tables.values(), config, raw)
+        for document in made:
+            catalog.storage.add_bytes(document)
         candidate = _Candidate(
             contents.name,
             raw,
@@ -119,7 +132,7 @@ def add(catalog: Catalog, contents: Contents, progress: Progress | None = None) 
             tags=contents.tags,
             seen=stored.seen,
         )
-        again = partial(_store_again, catalog.storage, contents, config, raw)
+        again = partial(_store_again, catalog.storage, contents, made)
         version = _commit(catalog, candidate, again if attempt == _ATTEMPTS else None)
         if version is not None:
             write_index(catalog)
@@ -170,38 +183,45 @@ def resolve(catalog: Catalog, ref: Reference | str) -> Version:
 
 
 def _store(catalog: Catalog, contents: Contents, progress: Progress | None) -> _Stored:
-    entries, seen = [], []
+    entries, seen, tables = [], [], {}
     for path, source in contents.files.items():
+        state = None
         if isinstance(source, bytes):
             digest, size = catalog.storage.add_bytes(source), len(source)
+            table = table_of(source)
             _tell(progress, size)
         else:
-            digest, size, state = _store_file(catalog, source, progress)
-            if state is not None:
-                seen.append((state, digest))
+            digest, size, table, state = _store_file(catalog, source, progress)
+        if state is not None:
+            seen.append((state, digest))
+        # A file that is called as the table would be goes before it.
+        if table is not None and f"{path}{CHUNKS_SUFFIX}" not in contents.files:
+            tables[path] = table
         entries.append(FileEntry(path, size, digest, contents.media_type(path)))
-    return _Stored(tuple(entries), tuple(seen))
+    return _Stored(tuple(entries), tuple(seen), tables)
 
 
 def _store_file(
     catalog: Catalog, path: Path, progress: Progress | None
-) -> tuple[str, int, _Seen | None]:
-    """Digest, size, and what to remember the file by (None when it may still change)."""
+) -> tuple[str, int, bytes | None, _Seen | None]:
+    """Digest, size, table, and what to remember the file by (None when it may still change)."""
     began_ns = time.time_ns()
     before = _Seen.of(path)
     known = None if before is None else _known_digest(catalog, before)
     if before is not None and known is not None and os.access(path, os.R_OK):
         _tell(progress, before.size)
-        return known, before.size, None
-    digest, size = catalog.storage.add_file(path, progress=progress)
+        return known, before.size, known_table(catalog, known, before.size), None
+    digest, size, table = add_with_table(
+        catalog.storage, path, 0 if before is None else before.size, progress
+    )
     settled = before is not None and began_ns - max(before.mtime_ns, before.ctime_ns)
     if before is None or before != _Seen.of(path) or settled < _SETTLED_NS:
-        return digest, size, None
-    return digest, size, before
+        return digest, size, table, None
+    return digest, size, table, before
 
 
-def _store_again(storage: Storage, contents: Contents, config: bytes, raw: bytes) -> None:
-    for source in (*contents.files.values(), config, raw):
+def _store_again(storage: Storage, contents: Contents, made: Iterable[bytes]) -> None:
+    for source in (*contents.files.values(), *made):
         if isinstance(source, bytes):
             storage.add_bytes(source)
         else:

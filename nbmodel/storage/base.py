@@ -12,7 +12,7 @@ import os
 import re
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, final
@@ -70,18 +70,30 @@ class BlobWriter(ABC):
             self._hash.update(data)
 
     @final
-    def fill(self, source: Readable, *, progress: Progress | None = None) -> None:
+    def fill(
+        self,
+        source: Readable,
+        *,
+        progress: Progress | None = None,
+        beside: Callable[[memoryview], object] | None = None,
+    ) -> None:
         """Append all of ``source``, hashing beside copying.
+
+        Args:
+            source: What to append.
+            progress: Told of the bytes just appended.
+            beside: Takes the same bytes in order, in a thread of its own.
 
         Raises:
             StorageUnavailableError: The storage does not take them, or ``source``
                 cannot be read.
         """
-        first = self._offset == 0
+        known, self._hash = self._hash, None  # only a state that saw every byte is the blob's
         with translated("copy into the storage"):
-            state = pump(source, self._append_counted, progress=progress)
-        # Only a state that saw every byte is the blob's.
-        self._hash = state if first else None
+            state = pump(
+                source, self._append_counted, progress=progress, beside=beside, state=known
+            )
+        self._hash = None if known is None else state
 
     @property
     def digest(self) -> str:
@@ -280,8 +292,19 @@ class Storage(ABC):
         return digest
 
     @final
-    def add_file(self, path: Path, *, progress: Progress | None = None) -> tuple[str, int]:
+    def add_file(
+        self,
+        path: Path,
+        *,
+        progress: Progress | None = None,
+        beside: Callable[[memoryview], object] | None = None,
+    ) -> tuple[str, int]:
         """Copy a file in, hashing it in the same pass.
+
+        Args:
+            path: The file.
+            progress: Told of the bytes just copied.
+            beside: Takes the same bytes in order, in a thread of its own.
 
         Returns:
             Digest and size in bytes.
@@ -299,7 +322,7 @@ class Storage(ABC):
                 if progress is not None:
                     progress(count)
 
-            writer.fill(source, progress=watch)
+            writer.fill(source, progress=watch, beside=beside)
             after = os.fstat(source.fileno())
             if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
                 raise _changed(path)

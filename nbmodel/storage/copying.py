@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -32,45 +32,57 @@ def pump(
     sink: Callable[[memoryview], object] | None = None,
     *,
     progress: Progress | None = None,
+    beside: Callable[[memoryview], object] | None = None,
+    state: _Hash | None = None,
 ) -> _Hash:
     """Read ``source`` to its end, hand every chunk to ``sink``, and hash it.
 
     Hashing runs in a thread of its own beside reading and writing (all three release the
-    interpreter lock), so a copy costs what the slower side costs.
+    interpreter lock), so a copy costs what the slowest side costs.
 
     Args:
         source: Read from its present position.
         sink: Takes each chunk and is done with it when it returns; None to hash only.
         progress: Told of every chunk after ``sink`` took it.
+        beside: Takes each chunk in order, in another thread of its own, and is done with it
+            when it returns.
+        state: The sha256 state of the bytes before these, which goes on; None: there are
+            none.
 
     Returns:
-        The sha256 state of the bytes read.
+        The sha256 state of the bytes read, those before them included.
 
     Raises:
-        OSError: Reading failed. What ``sink`` and ``progress`` raise passes through.
+        OSError: Reading failed. What the other three raise passes through.
     """
-    with _Hasher() as hasher:
+    state = hashlib.sha256() if state is None else state
+    with _Pipeline([state.update] if beside is None else [state.update, beside]) as pipeline:
         while True:
-            buffer = hasher.buffer()
+            buffer = pipeline.buffer()
             count = source.readinto(buffer)
             if not count:
-                return hasher.finish()
-            hasher.feed(buffer, count)
+                pipeline.finish()
+                return state
+            pipeline.feed(buffer, count)
             if sink is not None:
                 sink(memoryview(buffer)[:count])
             if progress is not None:
                 progress(count)
 
 
-class _Hasher:
-    """A sha256 state fed in a thread of its own; small input never starts the thread."""
+class _Pipeline:
+    """Steps that every chunk goes through, each in a thread of its own.
 
-    def __init__(self) -> None:
-        self._hash = hashlib.sha256()
+    Input of less than a buffer never starts a thread.
+    """
+
+    def __init__(self, steps: Sequence[Callable[[memoryview], object]]) -> None:
+        self._steps = steps
         self._made = 0
         self._free: SimpleQueue[bytearray] = SimpleQueue()
-        self._full: SimpleQueue[tuple[bytearray, int] | None] = SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._full: list[SimpleQueue[tuple[bytearray, int] | None]] = [SimpleQueue() for _ in steps]
+        self._threads: list[threading.Thread] = []
+        self._errors: list[BaseException] = []
 
     def __enter__(self) -> Self:
         return self
@@ -79,36 +91,50 @@ class _Hasher:
         self._join()
 
     def buffer(self) -> bytearray:
-        """A buffer that has been hashed; waits for one when all are on their way."""
-        if self._made == 0 or (self._thread is not None and self._made < _BUFFERS):
+        """A buffer that all steps are done with; waits for one when all are on their way."""
+        if self._made == 0 or (self._threads and self._made < _BUFFERS):
             self._made += 1
             return bytearray(CHUNK)
         return self._free.get()
 
     def feed(self, buffer: bytearray, count: int) -> None:
-        """Hash the first ``count`` bytes, now or soon; ``buffer`` tells when it is free."""
-        if self._thread is None and count < len(buffer):
-            self._hash.update(memoryview(buffer)[:count])
+        """Pass on the first ``count`` bytes, now or soon; ``buffer`` tells when it is free."""
+        if not self._threads and count < len(buffer):
+            for step in self._steps:
+                step(memoryview(buffer)[:count])
             self._free.put(buffer)
             return
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="nbmodel-hash", daemon=True)
-            self._thread.start()
-        self._full.put((buffer, count))
+        if not self._threads:
+            self._threads = [
+                threading.Thread(target=self._run, args=(at,), name="nbmodel-hash", daemon=True)
+                for at in range(len(self._steps))
+            ]
+            for thread in self._threads:
+                thread.start()
+        self._full[0].put((buffer, count))
 
-    def finish(self) -> _Hash:
-        """The state after everything that was fed."""
+    def finish(self) -> None:
+        """Return when all steps took everything; raise what one of them raised."""
         self._join()
-        return self._hash
+        if self._errors:
+            raise self._errors[0]
 
     def _join(self) -> None:
-        if self._thread is not None:
-            self._full.put(None)
-            self._thread.join()
-            self._thread = None
+        for queue, thread in zip(self._full, self._threads, strict=False):
+            queue.put(None)  # whoever feeds this queue has ended
+            thread.join()
+        self._threads = []
 
-    def _run(self) -> None:
-        while (item := self._full.get()) is not None:
+    def _run(self, at: int) -> None:
+        following = self._full[at + 1].put if at + 1 < len(self._steps) else self._release
+        while (item := self._full[at].get()) is not None:
             buffer, count = item
-            self._hash.update(memoryview(buffer)[:count])
-            self._free.put(buffer)
+            try:
+                if not self._errors:
+                    self._steps[at](memoryview(buffer)[:count])
+            except BaseException as exc:  # noqa: BLE001 - raised again by finish
+                self._errors.append(exc)
+            following(item)
+
+    def _release(self, item: tuple[bytearray, int]) -> None:
+        self._free.put(item[0])

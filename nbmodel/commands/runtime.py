@@ -34,37 +34,60 @@ def _limit_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def _start_options(http: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The options that a runtime is started with, in the background, here, or as a service.
+
+    Args:
+        http: The address when none is given.
+    """
+    options = (
+        click.option("--config", metavar="FILE", help="machine config (JSON) to start with"),
+        click.option("--http", default=http, show_default=True, metavar="HOST:PORT"),
+        click.option("--home", metavar="FOLDER", help="where the runtime keeps models and state"),
+        click.option(
+            "--require-token/--no-require-token",
+            help="also on loopback; off it, it is always wanted",
+        ),
+        click.option("--grpc", metavar="HOST:PORT", help="speak gRPC too, there; `off`: no more"),
+        click.option(
+            "--allow-shared-memory/--no-allow-shared-memory",
+            help="let clients on this machine pass tensors in shared memory; not with --workers",
+        ),
+        click.option(
+            "--workers",
+            type=click.IntRange(1),
+            default=1,
+            show_default=True,
+            help="processes that answer inference requests over HTTP (Linux); above 1 not with "
+            "--allow-shared-memory",
+        ),
+        click.option(
+            "--server-name",
+            default="nbmodel",
+            show_default=True,
+            metavar="NAME",
+            help="in the server's metadata; some clients want `triton`",
+        ),
+        click.option(
+            "--maintenance-hook",
+            metavar="PROGRAM",
+            help="asked before a version is taken up, ends with 0 for yes; `off`: no more",
+        ),
+    )
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        function = _limit_options(function)
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
 @command.command("start")
 @click.argument("name", required=False)
-@click.option("--config", metavar="FILE", help="machine config (JSON) to start with")
-@click.option("--http", default="127.0.0.1:0", show_default=True, metavar="HOST:PORT")
-@click.option("--home", metavar="FOLDER", help="where the runtime keeps models and state")
-@click.option(
-    "--require-token/--no-require-token",
-    help="also on loopback; off it, it is always wanted",
-)
 @click.option("--foreground", is_flag=True, help="with NAME: run it here, until it is stopped")
-@click.option("--grpc", metavar="HOST:PORT", help="speak gRPC too, there; `off`: no more")
-@click.option(
-    "--allow-shared-memory/--no-allow-shared-memory",
-    help="let clients on this machine pass tensors in shared memory; not with --workers",
-)
-@click.option(
-    "--workers",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="processes that answer inference requests over HTTP (Linux); above 1 not with "
-    "--allow-shared-memory",
-)
-@click.option(
-    "--server-name",
-    default="nbmodel",
-    show_default=True,
-    metavar="NAME",
-    help="in the server's metadata; some clients want `triton`",
-)
-@_limit_options
+@_start_options("127.0.0.1:0")
 @pass_context
 def start(
     context: Context,
@@ -80,6 +103,7 @@ def start(
     allow_shared_memory: bool,
     workers: int,
     server_name: str,
+    maintenance_hook: str | None,
     **limits: Any,
 ) -> Any:
     """Start a runtime on this machine.
@@ -102,6 +126,7 @@ def start(
         "allow_shared_memory": allow_shared_memory,
         "workers": workers,
         "server_name": server_name,
+        "maintenance_hook": maintenance_hook,
     }
     if name is not None and not foreground:
         given = {option: value for option, value in options.items() if _is_given(option)}
@@ -115,7 +140,8 @@ def start(
     from nbmodel.fleet.options import OFF
     from nbmodel.runtime.server import leave, serve
 
-    options["grpc"] = None if grpc == OFF else grpc
+    for name_of in ("grpc", "maintenance_hook"):
+        options[name_of] = None if options[name_of] == OFF else options[name_of]
     serve(name=name, config=config, limits=Limits(**limits), **options)
     leave()
     return None
@@ -125,6 +151,56 @@ def _is_given(option: str) -> bool:
     """Whether an option is on the command line, with whatever value."""
     source = click.get_current_context().get_parameter_source(option)
     return source is not ParameterSource.DEFAULT
+
+
+@command.command("install")
+@click.argument("name")
+@click.option("--user", is_flag=True, help="a service of yours, instead of the machine's")
+@click.option("--run-as", metavar="USER", help="of a service of the machine; one made for it")
+@click.option("--print", "print_only", is_flag=True, help="only print the unit")
+@_start_options("127.0.0.1:8080")
+@pass_context
+def install(
+    context: Context,
+    /,
+    *,
+    name: str,
+    user: bool,
+    run_as: str | None,
+    print_only: bool,
+    config: str | None,
+    home: str | None,
+    **options: Any,
+) -> Any:
+    """Make a runtime a service of this machine, which systemd looks after.
+
+    It starts with the machine, again whenever it ends, and when it gives no sign of life
+    any more. Installed again, it has the options given then.
+
+    \b
+    sudo nbmodel runtime install edge --http 0.0.0.0:8080
+    nbmodel runtime install edge --user
+    nbmodel runtime install edge --print > nbmodel-edge.service
+    """
+    given = {option: value for option, value in options.items() if _is_given(option)}
+    return context.client.runtimes.install(
+        name,
+        user=user,
+        run_as=run_as,
+        print_only=print_only,
+        config=config,
+        home=home,
+        **given,
+    )
+
+
+@command.command("uninstall")
+@click.argument("name")
+@click.option("--user", is_flag=True, help="a service of yours, instead of the machine's")
+@pass_context
+def uninstall(context: Context, *, name: str, user: bool) -> Any:
+    """Stop a service that `install` made, and take it away; its files stay."""
+    return context.client.runtimes.uninstall(name, user=user)
 
 
 @command.command("stop")

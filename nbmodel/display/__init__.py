@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nbmodel.display.diff import DiffCard as DiffCard
     from nbmodel.display.gc import GcCard as GcCard
     from nbmodel.display.inference import InferenceResult as InferenceResult
+    from nbmodel.display.installation import InstallCard as InstallCard
     from nbmodel.display.lineage import LineageCard as LineageCard
     from nbmodel.display.logs import LogLines as LogLines
     from nbmodel.display.model import ModelCard as ModelCard
@@ -47,6 +48,7 @@ _HOMES = {
     "DiffCard": "diff",
     "GcCard": "gc",
     "InferenceResult": "inference",
+    "InstallCard": "installation",
     "LineageCard": "lineage",
     "LogLines": "logs",
     "ModelCard": "model",

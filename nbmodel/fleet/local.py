@@ -50,6 +50,7 @@ def start_local(
     allow_shared_memory: bool = False,
     workers: int = 1,
     server_name: str = SERVER_NAME,
+    maintenance_hook: str | None = None,
     limits: Limits = DEFAULT_LIMITS,
     before: Known | None = None,
     timeout_s: float = START_TIMEOUT_S,
@@ -68,6 +69,7 @@ def start_local(
         allow_shared_memory: Let clients register shared memory.
         workers: Processes that answer inference requests over HTTP.
         server_name: What the inference protocol calls it.
+        maintenance_hook: Path of a program that is asked before a version is taken up.
         limits: What clients may use.
         before: How it was reached when it ran last; None: it is new.
         timeout_s: Seconds until it must be ready.
@@ -91,6 +93,7 @@ def start_local(
         allow_shared_memory=allow_shared_memory,
         workers=workers,
         server_name=server_name,
+        maintenance_hook=maintenance_hook,
         limits=limits,
     )
     addresses = [Address.parse(text) for text in (http, grpc) if text is not None]

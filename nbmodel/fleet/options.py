@@ -19,6 +19,7 @@ _KINDS: Mapping[str, type] = {
     "allow_shared_memory": bool,
     "workers": int,
     "server_name": str,
+    "maintenance_hook": str,
 }
 
 
@@ -33,6 +34,8 @@ class StartOptions:
         allow_shared_memory: Let clients register shared memory.
         workers: Processes that answer inference requests over HTTP.
         server_name: What the inference protocol calls it.
+        maintenance_hook: Path of a program that is asked before a version is taken up; None:
+            there is none.
         limits: What clients may use.
 
     Raises:
@@ -45,6 +48,7 @@ class StartOptions:
     allow_shared_memory: bool = False
     workers: int = 1
     server_name: str = SERVER_NAME
+    maintenance_hook: str | None = None
     limits: Limits = DEFAULT_LIMITS
 
     def __post_init__(self) -> None:
@@ -56,7 +60,8 @@ class StartOptions:
         """These options with those in place that were given.
 
         Args:
-            given: Name of an option or of a limit → its value; ``grpc`` may be ``OFF``.
+            given: Name of an option or of a limit → its value; ``grpc`` and
+                ``maintenance_hook`` may be ``OFF``.
 
         Raises:
             InputError: There is no such option, or a value cannot be used.
@@ -66,8 +71,7 @@ class StartOptions:
         if unknown:
             raise InputError(f"no such option of a runtime: {', '.join(unknown)}")
         own: dict[str, Any] = {name: given[name] for name in given.keys() & _KINDS.keys()}
-        if own.get("grpc") == OFF:
-            own["grpc"] = None
+        own |= {name: None for name in ("grpc", "maintenance_hook") if own.get(name) == OFF}
         bounds: dict[str, Any] = {name: given[name] for name in given.keys() & limits}
         return replace(self, **own, limits=replace(self.limits, **bounds))
 

@@ -7,12 +7,12 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from nbmodel.display import ConfigCard, ConfigPlan, LogLines, RuntimeTable
+from nbmodel.display import ConfigCard, ConfigPlan, InstallCard, LogLines, RuntimeTable
 from nbmodel.errors import (
     ConfigError,
     InputError,
@@ -22,10 +22,11 @@ from nbmodel.errors import (
 )
 from nbmodel.fleet.known import Known, KnownRuntimes
 from nbmodel.fleet.local import is_running, last_words, start_local, stop_local
-from nbmodel.fleet.options import StartOptions
+from nbmodel.fleet.options import OFF, StartOptions
 from nbmodel.fleet.remote import RemoteRuntime
-from nbmodel.runtime.auth import TOKEN_FILE
+from nbmodel.runtime.auth import TOKEN_FILE, ensure_token
 from nbmodel.runtime.limits import Limits
+from nbmodel.runtime.server import Address, check_hook
 
 ASKED_AT_ONCE = 16  # runtimes whose status is asked for side by side
 LIST_TIMEOUT_S = 3.0  # one that is slower than this is shown as unreachable in a list
@@ -78,6 +79,7 @@ class Runtimes:
         allow_shared_memory: bool | None = None,
         workers: int | None = None,
         server_name: str | None = None,
+        maintenance_hook: str | os.PathLike[str] | None = None,
         limits: Limits | Mapping[str, float] | None = None,
     ) -> RuntimeTable:
         """Start a runtime on this machine, in a process that outlives this one.
@@ -97,6 +99,8 @@ class Runtimes:
             allow_shared_memory: Let clients on this machine pass tensors in shared memory.
             workers: Processes that answer inference requests over HTTP; 1 by default.
             server_name: What the inference protocol calls it.
+            maintenance_hook: A program that is asked before a version is taken up: it ends
+                with 0 for yes; ``"off"`` to ask no more.
             limits: What clients may use: all limits, or some by name.
 
         Raises:
@@ -113,6 +117,7 @@ class Runtimes:
             "allow_shared_memory": allow_shared_memory,
             "workers": workers,
             "server_name": server_name,
+            "maintenance_hook": hook_path(maintenance_hook),
         }
         given = {option: value for option, value in given.items() if value is not None}
         given |= asdict(limits) if isinstance(limits, Limits) else dict(limits or {})
@@ -138,6 +143,7 @@ class Runtimes:
             allow_shared_memory=options.allow_shared_memory,
             workers=options.workers,
             server_name=options.server_name,
+            maintenance_hook=options.maintenance_hook,
             limits=options.limits,
             before=before,
         )
@@ -147,6 +153,102 @@ class Runtimes:
         if started.token is not None and not had_token:
             extra["new_token"] = started.token
         return self._up(started, extra)
+
+    def install(
+        self,
+        name: str,
+        *,
+        user: bool = False,
+        run_as: str | None = None,
+        print_only: bool = False,
+        config: str | os.PathLike[str] | None = None,
+        home: str | os.PathLike[str] | None = None,
+        limits: Limits | Mapping[str, float] | None = None,
+        **options: Any,
+    ) -> InstallCard:
+        """Make a runtime a service of systemd on this machine, and start it.
+
+        It is started with the machine, again whenever it ends, and when it gives no sign of
+        life any more. A service of the user is known here afterwards.
+
+        Args:
+            name: Of the runtime; the service is called ``nbmodel-<name>``.
+            user: A service of this user, instead of the machine.
+            run_as: The user that a service of the machine runs as; by default one made for
+                it alone.
+            print_only: Only give the unit.
+            config: File with the machine config to start with.
+            home: Where it keeps models and state.
+            limits: What clients may use: all limits, or some by name.
+            options: Further ones of ``start``; ``http`` is 127.0.0.1:8080 by default.
+
+        Raises:
+            InputError: An option cannot be used, or a runtime of that name is running.
+            DeployError: There is no systemd, or it does not start the service.
+        """
+        from nbmodel.fleet.installation import (
+            DEFAULT_HTTP,
+            Systemd,
+            lingers,
+            prepare_home,
+            service_unit,
+        )
+
+        before = next((one for one in self._known.list() if one.name == name), None)
+        if before is not None and user and home is None:
+            home = before.home
+        given = {option: value for option, value in options.items() if value is not None}
+        given |= asdict(limits) if isinstance(limits, Limits) else dict(limits or {})
+        if "maintenance_hook" in given:
+            given["maintenance_hook"] = hook_path(given["maintenance_hook"])
+        start = StartOptions(http=DEFAULT_HTTP).changed(given)
+        unit = service_unit(
+            name,
+            start,
+            is_user=user,
+            home=None if home is None else Path(home).expanduser(),
+            config=None if config is None else Path(config).expanduser(),
+            run_as=run_as,
+        )
+        systemd = Systemd(user)
+        url = url_here(start.http)
+        card = InstallCard(
+            name, str(systemd.folder / unit.file_name), unit.text(), url, str(unit.home), user
+        )
+        if print_only:
+            return card
+        systemd.check()
+        if before is not None and before.is_local and _asked(before)["state"] != "stopped":
+            raise InputError(
+                f"runtime {name!r} is running at {before.url}", hint=f"runtime stop {name}"
+            )
+        prepare_home(unit)
+        systemd.install(unit)
+        if user:
+            has_token = (unit.home / TOKEN_FILE).exists()
+            token = ensure_token(unit.home)[0] if has_token else None
+            self._known.add(Known(name, url, token=token, home=unit.home))
+        return replace(card, state="running", lingers=not user or lingers())
+
+    def uninstall(self, name: str, *, user: bool = False) -> InstallCard:
+        """Take a service that ``install`` made away; the runtime's files stay.
+
+        A service of the user is forgotten here.
+
+        Raises:
+            DeployError: There is no such service, or systemd refuses.
+        """
+        from nbmodel.fleet.installation import Systemd
+        from nbmodel.runtime.systemd import unit_name
+
+        Known(name, "http://localhost")  # the name is checked
+        path = Systemd(user).uninstall(unit_name(name))
+        known = next((one for one in self._known.list() if one.name == name), None)
+        home = ""
+        if user and known is not None and not known.is_local:
+            home = str(known.home or "")
+            self._known.remove(name)
+        return InstallCard(name, str(path), "", "", home, user, state="removed")
 
     def stop(self, name: str) -> RuntimeTable:
         """Stop a runtime that was started here; it stays known.
@@ -295,6 +397,24 @@ class Runtimes:
                 f"runtime {known.name!r} is running at {known.url}",
                 hint=f"runtime stop {known.name}",
             )
+
+
+def url_here(http: str) -> str:
+    """The URL at which this machine reaches ``HOST:PORT``."""
+    address = Address.parse(http)
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)  # noqa: S104 # not bound here
+    return f"http://[{host}]:{address.port}" if ":" in host else f"http://{host}:{address.port}"
+
+
+def hook_path(given: str | os.PathLike[str] | None) -> str | None:
+    """The absolute path of a maintenance hook, ``OFF`` or None as they are.
+
+    Raises:
+        InputError: It is no program that can be run.
+    """
+    if given is None:
+        return None
+    return OFF if given == OFF else str(check_hook(given))
 
 
 def _options_before(known: Known | None) -> StartOptions:

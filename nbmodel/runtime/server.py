@@ -119,7 +119,7 @@ def serve(
     allow_shared_memory: bool = False,
     workers: int = 1,
     server_name: str = SERVER_NAME,
-    maintenance_hook: str | Path | None = None,
+    maintenance_hook: str | os.PathLike[str] | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> None:
     """Run a runtime until it is told to end.
@@ -355,7 +355,7 @@ def _run(
         plane.close()
 
 
-def check_hook(path: str | Path) -> Path:
+def check_hook(path: str | os.PathLike[str]) -> Path:
     """The absolute path of a maintenance hook.
 
     Raises:

@@ -31,6 +31,7 @@ from nbmodel.errors import (
 from nbmodel.protocol.inference import InferRequest, InferResponse
 from nbmodel.runtime.desired import model_package, read_config
 from nbmodel.runtime.journal import EVENTS_FILE, Journal
+from nbmodel.runtime.leftovers import remove_leftovers
 from nbmodel.runtime.lookup import unknown
 from nbmodel.runtime.model_control import ModelControl
 from nbmodel.runtime.packages import PackageFolder
@@ -106,6 +107,7 @@ class EdgeRuntime:
         self._environment = dict(os.environ if environment is None else environment)
         #: What it did and why.
         self.journal = self._journal = Journal(home / EVENTS_FILE)
+        remove_leftovers(home)
         self._states = StateFolder(home)
         packages = PackageFolder(home / "packages", self.storage)
         self._reconciler = Reconciler(

@@ -1,0 +1,333 @@
+"""Deployments on a device whose power is cut after any change of its disk.
+
+A real runtime is watched while a client deploys to it; what its disk holds after each of its
+calls, with and without what it did not synchronise, is what a runtime is started on again.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("onnxruntime", reason="pip install 'nbmodel[runtime]'")
+pytest.importorskip("onnx", reason="toy models are made with onnx")
+
+from nbmodel.core.machine import MachineConfig
+from nbmodel.errors import NbModelError
+from nbmodel.protocol.inference import InferRequest
+from nbmodel.runtime.edge import EdgeRuntime
+from nbmodel.storage import MemoryStorage
+from tests.tools import powercut
+from tests.tools.device import Device
+from tests.tools.laws import age, unowned
+from tests.tools.powercut import Cut, Disk, Tree, cuts, differences, read_calls, traced
+from tests.tools.toy_versions import MODEL, ROW, SERVICE, Toy, machine, toy
+
+if sys.platform != "linux" or powercut.why_not() is not None:
+    pytest.skip(f"{powercut.why_not()}", allow_module_level=True)
+
+pytestmark = [pytest.mark.slow, pytest.mark.unhurried]
+
+#: Told from, not relied on, and written without being synchronised.
+LOGS = frozenset({"runtime.log", "events.jsonl", "lock"})
+CONFIRM_S = 0.3
+PATIENCE_S = 60.0
+PARTS = 4  # of one scenario, so that they can be spread over processes
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What a client was told, or may yet be told.
+
+    Attributes:
+        begin_ns: When it asked for it.
+        end_ns: When it was told so.
+        about: ``tag latest``, ``config``, ``version``.
+        value: What it is from then on.
+    """
+
+    begin_ns: int
+    end_ns: int
+    about: str
+    value: object
+
+
+@dataclass(slots=True)
+class Story:
+    """What happens to a device, and what its client is told meanwhile."""
+
+    device: Device
+    storage: MemoryStorage
+    promises: list[Promise] = field(default_factory=list)
+
+    def push(self, version: Toy, *tags: str, runs: Toy | None = None) -> None:
+        about = {f"tag {tag}": version.digest for tag in (*version.tags, *tags)}
+        with self._comes_to_run(runs), self._promised(**about):
+            self.device.push(self.storage, version, *tags)
+
+    def untag(self, tag: str, *, runs: Toy) -> None:
+        with self._comes_to_run(runs), self._promised(**{f"tag {tag}": None}):
+            self.device.remote.distribution.delete_tag(MODEL, tag)
+
+    def configure(self, config: dict[str, object], *, runs: Toy | None = None) -> None:
+        etag = MachineConfig.from_json(config).etag
+        with self._comes_to_run(runs), self._promised(config=etag):
+            self.device.configure(config)
+
+    def roll_back(self, *, runs: Toy) -> None:
+        with self._comes_to_run(runs):
+            self.device.remote.rollback(SERVICE)
+
+    @contextmanager
+    def _comes_to_run(self, version: Toy | None) -> Iterator[None]:
+        if version is None:
+            yield
+            return
+        with self._promised(version=version.factor):
+            yield
+            self.device.wait_committed(version)
+
+    @contextmanager
+    def _promised(self, **about: object) -> Iterator[None]:
+        begin_ns = time.time_ns()
+        yield
+        end_ns = time.time_ns()
+        self.promises += [Promise(begin_ns, end_ns, key, value) for key, value in about.items()]
+
+
+_STORAGE = MemoryStorage()
+FIRST, SECOND = toy(_STORAGE, 1, 2), toy(_STORAGE, 2, 3)
+WRONG = toy(_STORAGE, 3, 4, golden=5)
+AFTER = toy(_STORAGE, 9, 9)
+CONFIG = machine(confirm_s=CONFIRM_S)
+
+
+def first_version(story: Story) -> None:
+    story.push(FIRST, "latest")
+    story.configure(CONFIG, runs=FIRST)
+
+
+def new_version(story: Story) -> None:
+    story.push(SECOND, "latest", runs=SECOND)
+
+
+def wrong_version(story: Story) -> None:
+    story.push(WRONG, "latest")
+    story.device.wait(lambda status: bool(status.get("error")))
+
+
+def new_config(story: Story) -> None:
+    story.push(SECOND)
+    story.configure(machine("2", confirm_s=CONFIRM_S), runs=SECOND)
+
+
+def pinned(story: Story) -> None:
+    story.push(SECOND, "pinned", runs=SECOND)
+    story.untag("pinned", runs=FIRST)
+
+
+def rolled_back(story: Story) -> None:
+    story.roll_back(runs=FIRST)
+
+
+def removed(story: Story) -> None:
+    story.configure({"packages": [], "services": []})
+    deadline = time.monotonic() + PATIENCE_S
+    while story.device.status() or not story.device.remote.status()["settled"]:
+        assert time.monotonic() < deadline
+
+
+#: What happened before, what happens now, and what may serve whenever the power is cut.
+SCENARIOS: dict[
+    str, tuple[Sequence[Callable[[Story], None]], Callable[[Story], None], set[float | None]]
+] = {
+    "the first version": ([], first_version, {None, 2}),
+    "a new version": ([first_version], new_version, {2, 3}),
+    "a version that answers wrongly": ([first_version], wrong_version, {2}),
+    "a new version by a new config": ([first_version], new_config, {2, 3}),
+    "pinned and unpinned": ([first_version], pinned, {2, 3}),
+    "rolled back": ([first_version, new_version], rolled_back, {2, 3}),
+    "removed": ([first_version], removed, {None, 2}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Every power cut of a scenario, and what the client was told."""
+
+    cuts: tuple[Cut, ...]
+    promises: tuple[Promise, ...]
+
+    def trees(self) -> dict[str, tuple[Tree, list[Cut]]]:
+        """What disks may hold, each with the power cuts that leave it."""
+        found: dict[str, tuple[Tree, list[Cut]]] = {}
+        for cut in self.cuts:
+            found.setdefault(cut.tree.key, (cut.tree, []))[1].append(cut)
+        return found
+
+    def allowed(self, about: str, cut: Cut) -> set[object] | None:
+        """What something may be at a power cut; None where nothing was said of it yet."""
+        ours = [promise for promise in self.promises if promise.about == about]
+        # Begun before the last call there: anything that this call may have done is allowed.
+        asked = [promise for promise in ours if promise.begin_ns < cut.end_ns]
+        told = [promise for promise in asked if promise.end_ns < cut.begin_ns]
+        if not told:
+            return None
+        return {told[-1].value, *(promise.value for promise in asked[len(told) :])}
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Record]:
+    """What happens in a scenario, played once."""
+    known: dict[str, Record] = {}
+
+    def play(name: str) -> Record:
+        before, now, _ = SCENARIOS[name]
+        folder = tmp_path_factory.mktemp("scenario")
+        home, log = folder / "home", folder / "log"
+        log.mkdir()
+        with Device(home) as device:
+            for part in before:
+                part(Story(device, _STORAGE))
+            device.stop()
+        disk = Disk.read(home, ignored=LOGS)
+        with Device(home, under=lambda command: traced(command, log)) as device:
+            story = Story(device, _STORAGE)
+            now(story)
+            device.stop()
+        found = tuple(cuts(disk, read_calls(log)))
+        assert differences(disk, home) == []
+        return Record(found, tuple(story.promises))
+
+    def remembered(name: str) -> Record:
+        if name not in known:
+            known[name] = play(name)
+        return known[name]
+
+    return remembered
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a runtime did that was started on what a power cut left.
+
+    Attributes:
+        factors: What it scaled by, one after the other; None where it did not answer.
+        settled: What it scales by in the end.
+        unowned: What is on its disk for no reason.
+        after: What it scales by when another version was deployed.
+    """
+
+    factors: tuple[float | None, ...]
+    settled: float | None
+    unowned: tuple[str, ...]
+    after: float | None
+
+
+def started_again(home: Path, *, deploy: bool) -> Outcome:
+    runtime = EdgeRuntime(home, name="again", environment={})
+    try:
+        factors: list[float | None] = []
+        deadline = time.monotonic() + PATIENCE_S
+        while not (runtime.settled and is_steady(runtime)):
+            assert time.monotonic() < deadline, runtime.status()
+            if runtime.ready:  # before, it may still load what it ran
+                note(factors, factor(runtime))
+            time.sleep(0.005)
+        settled = factor(runtime)
+        note(factors, settled)
+        age(home)
+        runtime.reconcile(retry=False)
+        assert runtime.wait_settled(PATIENCE_S)
+        rubbish = tuple(unowned(home))
+        return Outcome(tuple(factors), settled, rubbish, deployed(runtime) if deploy else None)
+    finally:
+        runtime.close()
+
+
+def is_steady(runtime: EdgeRuntime) -> bool:
+    """Whether no version is on its way, or on trial."""
+    return all(
+        entry.get("phase", "ready") in ("ready", "failed", "stopped", "waiting")
+        for entry in runtime.status()["services"]
+    )
+
+
+def note(factors: list[float | None], now: float | None) -> None:
+    if not factors or factors[-1] != now:
+        factors.append(now)
+
+
+def factor(runtime: EdgeRuntime) -> float | None:
+    try:
+        return float(runtime.infer(InferRequest(SERVICE, {"x": ROW})).outputs["y"][0, 0])
+    except NbModelError:
+        return None
+
+
+def deployed(runtime: EdgeRuntime) -> float | None:
+    """What it scales by when another version was pushed and configured."""
+    storage = MemoryStorage()
+    version = toy(storage, AFTER.number, AFTER.factor)
+    for digest, _, _ in storage.digests():
+        runtime.storage.add_bytes(storage.read(digest, limit=10**6))
+    for tag in (*version.tags, "latest"):
+        runtime.tags.set(MODEL, tag, version.digest)
+    runtime.tags.delete(MODEL, "pinned")
+    runtime.set_config(CONFIG, if_match=None)
+    deadline = time.monotonic() + PATIENCE_S
+    while factor(runtime) != AFTER.factor and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return factor(runtime)
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_after_a_power_cut_the_old_or_the_new_version_serves(
+    record: Callable[[str], Record], tmp_path: Path, scenario: str, part: int
+) -> None:
+    played, (_, _, may_serve) = record(scenario), SCENARIOS[scenario]
+    for index, (tree, where) in enumerate(played.trees().values()):
+        if index % PARTS != part:
+            continue
+        home = tmp_path / str(index)
+        tree.write(home)
+        outcome = started_again(home, deploy=index % 3 == 0)
+        said = f"{where[0]}: {outcome}"
+        # It may not have begun with anything, but what once serves goes on.
+        assert set(outcome.factors) <= may_serve, said
+        assert None not in outcome.factors[1:] or scenario == "removed", said
+        assert outcome.unowned == (), said
+        assert outcome.after in (None, AFTER.factor), said
+        for cut in where:
+            versions = played.allowed("version", cut)
+            assert versions is None or outcome.settled in versions, f"{cut}: {outcome}"
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_what_a_client_was_told_stays_over_a_power_cut(
+    record: Callable[[str], Record], scenario: str
+) -> None:
+    played = record(scenario)
+    for cut in played.cuts:
+        for about in {promise.about for promise in played.promises} - {"version"}:
+            allowed = played.allowed(about, cut)
+            found = etag(cut.tree) if about == "config" else tag(cut.tree, about.split()[1])
+            assert allowed is None or found in allowed, f"{about} at {cut}"
+
+
+def etag(tree: Tree) -> str | None:
+    file = tree.files.get("config.json")
+    return None if file is None else MachineConfig.from_json(json.loads(file[1])).etag
+
+
+def tag(tree: Tree, name: str) -> str | None:
+    file = tree.files.get(f"tags/{MODEL}/{name}")
+    return None if file is None else file[1].decode()

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import nbmodel
+
 from nbmodel import config as settings
 from nbmodel.errors import DeployError, InputError
 from nbmodel.fleet.known import Known
@@ -233,7 +233,7 @@ def user_for(program: Path, *, files: Iterable[Path] = (), asked: str | None) ->
         except KeyError:
             raise InputError(f"there is no user {asked!r} on this machine") from None
         return asked
-    needed = (program, Path(nbmodel.__file__), *files)
+    needed = (program, Path(settings.__file__), *files)
     hidden = next(filter(None, map(_hidden, needed)), None)
     if hidden is None:
         return None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import nbmodel
+from nbmodel import config as settings
 from nbmodel.errors import DeployError, InputError
 from nbmodel.fleet import installation
 from nbmodel.fleet.installation import Systemd, service_unit, user_for
@@ -192,7 +192,7 @@ def test_a_service_of_the_machine_has_a_user_that_can_read_its_python(tmp_path: 
     program.chmod(0o755)
     is_open = all(
         part.stat().st_mode & 0o001
-        for file in (program, Path(nbmodel.__file__).resolve())
+        for file in (program, Path(settings.__file__).resolve())
         for part in file.parents
     )
     if is_open:

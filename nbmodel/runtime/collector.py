@@ -3,23 +3,33 @@
 A number or a timestamp id names a version for good; every push adds them, so they alone
 do not keep a version. Anything else does: a tag that moves (``latest``, ``pinned``, an
 alias), a package of the config, and what a service runs or ran before.
+
+What was in use goes as soon as it is not. What never was may belong to a push or a fetch
+that is under way, and gets time: time of this process's own clock. A device may start in
+1970 and learn the date in the middle of a push, so the times of files say little here: that
+one *changed* means that somebody wants the file again, and only what looks a week old when
+the process starts does not get all the time that a push gets.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from nbmodel.core.manifest import MAX_MANIFEST
 from nbmodel.errors import BlobNotFoundError
 from nbmodel.runtime.resolve import own_tags
+from nbmodel.storage.atomic import TEMPORARY
 from nbmodel.storage.base import Storage
 from nbmodel.storage.manifests import blobs_of
 from nbmodel.storage.tags import TagStore
 
-GRACE_S = 3600.0  # a push takes less, and its blobs come before the tag that keeps them
-UPLOAD_GRACE_S = 24 * 3600.0  # a large upload over a bad line may be gone on with
+GRACE_S = 24 * 3600.0  # the blobs of a version come before the tag that keeps them
+UPLOAD_GRACE_S = 72 * 3600.0  # a large upload over a bad line may be gone on with
+LEFT_BEHIND_S = 7 * 24 * 3600.0  # what is older when the process starts was left behind
+LEFT_BEHIND_GRACE_S = 600.0  # but a config may be put right that was wrong for a moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,40 +42,149 @@ class Collected:
         size: Their bytes.
     """
 
-    tags: int
-    blobs: int
-    size: int
+    tags: int = 0
+    blobs: int = 0
+    size: int = 0
 
 
-def collect(
-    storage: Storage, tags: TagStore, *, held: Collection[str], grace_s: float = GRACE_S
-) -> Collected:
-    """Remove tags and blobs that nothing needs.
+class Idleness:
+    """How long things have been of no use, by a clock that nobody sets.
+
+    Args:
+        clock: Seconds, from anywhere, forwards only.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._used: dict[Hashable, object] = {}
+        self._since: dict[Hashable, tuple[object, float]] = {}
+        self._seen: set[Hashable] = set()
+
+    def used(self, thing: Hashable, mark: object) -> None:
+        """Note that a thing is in use now; ``mark`` changes when somebody asks for it anew."""
+        self._seen.add(thing)
+        self._used[thing] = mark
+        self._since.pop(thing, None)
+
+    def idle_s(self, thing: Hashable, mark: object, *, before_s: float = 0.0) -> float:
+        """Seconds since a thing was first seen unused with this mark.
+
+        Infinite when it was in use until now and has its mark from then.
+
+        Args:
+            thing: Which.
+            mark: As for ``used``.
+            before_s: How long it counts as unused already when it is first seen.
+        """
+        self._seen.add(thing)
+        if thing in self._used and self._used[thing] == mark:
+            return float("inf")
+        self._used.pop(thing, None)
+        now = self._clock()
+        known = self._since.get(thing)
+        if known is None or known[0] != mark:
+            known = self._since[thing] = (mark, now - before_s)
+        return now - known[1]
+
+    def forget_unseen(self) -> None:
+        """Forget the things that were not asked about since the last call."""
+        seen, self._seen = self._seen, set()
+        self._used = {thing: mark for thing, mark in self._used.items() if thing in seen}
+        self._since = {thing: since for thing, since in self._since.items() if thing in seen}
+
+
+class Collector:
+    """Removes tags, blobs and uploads that nothing needs.
 
     Args:
         storage: Where the blobs are.
         tags: Where the tags are.
-        held: Manifest digests of versions that stay whatever their tags.
-        grace_s: What is younger stays.
+        clock: As for ``Idleness``.
+    """
+
+    def __init__(
+        self, storage: Storage, tags: TagStore, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._storage = storage
+        self._tags = tags
+        self._idleness = Idleness(clock)
+        #: What was written before counts as left behind; told by the first pass alone.
+        self._left_behind = time.time() - LEFT_BEHIND_S
+
+    def collect(self, held: Collection[str]) -> Collected:
+        """Remove what nothing needs.
+
+        Args:
+            held: Manifest digests of versions that stay whatever their tags.
+
+        Raises:
+            StorageError: A manifest or tag that stays cannot be read, and no blob was removed;
+                or the disk does not let something go.
+        """
+        forgotten = self._collect_tags(held)
+        needed = _needed(self._storage, {digest for _, _, digest in self._tags.all()} | set(held))
+        blobs, size = self._collect_blobs(needed)
+        uploads, uploaded = self._collect_uploads()
+        self._idleness.forget_unseen()
+        self._left_behind = float("-inf")
+        return Collected(forgotten, blobs + uploads, size + uploaded)
+
+    def _collect_tags(self, held: Collection[str]) -> int:
+        known = list(self._tags.all())
+        forgettable = set(forgettable_tags(known, held))
+        forgotten = 0
+        for name, tag, digest in known:
+            written = -self._tags.age(name, tag, now=0.0)
+            thing, mark = ("tag", name, tag), (digest, written)
+            if (name, tag) not in forgettable:
+                self._idleness.used(thing, mark)
+            elif self._is_over(thing, mark, written, GRACE_S):
+                forgotten += self._tags.delete(name, tag)
+        return forgotten
+
+    def _collect_blobs(self, needed: Collection[str]) -> tuple[int, int]:
+        blobs = size = 0
+        for digest, length, written in list(self._storage.digests()):
+            thing = ("blob", digest)
+            if digest in needed:
+                self._idleness.used(thing, written)
+            elif self._is_over(thing, written, written, GRACE_S):
+                self._storage.delete(digest)
+                blobs, size = blobs + 1, size + length
+        return blobs, size
+
+    def _collect_uploads(self) -> tuple[int, int]:
+        uploads = size = 0
+        old = dict(self._storage.abandoned(self._left_behind))
+        for name, length in list(self._storage.abandoned(float("inf"))):
+            written = float("-inf") if name in old else float("inf")
+            if self._is_over(("upload", name), length, written, UPLOAD_GRACE_S) and (
+                self._storage.discard(name)
+            ):
+                uploads, size = uploads + 1, size + length
+        return uploads, size
+
+    def _is_over(self, thing: Hashable, mark: object, written: float, grace_s: float) -> bool:
+        """Whether a thing that is not in use was long enough not."""
+        before_s = grace_s - LEFT_BEHIND_GRACE_S if written < self._left_behind else 0.0
+        return self._idleness.idle_s(thing, mark, before_s=before_s) > grace_s
+
+
+def clear_leftovers(*folders: Path) -> int:
+    """Remove small files that a crash left half written; how many.
+
+    Nobody may be writing to the folders meanwhile.
+
+    Args:
+        folders: Only their own files are looked at; one may be missing.
 
     Raises:
-        StorageError: A manifest or tag that stays cannot be read; no blob was removed.
+        OSError: The disk does not let one go.
     """
-    now = time.time()
-    forgotten = 0
-    for name, tag in forgettable_tags(list(tags.all()), held):
-        if tags.age(name, tag, now=now) > grace_s and tags.delete(name, tag):
-            forgotten += 1
-    needed = _needed(storage, {digest for _, _, digest in tags.all()} | set(held))
-    blobs = size = 0
-    for digest, length, written in list(storage.digests()):
-        if digest not in needed and written < now - grace_s:
-            storage.delete(digest)
-            blobs, size = blobs + 1, size + length
-    for upload, length in list(storage.abandoned(now - max(grace_s, UPLOAD_GRACE_S))):
-        if storage.discard(upload):
-            blobs, size = blobs + 1, size + length
-    return Collected(forgotten, blobs, size)
+    gone = [file for folder in folders for file in folder.glob(f"{TEMPORARY}*") if file.is_file()]
+    for file in gone:
+        file.unlink()
+    return len(gone)
 
 
 def forgettable_tags(

@@ -6,12 +6,67 @@ from pathlib import Path
 
 import pytest
 
+from nbmodel.core.manifest import FileEntry, Manifest
+from nbmodel.core.signature import Signature
 from nbmodel.errors import ManifestError
-from nbmodel.runtime.collector import collect, forgettable_tags
+from nbmodel.runtime.collector import (
+    GRACE_S,
+    LEFT_BEHIND_GRACE_S,
+    LEFT_BEHIND_S,
+    UPLOAD_GRACE_S,
+    Collected,
+    Collector,
+    clear_leftovers,
+    forgettable_tags,
+)
 from nbmodel.storage import OciLayout
 from nbmodel.storage.tags import TagStore
 
 OLD, NEW = "sha256:" + "1" * 64, "sha256:" + "2" * 64
+IN_1970 = 3600.0  # where a device without a battery begins
+
+
+class Device:
+    """A device's storage and tags, its collector, and the clock that nobody sets."""
+
+    def __init__(self, home: Path) -> None:
+        self.storage = OciLayout(home / "blobs")
+        self.tags = TagStore(home / "tags")
+        self.seconds = 1000.0
+        self.restart()
+
+    def restart(self) -> None:
+        self.collector = Collector(self.storage, self.tags, clock=lambda: self.seconds)
+
+    def collect(self, *held: str) -> Collected:
+        return self.collector.collect(held)
+
+    def publish(self, number: int, *tags: str) -> str:
+        """Put a version there as a push does; its manifest's digest."""
+        content = f"weights {number}".encode()
+        entry = FileEntry("model.onnx", len(content), self.storage.add_bytes(content))
+        manifest = Manifest("digits", f"2026-{number}", (entry,), "onnx", "other", Signature())
+        self.storage.add_bytes(manifest.config_bytes())
+        digest = self.storage.add_bytes(manifest.manifest_bytes())
+        for tag in (str(number), *tags):
+            self.tags.set("digits", tag, digest)
+        return digest
+
+    def upload(self, name: str, content: bytes) -> None:
+        with self.storage.receive(name=name) as writer:
+            writer.write(content)
+
+    def set_times(self, when: float) -> None:
+        """Make every file look as if it was written then."""
+        for root in (self.storage.root, self.tags.root):
+            for file in root.rglob("*"):
+                if file.is_file():
+                    os.utime(file, (when, when))
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Device:
+    return Device(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -34,22 +89,123 @@ def test_a_moving_tag_in_one_repository_keeps_the_version_in_all() -> None:
     assert forgettable_tags(entries, set()) == []
 
 
-def test_an_unreadable_manifest_stops_the_collector(tmp_path: Path) -> None:
-    storage, tags = OciLayout(tmp_path / "blobs"), TagStore(tmp_path / "tags")
-    tags.set("digits", "latest", storage.add_bytes(b"no manifest"))
-    blob = storage.add_bytes(b"perhaps needed")
-    os.utime(storage.path(blob), (0, 0))
-    with pytest.raises(ManifestError):
-        collect(storage, tags, held=())
-    assert storage.has(blob)
+def test_what_was_in_use_goes_as_soon_as_it_is_not(device: Device) -> None:
+    first, second = device.publish(1), device.publish(2)
+    assert device.collect(first, second) == Collected()
+    gone = device.collect(second)
+    assert (gone.tags, gone.blobs) == (1, 3)
+    assert list(device.tags.tags("digits")) == ["2"]
+    assert device.storage.has(second)
+    assert not device.storage.has(first)
 
 
-def test_unfinished_uploads_go_after_a_day(tmp_path: Path) -> None:
-    storage, tags = OciLayout(tmp_path / "blobs"), TagStore(tmp_path / "tags")
-    for name, age_s in (("old", 25 * 3600), ("young", 23 * 3600)):
-        with storage.receive(name=name) as writer:
-            writer.write(b"abc")
-        written = time.time() - age_s
-        os.utime(tmp_path / "blobs" / "uploads" / name, (written, written))
-    assert collect(storage, tags, held=()).size == 3
-    assert [name for name, _ in storage.abandoned(time.time())] == ["young"]
+def test_a_blob_that_a_push_asks_for_stays_although_its_version_goes(device: Device) -> None:
+    first, second = device.publish(1), device.publish(2)
+    device.collect(first, second)
+    weights = device.storage.add_bytes(b"weights 1")  # as a push that finds it there
+    device.collect(second)
+    assert device.storage.has(weights)
+    assert not device.storage.has(first)
+    device.seconds += GRACE_S + 1
+    device.collect(second)
+    assert not device.storage.has(weights)
+
+
+def test_what_was_never_in_use_gets_time(device: Device) -> None:
+    blob, version = device.storage.add_bytes(b"the manifest follows"), device.publish(1)
+    device.collect()
+    device.seconds += GRACE_S - 1
+    assert device.collect() == Collected()
+    assert device.storage.has(blob)
+    assert device.tags.get("digits", "1") == version
+    device.seconds += 2
+    gone = device.collect()
+    assert (gone.tags, gone.blobs) == (1, 4)
+    assert list(device.storage.digests()) == []
+
+
+@pytest.mark.parametrize(
+    "clock",
+    [
+        pytest.param(time.time() + 60 * 365 * 86400, id="forwards"),
+        pytest.param(IN_1970, id="back"),
+    ],
+)
+def test_a_clock_that_jumps_in_the_middle_of_a_push_removes_nothing(
+    device: Device, monkeypatch: pytest.MonkeyPatch, clock: float
+) -> None:
+    kept = device.publish(1)
+    device.collect(kept)
+    blob = device.storage.add_bytes(b"the manifest follows")
+    device.upload("push", b"half")
+    device.collect(kept)
+    monkeypatch.setattr(time, "time", lambda: clock)
+    device.seconds += 600
+    assert device.collect(kept) == Collected()
+    device.tags.set("digits", "2", kept)  # the push goes on, at the clock's new time
+    device.set_times(clock)
+    device.seconds += 600
+    assert device.collect(kept) == Collected()
+    assert device.storage.has(blob)
+
+
+def test_a_push_that_began_in_1970_is_not_left_behind(device: Device) -> None:
+    device.collect()
+    blob = device.storage.add_bytes(b"the manifest follows")
+    device.set_times(IN_1970)
+    device.collect()
+    device.seconds += LEFT_BEHIND_GRACE_S + 1
+    assert device.collect() == Collected()
+    assert device.storage.has(blob)
+
+
+def test_what_a_former_process_left_behind_long_ago_goes_soon(device: Device) -> None:
+    device.storage.add_bytes(b"left behind")
+    device.publish(1)
+    device.upload("push", b"half")
+    device.set_times(time.time() - LEFT_BEHIND_S - 1)
+    device.restart()
+    assert device.collect() == Collected()
+    device.seconds += LEFT_BEHIND_GRACE_S + 1
+    gone = device.collect()
+    assert (gone.tags, gone.blobs) == (1, 5)
+    assert list(device.storage.digests()) == []
+
+
+def test_an_unreadable_manifest_stops_the_collector(device: Device) -> None:
+    device.tags.set("digits", "latest", device.storage.add_bytes(b"no manifest"))
+    blob = device.storage.add_bytes(b"perhaps needed")
+    device.set_times(0)
+    for _ in range(2):
+        with pytest.raises(ManifestError):
+            device.collect()
+        device.seconds += GRACE_S + 1
+    assert device.storage.has(blob)
+
+
+def test_unfinished_uploads_go_when_nobody_goes_on_with_them(device: Device) -> None:
+    device.upload("given-up", b"abc")
+    device.upload("slow", b"a")
+    for _ in range(3):
+        device.collect()
+        device.seconds += UPLOAD_GRACE_S / 2
+        device.upload("slow", b"b")
+    assert device.collect() == Collected(blobs=1, size=3)
+    assert [name for name, _ in device.storage.abandoned(float("inf"))] == ["slow"]
+
+
+def test_an_upload_that_somebody_writes_to_stays(device: Device) -> None:
+    with device.storage.receive(name="push") as writer:
+        writer.write(b"abc")
+        device.collect()
+        device.seconds += UPLOAD_GRACE_S + 1
+        assert device.collect() == Collected()
+        assert writer.commit(device.storage.add_bytes(b"abc")) == 3
+
+
+def test_half_written_files_are_cleared(tmp_path: Path) -> None:
+    (tmp_path / ".new-a1b2").write_bytes(b"half")
+    (tmp_path / "state.json").write_bytes(b"{}")
+    (tmp_path / ".new-folder").mkdir()
+    assert clear_leftovers(tmp_path, tmp_path / "missing") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".new-folder", "state.json"]

@@ -9,32 +9,25 @@ Source: OCI distribution specification 1.1.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import httpx
 
-from nbmodel.core.address import is_loopback
-from nbmodel.core.digest import digest_of, is_digest
+from nbmodel.core.digest import digest_of
 from nbmodel.core.manifest import MANIFEST_TYPE, MAX_MANIFEST
 from nbmodel.core.reference import check_name
 from nbmodel.errors import (
-    AuthenticationError,
-    BlobNotFoundError,
-    DigestMismatchError,
-    ManifestError,
     StorageError,
-    StorageUnavailableError,
-    TargetUnreachableError,
 )
 from nbmodel.storage.base import Storage
 from nbmodel.storage.copying import Progress
+from nbmodel.storage.fetch import BlobSource, fetch_blob
 from nbmodel.storage.manifests import blobs_of
-from nbmodel.storage.tags import check_tag
+from nbmodel.storage.origin import TIMEOUT, Origin
+from nbmodel.storage.reading import manifest_path, read_manifest, read_tags
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -42,12 +35,6 @@ if TYPE_CHECKING:
 PIECE = 1024 * 1024  # bytes read from a file and sent at a time
 CHUNK = 32 * 1024 * 1024  # bytes of one request when a blob goes in several
 CHUNKED_FROM = 2 * CHUNK  # smaller blobs go in one request, which every registry takes
-TIMEOUT = httpx.Timeout(60.0, connect=5.0)  # seconds
-_MAX_TAGS = 100_000  # a registry that pages for ever is left
-_TAG_PAGE = 1000
-_NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,23 +73,16 @@ class Distribution:
         timeout: httpx.Timeout = TIMEOUT,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._base = httpx.URL(base_url.rstrip("/") + "/")
-        self._token = token
-        self._client = httpx.Client(
-            timeout=timeout,
-            transport=transport,
-            # A proxy cannot reach this machine's own loopback.
-            trust_env=not is_loopback(self._base.host),
-        )
+        self._origin = Origin(base_url, token=token, timeout=timeout, transport=transport)
 
     @property
     def host(self) -> str:
         """``host[:port]``, for messages."""
-        return self._base.netloc.decode("ascii")
+        return self._origin.host
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+        self._origin.close()
 
     def __enter__(self) -> Self:
         return self
@@ -209,7 +189,7 @@ class Distribution:
         size: int,
         progress: Progress | None = None,
     ) -> None:
-        """Fetch a blob into a storage; after a lost connection from where it broke off.
+        """Fetch a blob into a storage, as ``fetch_blob`` does.
 
         Args:
             name: The repository.
@@ -222,20 +202,8 @@ class Distribution:
             BlobNotFoundError: The repository has no such blob.
             DigestMismatchError: What came is something else; nothing was added.
         """
-        with storage.receive() as writer:
-
-            def fetch() -> None:
-                for piece in self._pieces(self._blob(name, digest), writer.offset):
-                    self._check_length(digest, writer.offset + len(piece), size)
-                    writer.write(piece)
-                    _report(progress, len(piece))
-
-            self._twice(fetch)
-            writer.commit(digest)
-
-    def _check_length(self, digest: str, found: int, size: int) -> None:
-        if found > size:
-            raise StorageError(f"{self.host} sent more than the {size} bytes of blob {digest}")
+        source = BlobSource(name, digest, size)
+        fetch_blob(self._origin, source, storage, progress=progress)
 
     # Manifests and tags
 
@@ -244,36 +212,15 @@ class Distribution:
 
         Raises:
             BlobNotFoundError: There is none.
-            DigestMismatchError: Its bytes are not those of the digest asked for.
+            DigestMismatchError: Its bytes are not those of the digest asked for, or told.
         """
-        answer = self._request(
-            "GET",
-            self._manifest(name, reference),
-            expect=(200,),
-            headers={"Accept": MANIFEST_TYPE},
-        )
-        if len(answer.content) > MAX_MANIFEST:
-            raise ManifestError(
-                f"{self.host} sent a manifest of {len(answer.content)} bytes, "
-                f"expected at most {MAX_MANIFEST}"
-            )
-        actual = digest_of(answer.content)
-        expected = (
-            reference
-            if is_digest(reference)
-            else answer.headers.get("Docker-Content-Digest", actual)
-        )
-        if actual != expected:
-            raise DigestMismatchError(
-                f"manifest {name}:{reference} from {self.host}", expected=expected, actual=actual
-            )
-        return answer.content
+        return read_manifest(self._origin, name, reference).raw
 
     def push_manifest(self, name: str, reference: str, raw: bytes) -> str:
         """Push a manifest whose blobs are there, by tag or digest; its digest."""
         self._request(
             "PUT",
-            self._manifest(name, reference),
+            manifest_path(name, reference),
             expect=(201,),
             headers={"Content-Type": MANIFEST_TYPE},
             content=raw,
@@ -282,20 +229,11 @@ class Distribution:
 
     def tags(self, name: str) -> tuple[str, ...]:
         """The tags of a repository, sorted; none when there is no such repository."""
-        path: str | None = f"v2/{check_name(name)}/tags/list?n={_TAG_PAGE}"
-        tags: list[str] = []
-        while path is not None and len(tags) < _MAX_TAGS:
-            answer = self._request("GET", path, expect=(200, 404))
-            if answer.status_code == 404:
-                break
-            tags += _tags(answer, self.host)
-            following = _NEXT.search(answer.headers.get("Link", ""))
-            path = following[1] if following else None
-        return tuple(sorted(tags))
+        return read_tags(self._origin, name)
 
     def delete_tag(self, name: str, tag: str) -> bool:
         """Take a tag away; whether it was there."""
-        answer = self._request("DELETE", self._manifest(name, tag), expect=(200, 202, 404))
+        answer = self._request("DELETE", manifest_path(name, tag), expect=(200, 202, 404))
         return answer.status_code != 404
 
     # Uploads in pieces
@@ -317,7 +255,7 @@ class Distribution:
             except httpx.TransportError as exc:
                 failures += 1
                 if failures > 1:
-                    raise self._unreachable(exc) from exc
+                    raise self._origin.unreachable(exc) from exc
                 location, start = self._resume(source.name, location)
         return location, start
 
@@ -351,7 +289,7 @@ class Distribution:
             try:
                 self._put(source, *self._resume(source.name, location))
             except httpx.TransportError as exc:
-                raise self._unreachable(exc) from exc
+                raise self._origin.unreachable(exc) from exc
 
     def _put(self, source: _Source, location: httpx.URL, start: int) -> None:
         # A blob in one piece has no range; an empty range cannot be written.
@@ -368,10 +306,6 @@ class Distribution:
 
     def _blob(self, name: str, digest: str) -> str:
         return f"v2/{check_name(name)}/blobs/{digest}"
-
-    def _manifest(self, name: str, reference: str) -> str:
-        known = reference if is_digest(reference) else check_tag(reference)
-        return f"v2/{check_name(name)}/manifests/{known}"
 
     def _location(self, answer: httpx.Response, *, default: httpx.URL | None = None) -> httpx.URL:
         location = answer.headers.get("Location")
@@ -390,7 +324,7 @@ class Distribution:
         headers: Mapping[str, str] | None = None,
         content: bytes | None = None,
     ) -> httpx.Response:
-        return self._twice(
+        return self._origin.twice(
             lambda: self._once(method, url, expect=expect, headers=headers, content=content)
         )
 
@@ -403,81 +337,14 @@ class Distribution:
         headers: Mapping[str, str] | None = None,
         content: bytes | Iterator[bytes] | None = None,
     ) -> httpx.Response:
-        target = self._base.join(url)
-        answer = self._client.request(
-            method, target, headers=self._headers(target, headers), content=content
+        target = self._origin.base.join(url)
+        answer = self._origin.client.request(
+            method, target, headers=self._origin.headers(target, headers), content=content
         )
         if answer.status_code not in expect:
-            raise self._refused(answer)
+            what = f"{method} {answer.request.url.path}"
+            raise self._origin.refused(answer.status_code, what, answer.content)
         return answer
-
-    def _pieces(self, path: str, start: int) -> Iterator[bytes]:
-        """The bytes of a blob from ``start`` on; redirects to a store of bytes are followed."""
-        headers = {"Range": f"bytes={start}-"} if start else {}
-        target = self._base.join(path)
-        with self._stream(target, headers) as answer:
-            if answer.status_code not in (200, 206):
-                answer.read()
-                raise self._refused(answer)
-            skip = start if answer.status_code == 200 else 0
-            for piece in answer.iter_raw(PIECE):
-                if skip < len(piece):
-                    yield piece[skip:]
-                skip = max(0, skip - len(piece))
-
-    @contextmanager
-    def _stream(self, target: httpx.URL, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
-        # Compressed on the way, the bytes would not be those of the digest.
-        plain = {**headers, "Accept-Encoding": "identity"}
-        for _ in range(5):
-            with self._client.stream("GET", target, headers=self._headers(target, plain)) as answer:
-                if answer.next_request is None:
-                    yield answer
-                    return
-                target = answer.next_request.url
-        raise StorageError(f"{self.host} redirects for ever")
-
-    def _headers(self, target: httpx.URL, headers: Mapping[str, str] | None) -> dict[str, str]:
-        given = dict(headers or {})
-        if self._token is not None and _origin(target) == _origin(self._base):
-            given["Authorization"] = f"Bearer {self._token}"
-        return given
-
-    def _twice(self, action: Callable[[], _T]) -> _T:
-        try:
-            return action()
-        except httpx.TransportError:
-            pass
-        try:
-            return action()
-        except httpx.TransportError as exc:
-            raise self._unreachable(exc) from exc
-
-    def _unreachable(self, exc: httpx.TransportError) -> TargetUnreachableError:
-        reason = str(exc) or type(exc).__name__
-        return TargetUnreachableError(
-            f"{self.host} does not answer: {reason}",
-            hint="is it running, and is the address right?",
-        )
-
-    def _refused(
-        self, answer: httpx.Response
-    ) -> AuthenticationError | StorageError | TargetUnreachableError:
-        status, said = answer.status_code, _said(answer)
-        what = f"{answer.request.method} {answer.request.url.path}"
-        if status in (401, 403):
-            return AuthenticationError(
-                f"{self.host} refused {'the' if self._token else 'a request without'} token: {said}",
-                hint="give the token that the runtime showed when it was started",
-            )
-        message = f"{self.host} answered {status} to {what}: {said}"
-        if status == 404:
-            return BlobNotFoundError(message)
-        if status == 507:
-            return StorageUnavailableError(message, hint="free some space there")
-        if status in (502, 503, 504):
-            return TargetUnreachableError(message)
-        return StorageError(message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -514,32 +381,3 @@ def _chunk_headers(start: int, end: int) -> dict[str, str]:
 def _report(progress: Progress | None, count: int) -> None:
     if progress is not None:
         progress(count)
-
-
-def _said(answer: httpx.Response) -> str:
-    """What an error answer says: the specification's form, ours, or nothing."""
-    data: Any = None
-    try:
-        data = answer.json()
-    except (ValueError, httpx.ResponseNotRead):
-        return answer.reason_phrase
-    if isinstance(data, dict):
-        errors = data.get("errors")
-        if isinstance(errors, list) and errors and isinstance(errors[0], dict):
-            return str(errors[0].get("message") or errors[0].get("code"))[:500]
-        if "error" in data:
-            return str(data["error"])[:500]
-    return answer.reason_phrase
-
-
-def _tags(answer: httpx.Response, host: str) -> list[str]:
-    try:
-        data = answer.json()
-        return [str(tag) for tag in data.get("tags") or ()]
-    except (ValueError, AttributeError, TypeError, json.JSONDecodeError) as exc:
-        raise StorageError(f"{host} sent a list of tags that cannot be read: {exc}") from exc
-
-
-def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
-    port = url.port if url.port is not None else {"http": 80, "https": 443}.get(url.scheme)
-    return url.scheme, url.host, port

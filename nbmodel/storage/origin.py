@@ -1,0 +1,289 @@
+"""Reading from a server of the distribution API: small answers as a whole, large ones as streams.
+
+Everything that a server says is bounded here: the length of small answers, redirects, and
+the time until a head or a small answer is there. What the bytes mean is the caller's.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from json import loads
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import httpx
+
+from nbmodel.core.address import is_loopback
+from nbmodel.errors import (
+    AuthenticationError,
+    BlobNotFoundError,
+    StorageError,
+    StorageUnavailableError,
+    TargetUnreachableError,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+TIMEOUT = httpx.Timeout(60.0, connect=5.0)  # seconds
+_ANSWER_S = 60.0  # for a head, and for all of a small answer, however steadily it drips
+_MAX_REDIRECTS = 5
+_MAX_ERROR = 64 * 1024  # bytes read of an answer that refuses
+_AWAY = (429, 502, 503, 504)  # statuses of a server that may do better later
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A small answer.
+
+    Attributes:
+        status: The HTTP status.
+        headers: Names in any case.
+        body: All of it.
+        url: Where it came from in the end.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    url: httpx.URL
+
+
+class Origin:
+    """A server, and the token that it and nobody else gets.
+
+    May be used by one thread at a time; ``abort`` by any.
+
+    Args:
+        base_url: ``http[s]://host[:port][/prefix]``, without ``/v2``.
+        token: Bearer token, sent to that address only; None when it wants none.
+        timeout: Seconds to wait for a connection and for each piece of an answer.
+        transport: What carries requests; None for the network.
+        cancelled: Asked before each request and while bytes come.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        token: str | None = None,
+        timeout: httpx.Timeout = TIMEOUT,
+        transport: httpx.BaseTransport | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.base = httpx.URL(base_url.rstrip("/") + "/")
+        self._token = token
+        self._cancelled = cancelled
+        self._connections: list[socket.socket] = []
+        #: For requests that only pushing makes.
+        self.client = httpx.Client(
+            timeout=timeout,
+            transport=transport,
+            # A proxy cannot reach this machine's own loopback.
+            trust_env=not is_loopback(self.base.host),
+        )
+
+    @property
+    def host(self) -> str:
+        """``host[:port]``, for messages."""
+        return self.base.netloc.decode("ascii")
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def abort(self) -> None:
+        """Break off what is under way: whoever waits for it gets an error at once."""
+        for connection in list(self._connections):
+            with suppress(OSError):  # it is closed already
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def check_cancelled(self) -> None:
+        """Raise when nobody wants to go on.
+
+        Raises:
+            CancelledError: ``cancelled`` says so.
+        """
+        if self._cancelled():
+            raise CancelledError
+
+    def get(self, path: str, *, limit: int, headers: Mapping[str, str] | None = None) -> Answer:
+        """A small answer, whatever its status; a lost connection is tried once more.
+
+        Args:
+            path: Below the base, or a whole URL.
+            limit: The most bytes that its body may have.
+            headers: Added to the request.
+
+        Raises:
+            TargetUnreachableError: It does not answer, or not in time.
+            StorageError: The body is longer than ``limit``, or it redirects for ever.
+            CancelledError: Nobody wants to go on.
+        """
+
+        def once() -> Answer:
+            with self._ended_after(_ANSWER_S), self.stream(path, headers) as answer:
+                body = bytearray()
+                for piece in answer.iter_raw():
+                    body += piece
+                    if len(body) > limit:
+                        raise StorageError(
+                            f"{self.host} answered {answer.request.url.path} with more than "
+                            f"the {limit} bytes that are taken"
+                        )
+                return Answer(answer.status_code, answer.headers, bytes(body), answer.request.url)
+
+        return self.twice(once)
+
+    @contextmanager
+    def stream(
+        self, path: str, headers: Mapping[str, str] | None = None
+    ) -> Iterator[httpx.Response]:
+        """An answer whose body is not read yet; redirects are followed.
+
+        Use ``iter_raw`` on it: the bytes are asked for as they are stored.
+
+        Raises:
+            StorageError: It redirects for ever.
+            CancelledError: Nobody wants to go on.
+            httpx.TransportError: It does not answer.
+        """
+        target = self.base.join(path)
+        for _ in range(_MAX_REDIRECTS):
+            self.check_cancelled()
+            # Compressed on the way, the bytes would not be those of the digest.
+            given = {**(headers or {}), "Accept-Encoding": "identity"}
+            request = self.client.build_request(
+                "GET",
+                target,
+                headers=self.headers(target, given),
+                extensions={"trace": self._trace},
+            )
+            with self._ended_after(_ANSWER_S):
+                answer = self.client.send(request, stream=True)
+            try:
+                if answer.next_request is None:
+                    yield answer
+                    return
+                target = answer.next_request.url
+            finally:
+                answer.close()
+        raise StorageError(f"{self.host} redirects for ever")
+
+    def headers(self, target: httpx.URL, given: Mapping[str, str] | None) -> dict[str, str]:
+        """Headers of a request, with the token when it goes to the server itself."""
+        headers = dict(given or {})
+        if self._token is not None and _place(target) == _place(self.base):
+            headers["Authorization"] = f"Bearer {self._token}"
+        return headers
+
+    def twice(self, action: Callable[[], _T]) -> _T:
+        """Do something, and once more after a lost connection.
+
+        Raises:
+            TargetUnreachableError: The connection was lost both times.
+        """
+        try:
+            return action()
+        except httpx.TransportError:
+            self.check_cancelled()
+        try:
+            return action()
+        except httpx.TransportError as exc:
+            raise self.unreachable(exc) from exc
+
+    def unreachable(self, exc: httpx.TransportError) -> TargetUnreachableError:
+        """What a lost connection means."""
+        reason = str(exc) or type(exc).__name__
+        return TargetUnreachableError(
+            f"{self.host} does not answer: {reason}",
+            hint="is it running, and is the address right?",
+        )
+
+    def refused(
+        self, status: int, what: str, body: bytes
+    ) -> AuthenticationError | StorageError | TargetUnreachableError:
+        """What a status that nobody wanted means.
+
+        Args:
+            status: The status.
+            what: The request: its method and path.
+            body: What the answer says, as far as it was read.
+        """
+        said = _said(body) or httpx.codes.get_reason_phrase(status)
+        if status in (401, 403):
+            return AuthenticationError(
+                f"{self.host} refused {'the' if self._token else 'a request without'} token: {said}",
+                hint="give the token that the runtime showed when it was started",
+            )
+        message = f"{self.host} answered {status} to {what}: {said}"
+        if status == 404:
+            return BlobNotFoundError(message)
+        if status == 507:
+            return StorageUnavailableError(message, hint="free some space there")
+        if status in _AWAY:
+            return TargetUnreachableError(message)
+        return StorageError(message)
+
+    def refused_stream(
+        self, answer: httpx.Response
+    ) -> AuthenticationError | StorageError | TargetUnreachableError:
+        """As ``refused``, for an answer whose body is not read yet."""
+        body = bytearray()
+        with suppress(httpx.TransportError), self._ended_after(_ANSWER_S):
+            for piece in answer.iter_raw():
+                body += piece
+                if len(body) > _MAX_ERROR:
+                    break
+        what = f"{answer.request.method} {answer.request.url.path}"
+        return self.refused(answer.status_code, what, bytes(body))
+
+    @contextmanager
+    def _ended_after(self, seconds: float) -> Iterator[None]:
+        """Break off what is inside after so long; a timeout of each read never would."""
+        timer = threading.Timer(seconds, self.abort)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _trace(self, event: str, info: Mapping[str, Any]) -> None:
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            connection = info["return_value"].get_extra_info("socket")
+            there = [one for one in self._connections if one.fileno() != -1]
+            self._connections = [*there, connection]
+
+
+def _said(body: bytes) -> str:
+    """What the body of an error says: the specification's form, ours, or nothing."""
+    try:
+        data: Any = loads(body)
+    except (ValueError, RecursionError):
+        return ""
+    if isinstance(data, dict):
+        errors = data.get("errors")
+        if isinstance(errors, list) and errors and isinstance(errors[0], dict):
+            return str(errors[0].get("message") or errors[0].get("code"))[:500]
+        if "error" in data:
+            return str(data["error"])[:500]
+    return ""
+
+
+def _place(url: httpx.URL) -> tuple[str, str, int | None]:
+    """Scheme, host and port: what a token belongs to."""
+    port = url.port if url.port is not None else {"http": 80, "https": 443}.get(url.scheme)
+    return url.scheme, url.host, port

@@ -1,0 +1,124 @@
+"""Manifests and tags as a registry tells them, checked and bounded."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from json import loads
+
+from nbmodel.core.digest import digest_of, is_digest
+from nbmodel.core.manifest import MANIFEST_TYPE, MAX_MANIFEST
+from nbmodel.core.reference import check_name
+from nbmodel.errors import DigestMismatchError, StorageError
+from nbmodel.storage.origin import Answer, Origin
+from nbmodel.storage.tags import check_tag
+
+TAG_PAGE = 1000
+_MAX_PAGE = 4 * 1024 * 1024  # bytes
+_MAX_TAGS = 100_000  # a registry that pages for ever is left
+_NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteManifest:
+    """A manifest that a registry has under a tag or digest.
+
+    Attributes:
+        digest: Of ``raw``.
+        raw: Its bytes, not read yet.
+        etag: What a registry calls this state of the tag; None when it does not.
+    """
+
+    digest: str
+    raw: bytes
+    etag: str | None
+
+
+def manifest_path(name: str, reference: str) -> str:
+    """Where a registry has the manifest that a tag or digest names.
+
+    Raises:
+        RefError: Either is malformed.
+    """
+    known = reference if is_digest(reference) else check_tag(reference)
+    return f"v2/{check_name(name)}/manifests/{known}"
+
+
+def read_manifest(origin: Origin, name: str, reference: str) -> RemoteManifest:
+    """The manifest that a tag or digest names.
+
+    Raises:
+        BlobNotFoundError: There is none.
+        DigestMismatchError: Its bytes are not those of the digest that was asked for, or
+            that the registry says.
+        TargetUnreachableError: The registry does not answer.
+        AuthenticationError: It refuses the token, or wants one.
+        StorageError: It answers anything else, or more than a manifest can be.
+    """
+    return _read(origin, name, reference, _ask(origin, name, reference, None))
+
+
+def read_manifest_unless(
+    origin: Origin, name: str, reference: str, etag: str
+) -> RemoteManifest | None:
+    """As ``read_manifest``; None when it is still the one of that ETag."""
+    answer = _ask(origin, name, reference, etag)
+    return None if answer.status == 304 else _read(origin, name, reference, answer)
+
+
+def read_tags(origin: Origin, name: str, *, at_most: int = _MAX_TAGS) -> tuple[str, ...]:
+    """The tags of a repository, sorted; none when there is no such repository.
+
+    Args:
+        origin: The registry.
+        name: The repository.
+        at_most: After so many no further page is asked for.
+
+    Raises:
+        TargetUnreachableError: The registry does not answer.
+        AuthenticationError: It refuses the token, or wants one.
+        StorageError: It answers anything else.
+    """
+    path: str | None = f"v2/{check_name(name)}/tags/list?n={TAG_PAGE}"
+    tags: list[str] = []
+    while path is not None and len(tags) < at_most:
+        answer = origin.get(path, limit=_MAX_PAGE)
+        if answer.status == 404:
+            break
+        if answer.status != 200:
+            raise origin.refused(answer.status, f"GET {answer.url.path}", answer.body)
+        page = _tags(answer.body, origin.host)
+        following = _NEXT.search(answer.headers.get("Link", ""))
+        # A page of nothing that has another one behind it never ends.
+        path = str(answer.url.join(following[1])) if following and page else None
+        tags += page
+    return tuple(sorted(tags))
+
+
+def _ask(origin: Origin, name: str, reference: str, etag: str | None) -> Answer:
+    headers = {"Accept": MANIFEST_TYPE}
+    if etag is not None:
+        headers["If-None-Match"] = etag
+    return origin.get(manifest_path(name, reference), limit=MAX_MANIFEST, headers=headers)
+
+
+def _read(origin: Origin, name: str, reference: str, answer: Answer) -> RemoteManifest:
+    if answer.status != 200:
+        raise origin.refused(answer.status, f"GET {answer.url.path}", answer.body)
+    actual = digest_of(answer.body)
+    promised = answer.headers.get("Docker-Content-Digest", actual)
+    expected = reference if is_digest(reference) else promised
+    if actual != expected:
+        raise DigestMismatchError(
+            f"manifest {name}:{reference} from {origin.host}", expected=expected, actual=actual
+        )
+    etag = answer.headers.get("ETag")
+    return RemoteManifest(actual, answer.body, etag if etag and len(etag) <= 1000 else None)
+
+
+def _tags(body: bytes, host: str) -> list[str]:
+    try:
+        data = loads(body)
+        return [str(tag) for tag in data.get("tags") or ()]
+    except (ValueError, AttributeError, TypeError, RecursionError) as exc:
+        raise StorageError(f"{host} sent a list of tags that cannot be read: {exc}") from exc

@@ -76,10 +76,23 @@ class PackageFolder:
         # Viam's own folder is in the way of one package; no name begins with "_".
         return self._root / (f"_{name}" if name.lower() == _DATA else name)
 
-    def install(self, package: Package, version: PackageVersion, manifest: Manifest) -> Installed:
-        """Lay out a version's files and point the package's name at them.
+    def install(
+        self,
+        package: Package,
+        version: PackageVersion,
+        manifest: Manifest,
+        *,
+        is_active: bool = True,
+    ) -> Installed:
+        """Lay out a version's files, and point the package's name at them.
 
         Nothing is written when they are there already.
+
+        Args:
+            package: As configured.
+            version: Which one.
+            manifest: What it is.
+            is_active: Whether the name leads there at once; else when ``activate`` says so.
 
         Raises:
             BlobNotFoundError: A file of the version is not in the storage.
@@ -95,14 +108,29 @@ class PackageFolder:
             status = self._status(folder)
             if status.get("digest") != version.digest:
                 self._write_status(folder, package, version, manifest)
-            installed = Installed(version, manifest, folder)
-            self._point(package.name, installed)
         except OSError as exc:
             raise StorageUnavailableError(
                 f"cannot lay out package {package.name!r} in {folder}: {exc.strerror or exc}",
                 hint="check free space and permissions of the folder",
             ) from exc
+        installed = Installed(version, manifest, folder)
+        if is_active:
+            self.activate(package.name, installed)
         return installed
+
+    def activate(self, name: str, installed: Installed) -> None:
+        """Point a package's name at the files of a version, for Triton too.
+
+        Raises:
+            StorageUnavailableError: The disk does not take it.
+        """
+        try:
+            self._point(name, installed)
+        except OSError as exc:
+            raise StorageUnavailableError(
+                f"cannot point package {name!r} at {installed.folder}: {exc.strerror or exc}",
+                hint="check free space and permissions of the folder",
+            ) from exc
 
     def sweep(self, *, names: Collection[str], digests: Collection[str]) -> int:
         """Remove what no package and no service uses; how many things went.
@@ -183,11 +211,13 @@ class PackageFolder:
     def _fill(self, folder: Path, manifest: Manifest) -> None:
         folder.mkdir()
         for entry in manifest.files:
-            source = self._checked(entry)
             target = folder / entry.path  # FileEntry checked that this stays inside
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                _link_or_copy(source, target, entry)
+                _link_or_copy(self._blob(entry), target, entry)
+            except DigestMismatchError:
+                self._storage.delete(entry.digest)
+                raise
             except (FileExistsError, NotADirectoryError) as exc:
                 raise ManifestError(
                     f"path {entry.path!r} of a version of {manifest.name!r} is in the way of "
@@ -196,20 +226,13 @@ class PackageFolder:
         for inner in (*(path for path in folder.rglob("*") if path.is_dir()), folder):
             sync_folder(inner)
 
-    def _checked(self, entry: FileEntry) -> Path:
-        """The blob of a file; of the right size, and no link to something else."""
-        path = self._storage.path(entry.digest)
-        if _is_file(path, entry.size):
-            return path
-        try:
-            self._storage.check(entry.digest)
-        except DigestMismatchError:
-            self._storage.delete(entry.digest)
-            raise
-        raise ManifestError(
-            f"{entry.path!r} is {self._storage.size(entry.digest)} bytes, "
-            f"the manifest says {entry.size}"
-        )
+    def _blob(self, entry: FileEntry) -> Path:
+        """The blob of a file, of the right size."""
+        size = self._storage.size(entry.digest)
+        if size != entry.size:
+            self._storage.check(entry.digest)  # most probably it is the blob that is wrong
+            raise ManifestError(f"{entry.path!r} is {size} bytes, the manifest says {entry.size}")
+        return self._storage.path(entry.digest)
 
     def _status(self, folder: Path) -> dict[str, Any]:
         try:
@@ -254,6 +277,9 @@ def _leads_somewhere(path: Path) -> bool:
 
 
 def _link_or_copy(source: Path, target: Path, entry: FileEntry) -> None:
+    if source.is_symlink():
+        _copy(source, target, entry)
+        return
     try:
         target.hardlink_to(source)
     except FileExistsError:

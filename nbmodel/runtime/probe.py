@@ -206,7 +206,7 @@ def _refused(refusal: Mapping[str, Any], limits: ProbeLimits, ending: Ending) ->
     if refusal["kind"] == PluginError.__name__:
         return PluginError(message, hint=hint)
     if refusal["reason"] == "OutOfMemory":
-        return _out_of_memory(f"asks for more memory than there is: {message}", limits, ending)
+        return _out_of_memory("asks for more memory than there is", limits, ending, message)
     return ProbeError(message, reason=refusal["reason"], hint=hint)
 
 
@@ -236,12 +236,13 @@ def _killed(doing: str, limits: ProbeLimits, ending: Ending) -> ProbeError:
     )
 
 
-def _out_of_memory(message: str, limits: ProbeLimits, ending: Ending) -> ProbeError:
-    had = f"it had {_mebibytes(ending.memory)}" if ending.memory else ""
+def _out_of_memory(message: str, limits: ProbeLimits, ending: Ending, said: str = "") -> ProbeError:
     limit = f"the limit is {_mebibytes(limits.memory_bytes)}" if limits.memory_bytes else ""
+    had = f"it had {_mebibytes(ending.memory)}" if ending.memory else ""
     numbers = ", ".join(part for part in (limit, had) if part)
     return ProbeError(
-        f"{message}{f' ({numbers})' if numbers else ''}{_quoted(ending)}",
+        f"{message}{f' ({numbers})' if numbers else ''}{f': {said}' if said else ''}"
+        f"{_quoted(ending)}",
         reason="OutOfMemory",
         hint='a smaller model, or a larger "probe_memory_bytes" in its deployment where the '
         "machine has it",

@@ -21,7 +21,8 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ class PackageFolder:
             StorageUnavailableError: The disk does not take it.
         """
         folder = self._folder(package, version, manifest)
-        try:
+        with _told(package.name, folder):
             if not self._is_complete(folder, manifest):
                 self._lay_out(folder, manifest)
             status = self._status(folder)
@@ -254,10 +255,17 @@ class PackageFolder:
         }
         write_atomically(_status_file(folder), json.dumps(status, indent=2).encode())
 
-    def _point(self, name: str, installed: Installed) -> None:
-        link_folder(self.link(name), installed.folder)
-        number = installed.version.number or 1
-        self._triton.serve(name, number, installed.folder, installed.manifest)
+
+@contextmanager
+def _told(name: str, folder: Path) -> Iterator[None]:
+    """Turn an ``OSError`` inside into an error that says which package it is about."""
+    try:
+        yield
+    except OSError as exc:
+        raise StorageUnavailableError(
+            f"cannot lay out package {name!r} in {folder}: {exc.strerror or exc}",
+            hint="check free space and permissions of the folder",
+        ) from exc
 
 
 def _status_file(folder: Path) -> Path:

@@ -338,3 +338,20 @@ def test_whatever_is_missing_is_made_again(device: Device, missing: str) -> None
         path.unlink()
     device.install({"model.onnx": b"1"})
     assert device.tree() == SWEPT
+
+
+def test_a_version_that_is_not_active_is_laid_out_and_nothing_leads_to_it(
+    device: Device,
+) -> None:
+    serving = device.install({"model.onnx": b"1"})
+    tried = device.add({"model.onnx": b"2"}, stamp=None)
+    package = Package("digits", "acme/team.digits")
+    installed = device.packages.install(package, tried.version, tried.manifest, is_active=False)
+    assert (installed.folder / "model.onnx").read_bytes() == b"2"
+    digests = [serving.version.digest, tried.version.digest]
+    device.packages.sweep(names=["digits"], digests=digests)
+    for leads in ("packages/digits", "models/digits/1"):
+        assert (device.home / leads / "model.onnx").read_bytes() == b"1"
+    device.packages.activate("digits", installed)
+    for leads in ("packages/digits", "models/digits/1"):
+        assert (device.home / leads / "model.onnx").read_bytes() == b"2"

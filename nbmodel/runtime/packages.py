@@ -109,11 +109,6 @@ class PackageFolder:
             status = self._status(folder)
             if status.get("digest") != version.digest:
                 self._write_status(folder, package, version, manifest)
-        except OSError as exc:
-            raise StorageUnavailableError(
-                f"cannot lay out package {package.name!r} in {folder}: {exc.strerror or exc}",
-                hint="check free space and permissions of the folder",
-            ) from exc
         installed = Installed(version, manifest, folder)
         if is_active:
             self.activate(package.name, installed)
@@ -125,13 +120,10 @@ class PackageFolder:
         Raises:
             StorageUnavailableError: The disk does not take it.
         """
-        try:
-            self._point(name, installed)
-        except OSError as exc:
-            raise StorageUnavailableError(
-                f"cannot point package {name!r} at {installed.folder}: {exc.strerror or exc}",
-                hint="check free space and permissions of the folder",
-            ) from exc
+        with _told(name, installed.folder):
+            link_folder(self.link(name), installed.folder)
+            number = installed.version.number or 1
+            self._triton.serve(name, number, installed.folder, installed.manifest)
 
     def sweep(self, *, names: Collection[str], digests: Collection[str]) -> int:
         """Remove what no package and no service uses; how many things went.

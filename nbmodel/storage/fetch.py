@@ -343,6 +343,8 @@ class _Fetching:
                     found = ContentRange.parse(answer.headers.get("Content-Range"))
                     if found is None or not self._is(found, at, min(end, found.end)):
                         raise _FewerRangesError(_Ranges.NONE)
+                    if found.end < min(end, at + _WORTH):  # byte by byte it would take for ever
+                        raise _FewerRangesError(_Ranges.NONE)
                     pieces = self._received(answer)
                     yield from _exactly(pieces, found.end - at)
                     _finish(pieces)

@@ -167,13 +167,13 @@ class HostileRegistry:
         """Be away: connections break off, new ones are refused."""
         server, self._server = self._server, None
         if server is not None:
-            self._calm.set()
-            server.end()
+            server.end(self._calm.set)
 
     def come_back(self) -> None:
         """Be there again, at the same address."""
         if self._server is None:
-            self._calm.clear()
+            if self._misbehaviours:
+                self._calm.clear()
             self._server = _Server(("127.0.0.1", self._port), self)
             self._port = self._server.server_address[1]
             self._server.begin()
@@ -300,8 +300,12 @@ class _Server(ThreadingHTTPServer):
         """Take connections, in a thread."""
         self._thread.start()
 
-    def end(self) -> None:
-        """Close the port and every connection; nothing is under way afterwards."""
+    def end(self, wake: Callable[[], object]) -> None:
+        """Close the port and every connection; nothing is under way afterwards.
+
+        Args:
+            wake: Called when the connections are closed: ends what waits.
+        """
         self.shutdown()
         self._thread.join()
         self.server_close()
@@ -310,6 +314,7 @@ class _Server(ThreadingHTTPServer):
             for one in self._open:
                 with suppress(OSError):
                     one.shutdown(socket.SHUT_RDWR)
+        wake()
         for thread in threads:
             thread.join(10)
 

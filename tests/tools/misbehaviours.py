@@ -227,6 +227,10 @@ def _halved(whole: Answer, first: int, last: int) -> Answer:
     return one_range(whole, first, (first + last) // 2)
 
 
+def _one_byte(whole: Answer, first: int, last: int) -> Answer:
+    return one_range(whole, first, first)
+
+
 def _beyond(whole: Answer, first: int, last: int) -> Answer:
     size = len(whole.body)
     return replace(
@@ -248,6 +252,7 @@ WRONG_RANGES: Mapping[str, Fault] = {
     "another range, called the right one": _of_range(_mislabelled),
     "a range of a file of another size": _of_range(_of_another_size),
     "half the range": _of_range(_halved),
+    "a byte of the range": _of_range(_one_byte),
     "more than the range": _of_range(_beyond),
     "a range that does not say which": _of_range(_unsaid),
     "a range that cannot be read": _of_range(_unreadable),

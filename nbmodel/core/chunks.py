@@ -123,18 +123,18 @@ class ChunkTable:
         return _HEAD.pack(_MAGIC, len(self.chunks)) + entries
 
     @classmethod
-    def from_bytes(cls, raw: bytes, size: int) -> ChunkTable:
+    def from_bytes(cls, raw: bytes, size: int | None = None) -> ChunkTable:
         """Read a table that came from elsewhere.
 
         Args:
             raw: The bytes; ``max_table(size)`` is the most that they can be.
-            size: Bytes of the file that it has to describe.
+            size: Bytes of the file that it has to describe; None for any.
 
         Raises:
             ManifestError: It is no table, breaks a limit, or is not of a file of ``size``
                 bytes. Nothing larger than a table of such a file can be is looked at.
         """
-        if len(raw) > max_table(size):
+        if size is not None and len(raw) > max_table(size):
             raise ManifestError(
                 f"chunk table of {len(raw)} bytes for a file of {size}, "
                 f"expected at most {max_table(size)}"
@@ -149,7 +149,7 @@ class ChunkTable:
             )
         entries = _ENTRY.iter_unpack(memoryview(raw)[_HEAD.size :])
         table = cls(tuple((length, digest) for length, digest in entries))
-        if table.size != size:
+        if size is not None and table.size != size:
             raise ManifestError(f"chunk table of a file of {table.size} bytes, expected {size}")
         return table
 

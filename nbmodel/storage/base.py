@@ -95,6 +95,18 @@ class BlobWriter(ABC):
             )
         self._hash = None if known is None else state
 
+    @final
+    def read_back(self) -> BinaryIO:
+        """The bytes so far as a file to read and seek in; the caller closes it.
+
+        For what is no blob itself but says how to make one.
+
+        Raises:
+            StorageUnavailableError: They cannot be read.
+        """
+        with translated("read an upload"):
+            return self._reopen()
+
     @property
     def digest(self) -> str:
         """Digest of all bytes so far.
@@ -168,6 +180,9 @@ class BlobWriter(ABC):
 
     @abstractmethod
     def _append(self, data: memoryview) -> None: ...
+
+    @abstractmethod
+    def _reopen(self) -> BinaryIO: ...
 
     @abstractmethod
     def _rehash(self) -> _Hash: ...

@@ -207,6 +207,9 @@ class _LayoutWriter(BlobWriter):
         if self._sync_error is not None:
             raise self._sync_error
 
+    def _reopen(self) -> BinaryIO:
+        return self._path.open("rb")
+
     def _rehash(self) -> _Hash:
         self._file.seek(0)
         state = pump(self._file)

@@ -87,6 +87,9 @@ class _MemoryWriter(BlobWriter):
         self._data += data
         self._storage._uploads[self._name] = (self._data, time.time())  # noqa: SLF001
 
+    def _reopen(self) -> BinaryIO:
+        return io.BytesIO(self._data)
+
     def _rehash(self) -> _Hash:
         return hashlib.sha256(self._data)
 

@@ -20,15 +20,12 @@ pytest.importorskip("onnxruntime", reason="pip install 'nbmodel[runtime]'")
 pytest.importorskip("onnx", reason="toy models are made with onnx")
 
 from nbmodel.core.machine import MachineConfig
-from nbmodel.errors import NbModelError
-from nbmodel.protocol.inference import InferRequest
-from nbmodel.runtime.edge import EdgeRuntime
 from nbmodel.storage import MemoryStorage
 from tests.tools import powercut
-from tests.tools.device import Device
-from tests.tools.laws import age, unowned
+from tests.tools.device import PATIENCE_S, Device
 from tests.tools.powercut import Cut, Disk, Tree, cuts, differences, read_calls, traced
-from tests.tools.toy_versions import MODEL, ROW, SERVICE, Toy, machine, toy
+from tests.tools.restart import AFTER, started_again
+from tests.tools.toy_versions import MODEL, SERVICE, Toy, machine, toy
 
 if sys.platform != "linux" or powercut.why_not() is not None:
     pytest.skip(f"{powercut.why_not()}", allow_module_level=True)
@@ -38,7 +35,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.unhurried]
 #: Told from, not relied on, and written without being synchronised.
 LOGS = frozenset({"runtime.log", "events.jsonl", "lock"})
 CONFIRM_S = 0.3
-PATIENCE_S = 60.0
 PARTS = 4  # of one scenario, so that they can be spread over processes
 
 
@@ -105,7 +101,6 @@ class Story:
 _STORAGE = MemoryStorage()
 FIRST, SECOND = toy(_STORAGE, 1, 2), toy(_STORAGE, 2, 3)
 WRONG = toy(_STORAGE, 3, 4, golden=5)
-AFTER = toy(_STORAGE, 9, 9)
 CONFIG = machine(confirm_s=CONFIRM_S)
 
 
@@ -214,80 +209,6 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Record]:
     return remembered
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a runtime did that was started on what a power cut left.
-
-    Attributes:
-        factors: What it scaled by, one after the other; None where it did not answer.
-        settled: What it scales by in the end.
-        unowned: What is on its disk for no reason.
-        after: What it scales by when another version was deployed.
-    """
-
-    factors: tuple[float | None, ...]
-    settled: float | None
-    unowned: tuple[str, ...]
-    after: float | None
-
-
-def started_again(home: Path, *, deploy: bool) -> Outcome:
-    runtime = EdgeRuntime(home, name="again", environment={})
-    try:
-        factors: list[float | None] = []
-        deadline = time.monotonic() + PATIENCE_S
-        while not (runtime.settled and is_steady(runtime)):
-            assert time.monotonic() < deadline, runtime.status()
-            if runtime.ready:  # before, it may still load what it ran
-                note(factors, factor(runtime))
-            time.sleep(0.005)
-        settled = factor(runtime)
-        note(factors, settled)
-        age(home)
-        runtime.reconcile(retry=False)
-        assert runtime.wait_settled(PATIENCE_S)
-        rubbish = tuple(unowned(home))
-        return Outcome(tuple(factors), settled, rubbish, deployed(runtime) if deploy else None)
-    finally:
-        runtime.close()
-
-
-def is_steady(runtime: EdgeRuntime) -> bool:
-    """Whether no version is on its way, or on trial."""
-    return all(
-        entry.get("phase", "ready") in ("ready", "failed", "stopped", "waiting")
-        for entry in runtime.status()["services"]
-    )
-
-
-def note(factors: list[float | None], now: float | None) -> None:
-    if not factors or factors[-1] != now:
-        factors.append(now)
-
-
-def factor(runtime: EdgeRuntime) -> float | None:
-    try:
-        return float(runtime.infer(InferRequest(SERVICE, {"x": ROW})).outputs["y"][0, 0])
-    except NbModelError:
-        return None
-
-
-def deployed(runtime: EdgeRuntime) -> float | None:
-    """What it scales by when another version was pushed and configured."""
-    storage = MemoryStorage()
-    version = toy(storage, AFTER.number, AFTER.factor)
-    for digest, _, _ in storage.digests():
-        runtime.storage.add_bytes(storage.read(digest, limit=10**6))
-    for tag in (*version.tags, "latest"):
-        runtime.tags.set(MODEL, tag, version.digest)
-    runtime.tags.delete(MODEL, "pinned")
-    runtime.set_config(CONFIG, if_match=None)
-    deadline = time.monotonic() + PATIENCE_S
-    while factor(runtime) != AFTER.factor and time.monotonic() < deadline:
-        time.sleep(0.005)
-    return factor(runtime)
-
-
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_after_a_power_cut_the_old_or_the_new_version_serves(
@@ -305,7 +226,7 @@ def test_after_a_power_cut_the_old_or_the_new_version_serves(
         assert set(outcome.factors) <= may_serve, said
         assert None not in outcome.factors[1:] or scenario == "removed", said
         assert outcome.unowned == (), said
-        assert outcome.after in (None, AFTER.factor), said
+        assert outcome.after in (None, AFTER), said
         for cut in where:
             versions = played.allowed("version", cut)
             assert versions is None or outcome.settled in versions, f"{cut}: {outcome}"

@@ -30,6 +30,7 @@ class Device:
 
     Args:
         home: Its home folder.
+        program: What runs ``nbmodel``.
         under: Makes the command that is run of the runtime's own.
         environment: Variables besides those of this process.
     """
@@ -38,12 +39,13 @@ class Device:
         self,
         home: Path,
         *,
+        program: Sequence[str] = (sys.executable, "-m", "nbmodel"),
         under: Callable[[Sequence[str]], Sequence[str]] = list,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         home.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "nbmodel", "runtime", "start"]
-        command += ["--home", str(home), "--http", "127.0.0.1:0", "--drain-s", "1"]
+        command = [*program, "runtime", "start", "--home", str(home)]
+        command += ["--http", "127.0.0.1:0", "--drain-s", "1"]
         self.process = subprocess.Popen(
             under(command),
             stdin=subprocess.DEVNULL,

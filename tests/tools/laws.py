@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,15 +14,6 @@ _FILES = re.compile(
     r"|runtime\.log(\.[0-9]+)?|output\.log"
 )
 _FOLDERS = {"blobs", "tags", "packages", "models"}
-_LONG_AGO_S = 30 * 24 * 3600.0  # no period of grace is longer
-
-
-def age(home: Path) -> None:
-    """Make everything in a home old, so that no period of grace protects it."""
-    then = time.time() - _LONG_AGO_S
-    for folder, folders, files in os.walk(home):
-        for name in (*folders, *files):
-            os.utime(Path(folder, name), (then, then), follow_symlinks=False)
 
 
 def kept_versions(home: Path) -> set[str]:
@@ -132,12 +121,14 @@ def _tagged(home: Path) -> set[str]:
 
 
 def _recorded(home: Path) -> set[str]:
-    return {
-        record["digest"]
-        for service in _state(home).values()
-        for key, record in service.items()
-        if key != "failed" and isinstance(record, dict) and "digest" in record
-    }
+    """Versions that a service runs, tries, or can go back to."""
+    found = set()
+    for service in _state(home).values():
+        for key in ("current", "provisional", "rollback", "live", "previous"):
+            record = service.get(key)
+            if record is not None:
+                found.add(record.get("record", record)["digest"])
+    return found
 
 
 def _state(home: Path) -> dict[str, dict[str, Any]]:

@@ -35,9 +35,9 @@ _KILLED_S = 5.0  # that the system may take to end a child that was killed
 _SECRET = re.compile(
     r"TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|COOKIE|AUTH|API_?KEY|_KEY$|KEY_?ID", re.IGNORECASE
 )
-_SECRET_VALUE = re.compile(r"://[^/\s@]*:[^/\s@]*@")  # a user and a password in an address
+_SECRET_VALUE = re.compile(r"://[^/\s@]+@")  # a user, maybe with a password, in an address
 
-Cause = Literal["ended", "time", "memory", "talk", "cancelled"]
+Cause = Literal["ended", "done", "time", "memory", "talk", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,8 @@ class Ending:
     """How a child ended.
 
     Attributes:
-        cause: ``ended`` by itself, or killed: its ``time`` or ``memory`` was up, it would not
-            stop its ``talk``, or the wait was ``cancelled``.
+        cause: ``ended`` by itself, or killed: it is ``done``, its ``time`` or ``memory`` was
+            up, it would not stop its ``talk``, or the wait was ``cancelled``.
         code: Its exit code, negative for a signal; None when the system does not let go of it.
         memory: Bytes that it had when it was last looked at, beyond what it had when it said
             ``memory``; 0 where the platform does not tell.
@@ -63,7 +63,7 @@ def run_confined(
     command: Sequence[str],
     request: Mapping[str, Any],
     *,
-    told: Callable[[Mapping[str, Any]], None],
+    told: Callable[[Mapping[str, Any]], bool],
     timeout_s: float,
     memory_bytes: int | None,
     cancelled: Callable[[], bool],
@@ -74,8 +74,9 @@ def run_confined(
         command: What to run.
         request: Written to its standard input as a line of JSON. The standard input then
             stays open as long as this process is there.
-        told: Called with each line of JSON that it writes to its standard output. A key
-            ``memory`` says how many bytes it has of itself; they do not count.
+        told: Called with each line of JSON that it writes to its standard output; says whether
+            that was all. A key ``memory`` says how many bytes it has of itself; they do not
+            count.
         timeout_s: Seconds until it is killed.
         memory_bytes: Bytes that it may have, where the platform tells; None: any number.
         cancelled: Asked 50 times a second; once it says yes, the child is killed.
@@ -122,7 +123,7 @@ def child_environment(environment: Mapping[str, str], path: Sequence[str]) -> di
         for name, value in environment.items()
         if not _SECRET.search(name) and not _SECRET_VALUE.search(value)
     }
-    kept["PYTHONPATH"] = os.pathsep.join(entry or str(Path.cwd()) for entry in path)
+    kept["PYTHONPATH"] = os.pathsep.join(entry or os.curdir for entry in path)
     # The folder that a runtime happens to be in is no place to import from.
     kept["PYTHONSAFEPATH"] = "1"
     return kept
@@ -238,7 +239,7 @@ def memory_of(status: Path) -> int:
 def _wait(
     pipes: _Pipes,
     watch: _Watch,
-    told: Callable[[Mapping[str, Any]], None],
+    told: Callable[[Mapping[str, Any]], bool],
     until: float,
     cancelled: Callable[[], bool],
 ) -> Cause:
@@ -256,7 +257,8 @@ def _wait(
             said = _object(line)
             if isinstance(said.get("memory"), int):
                 watch.own(said["memory"])
-            told(said)
+            if told(said):
+                return "done"
         if cancelled():
             return "cancelled"
         if watch.is_over():
@@ -288,7 +290,7 @@ def _let_end(
 
 
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:
-    if sys.platform == "win32":
+    if not hasattr(os, "waitid"):  # Windows; macOS before Python 3.13
         return process.poll() is not None
     # Not waited for yet: until then nothing else can have its number, nor its group's.
     options = os.WEXITED | os.WNOWAIT | os.WNOHANG

@@ -101,10 +101,7 @@ def probe(
         ConfigError, PluginError: It cannot be loaded as it is configured, or here.
         UnavailableError: Nothing was found out: cancelled, or no process can be started.
     """
-    limits = ProbeLimits() if limits is None else limits
-    if limits.memory_bytes is None:
-        free = free_memory()
-        limits = replace(limits, memory_bytes=None if free is None else free * 4 // 5)
+    limits = _settled(ProbeLimits() if limits is None else limits)
     heard = _Heard()
     ending = run_confined(
         [sys.executable, "-m", "nbmodel.runtime.probe_child"],
@@ -114,8 +111,12 @@ def probe(
         memory_bytes=limits.memory_bytes,
         cancelled=cancelled,
     )
-    if heard.report is not None:
-        return heard.report
+    report, most = heard.report, limits.memory_bytes
+    if report is not None:
+        if most is not None and (report.memory_bytes or 0) > most:  # between two looks
+            ending = replace(ending, memory=report.memory_bytes or 0)
+            raise _out_of_memory("takes too much memory", limits, ending)
+        return report
     if ending.cause == "cancelled":
         raise UnavailableError("the probe was given up: the runtime has other things to do")
     if heard.refusal is not None:
@@ -146,6 +147,27 @@ def free_memory(meminfo: Path = _MEMINFO, cgroup: Path = _CGROUP) -> int | None:
     return max(0, min(free, limit - used))
 
 
+@dataclass(frozen=True, slots=True)
+class _Settled(ProbeLimits):
+    """Limits with nothing left open that can be found out.
+
+    Attributes:
+        is_given: Whether the memory is what somebody said, not what was free.
+    """
+
+    is_given: bool = True
+
+
+def _settled(limits: ProbeLimits) -> _Settled:
+    most = limits.memory_bytes
+    if most is None:
+        free = free_memory()
+        most = None if free is None else free * 4 // 5
+    return _Settled(
+        limits.timeout_s, most, limits.allow_non_finite, is_given=limits.memory_bytes is not None
+    )
+
+
 class _Heard:
     """What the child has said so far."""
 
@@ -154,14 +176,16 @@ class _Heard:
         self.report: ProbeReport | None = None
         self.refusal: Mapping[str, Any] | None = None
 
-    def hear(self, said: Mapping[str, Any]) -> None:
+    def hear(self, said: Mapping[str, Any]) -> bool:
+        """Take in a line; whether it was the last."""
         self.doing = said.get("doing", self.doing)
         if "report" in said:
             self.report = ProbeReport(**said["report"])
         self.refusal = said.get("refused", self.refusal)
+        return self.report is not None or self.refusal is not None
 
 
-def _request(source: Source, limits: ProbeLimits) -> dict[str, Any]:
+def _request(source: Source, limits: _Settled) -> dict[str, Any]:
     installed = source.installed
     most = limits.memory_bytes
     return {
@@ -190,7 +214,9 @@ def _golden(installed: Installed) -> dict[str, Any] | None:
     if golden.path not in {entry.path for entry in installed.manifest.files}:
         # Also what keeps the path inside the folder.
         raise ProbeError(
-            f"the golden sample {golden.path!r} is not among the files", reason="LoadFailed"
+            f"the golden sample {golden.path!r} is not among the files",
+            reason="LoadFailed",
+            hint="the version is damaged: make it again",
         )
     return {
         "file": str(installed.folder / golden.path),
@@ -199,7 +225,7 @@ def _golden(installed: Installed) -> dict[str, Any] | None:
     }
 
 
-def _refused(refusal: Mapping[str, Any], limits: ProbeLimits, ending: Ending) -> NbModelError:
+def _refused(refusal: Mapping[str, Any], limits: _Settled, ending: Ending) -> NbModelError:
     message, hint = str(refusal["message"]), refusal["hint"]
     if refusal["kind"] == ConfigError.__name__:
         return ConfigError(message, problems=refusal["problems"], hint=hint)
@@ -210,7 +236,7 @@ def _refused(refusal: Mapping[str, Any], limits: ProbeLimits, ending: Ending) ->
     return ProbeError(message, reason=refusal["reason"], hint=hint)
 
 
-def _killed(doing: str, limits: ProbeLimits, ending: Ending) -> ProbeError:
+def _killed(doing: str, limits: _Settled, ending: Ending) -> ProbeError:
     """What became of a child that ended without a result."""
     if ending.cause == "time":
         return ProbeError(
@@ -236,16 +262,19 @@ def _killed(doing: str, limits: ProbeLimits, ending: Ending) -> ProbeError:
     )
 
 
-def _out_of_memory(message: str, limits: ProbeLimits, ending: Ending, said: str = "") -> ProbeError:
-    limit = f"the limit is {_mebibytes(limits.memory_bytes)}" if limits.memory_bytes else ""
+def _out_of_memory(message: str, limits: _Settled, ending: Ending, said: str = "") -> ProbeError:
+    limit = "" if limits.memory_bytes is None else f"the limit is {_mebibytes(limits.memory_bytes)}"
+    if limit and not limits.is_given:
+        limit += ", four fifths of what was free"
     had = f"it had {_mebibytes(ending.memory)}" if ending.memory else ""
-    numbers = ", ".join(part for part in (limit, had) if part)
+    numbers = "; ".join(part for part in (limit, had) if part)
     return ProbeError(
         f"{message}{f' ({numbers})' if numbers else ''}{f': {said}' if said else ''}"
         f"{_quoted(ending)}",
         reason="OutOfMemory",
-        hint='a smaller model, or a larger "probe_memory_bytes" in its deployment where the '
-        "machine has it",
+        hint='use a smaller model, or set a larger "probe_memory_bytes" in its deployment'
+        if limits.is_given
+        else "use a smaller model, or free memory on this machine and ask for it again",
     )
 
 

@@ -22,7 +22,13 @@ from typing import Any
 from nbmodel.backends import Session, load_backend
 from nbmodel.core.golden import Golden
 from nbmodel.core.signature import Signature
-from nbmodel.errors import ConfigError, NbModelError, PluginError, ProbeError
+from nbmodel.errors import (
+    ConfigError,
+    GoldenSampleError,
+    NbModelError,
+    PluginError,
+    ProbeError,
+)
 from nbmodel.golden import read_sample
 from nbmodel.runtime.batching import has_batch_axis
 from nbmodel.runtime.confined import memory_of
@@ -144,7 +150,12 @@ def _prove(
         return prove_made_up(session, own, allow_non_finite=request["allow_non_finite"], tell=tell)
     tell("reading its golden sample")
     given = request["golden"]
-    sample = read_sample(Path(given["file"]))
+    try:
+        sample = read_sample(Path(given["file"]))
+    except GoldenSampleError as exc:
+        raise ProbeError(
+            str(exc), reason="LoadFailed", hint="the version is damaged: make it again"
+        ) from exc
     return prove_golden(session, sample, Golden(rtol=given["rtol"], atol=given["atol"]), tell=tell)
 
 

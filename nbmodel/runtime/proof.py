@@ -31,7 +31,7 @@ GUESSES = ((1, 1), (1, 32), (1, 224), (2, 2), (32, 32))
 MAX_ELEMENTS = 16 * 1024 * 1024  # of a made-up input; a picture of 2048 x 2048 has 12 million
 _MEMORY = "OutOfMemory"
 _MAYBE_THE_GUESS = ("RunFailed", "NotFinite")
-_LEAST_RUNS, _MOST_RUNS, _ENOUGH_S = 2, 10, 0.1
+_LEAST_RUNS, _MOST_RUNS, _ENOUGH_S = 2, 10, 0.05
 _NO_MEMORY = re.compile(
     r"bad_alloc|bad allocation|fail(ed|ure) to allocate|out of memory|cannot allocate"
     r"|unable to allocate|MemoryError",

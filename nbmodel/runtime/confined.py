@@ -257,7 +257,7 @@ def _wait(
             said = _object(line)
             if isinstance(said.get("memory"), int):
                 watch.own(said["memory"])
-            if told(said):
+            if said and told(said):
                 return "done"
         if cancelled():
             return "cancelled"

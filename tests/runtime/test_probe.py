@@ -199,6 +199,17 @@ def test_taking_too_much_memory_is_refused_with_the_limit(tmp_path: Path) -> Non
 
 @on_linux
 @pytest.mark.slow
+def test_without_a_limit_it_is_what_the_machine_has_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nbmodel.runtime.probe.free_memory", lambda: 100 * MIB)
+    error = refusal(bad(tmp_path, load="allocate 300"), ProbeLimits())
+    assert "(the limit is 80 MiB, four fifths of what was free; it had " in str(error)
+    assert "free memory on this machine" in str(error.hint)
+
+
+@on_linux
+@pytest.mark.slow
 def test_a_kill_by_the_system_is_a_lack_of_memory(tmp_path: Path) -> None:
     error = refusal(bad(tmp_path, run="killed"))
     assert str(error).startswith(

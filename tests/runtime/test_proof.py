@@ -106,7 +106,7 @@ class TestGoldenSamples:
             "answering its golden sample",
             "answering its golden sample (run 2)",
         ]
-        assert len(doing) == 10  # of a model that is quick
+        assert len(doing) <= 10
 
     @pytest.mark.parametrize(
         ("behaviour", "reason", "message"),

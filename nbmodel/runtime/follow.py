@@ -4,30 +4,64 @@ A device is a registry itself; its own storage and tags say which versions are o
 follower does for packages with a registry what a direct push does for others: it brings
 the blobs, and sets the tags last. Whoever reads the tags never sees half a version, needs
 no network, and is told by ``on_change``.
+
+All waiting goes by the monotonic clock: a device may not know the time.
 """
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError
 from dataclasses import replace
 
+from nbmodel.core.digest import short_digest
 from nbmodel.core.machine import MachineConfig, Package
-from nbmodel.errors import BlobNotFoundError, NbModelError
+from nbmodel.core.manifest import MAX_MANIFEST
+from nbmodel.errors import (
+    AuthenticationError,
+    BlobNotFoundError,
+    ConfigError,
+    DigestMismatchError,
+    NbModelError,
+    StorageError,
+    StorageUnavailableError,
+)
+from nbmodel.runtime.arrival import Arrival, is_here
 from nbmodel.runtime.backoff import backoff_s
+from nbmodel.runtime.bandwidth import Bandwidth
 from nbmodel.runtime.fetch_status import FetchStatus
 from nbmodel.runtime.journal import Journal
-from nbmodel.runtime.resolve import wanted_tags
+from nbmodel.runtime.resolve import identify, own_tags, wanted_tags
+from nbmodel.runtime.upstream import Named, Upstream
 from nbmodel.storage.base import Storage
-from nbmodel.storage.distribution_client import Distribution
+from nbmodel.storage.fetch import UPLOAD_PREFIX
 from nbmodel.storage.manifests import blobs_of
+from nbmodel.storage.origin import Origin
 from nbmodel.storage.tags import TagStore
+
+TURN_S = 30.0  # then another package that waits has its turn
+POLL_JITTER = 0.1  # of the time between two looks: devices that started together drift apart
+MISMATCH_PAUSE_S = 3600.0  # between attempts at a version whose bytes are wrong in the registry
+MAX_MISMATCHES = 3  # until then it may have been the line
+WORTH = 1024 * 1024  # bytes that came make the next failure a first one
+ROOM_EVERY = 16 * 1024 * 1024  # bytes until it is looked again whether there is room
+PART_AGE_S = 72 * 3600.0  # parts of blobs that nobody wants any more
+TIDY_EVERY_S = 3600.0
+_MAX_NEIGHBOURS = 8  # versions whose chunks are looked through
+_JOIN_S = 0.2  # how often a thread that should end is told to
+
+logger = logging.getLogger(__name__)
 
 
 class Follower:
     """Keeps the packages of a config as their registries have them, in a thread of its own.
+
+    Where a registry names a version for a package, that goes: a tag that somebody else moved
+    here is moved back. What cannot be fetched leaves everything here as it is.
 
     Args:
         storage: Where blobs go.
@@ -57,7 +91,12 @@ class Follower:
         self._free_bytes = free_bytes
         self._token = token
         self._poll_s = 60.0
+        self._min_free = 0
+        self._bandwidth = Bandwidth()
         self._followed: dict[str, _Followed] = {}
+        self._current: _Followed | None = None
+        self._turn_began = 0.0
+        self._tidied = time.monotonic()
         self._wake = threading.Condition()
         self._closing = False
         self._thread: threading.Thread | None = None
@@ -65,21 +104,28 @@ class Follower:
     def follow(self, config: MachineConfig) -> None:
         """Follow what a config says from now on; returns at once."""
         with self._wake:
-            before, self._followed = self._followed, {}
+            before, after = self._followed, {}
             for package in config.packages:
                 if package.registry is not None and package.is_model:
                     known = before.get(package.name)
-                    same = known is not None and known.package == package
-                    self._followed[package.name] = (
-                        known if same and known is not None else _Followed(package)
-                    )
+                    if known is None or known.package != package:
+                        known = _Followed(package, self._origin(package.registry))
+                    after[package.name] = known
+            self._followed = after
             self._poll_s = config.settings.poll_s
+            self._min_free = config.settings.min_free_bytes
+            self._bandwidth.bytes_per_s = config.settings.max_bytes_per_s
             if self._followed and self._thread is None and not self._closing:
                 self._thread = threading.Thread(
                     target=self._run, name="nbmodel-follow", daemon=True
                 )
                 self._thread.start()
             self._wake.notify_all()
+            for followed in before.values():
+                if followed is self._current and self._is_left():
+                    followed.origin.abort()  # its turn ends, and closes it
+                elif after.get(followed.package.name) is not followed:
+                    followed.origin.close()
 
     def status(self, package: str) -> FetchStatus | None:
         """How far a package is, by its local name; None when it follows no registry."""
@@ -89,19 +135,20 @@ class Follower:
 
     @property
     def busy(self) -> bool:
-        """Whether a package is being fetched, or was not asked for yet."""
+        """Whether a package is being fetched, or its registry is still to be asked.
+
+        Not while it waits for the next look, or for another attempt after a failure.
+        """
         with self._wake:
             return any(
-                one.status.state == "fetching" or one.status.attempt == 0
-                for one in self._followed.values()
+                one.asked or one.status.state == "fetching" for one in self._followed.values()
             )
 
     def check_now(self) -> None:
         """Ask all registries again soon, whatever failed before; returns at once."""
         with self._wake:
             for followed in self._followed.values():
-                followed.due = 0.0
-                followed.failures = 0
+                followed.ask()
             self._wake.notify_all()
 
     def close(self) -> None:
@@ -109,94 +156,388 @@ class Follower:
         with self._wake:
             self._closing = True
             self._wake.notify_all()
-        if self._thread is not None:
-            self._thread.join()
+        while self._thread is not None and self._thread.is_alive():
+            current = self._current
+            if current is not None:
+                current.origin.abort()
+            self._thread.join(_JOIN_S)
+
+    # Whose turn it is
 
     def _run(self) -> None:
         while (followed := self._next()) is not None:
-            self._try(followed)
+            try:
+                self._turn(followed)
+                self._tidy()
+            except Exception:
+                # The thread must live: the next version may well be better.
+                logger.exception("following package %s failed", followed.package.name)
+            finally:
+                with self._wake:
+                    if self._is_left():
+                        followed.origin.close()
+                    self._current = None
+        for followed in self._followed.values():
+            followed.origin.close()
 
     def _next(self) -> _Followed | None:
         """The package whose turn it is, when it is; None at the end."""
         with self._wake:
             while not self._closing:
+                now = time.monotonic()
                 first = min(self._followed.values(), key=lambda one: one.due, default=None)
-                pause = None if first is None else first.due - time.monotonic()
-                if first is not None and pause is not None and pause <= 0:
+                if first is not None and first.due <= now:
+                    self._current, self._turn_began = first, now
                     return first
-                self._wake.wait(pause)
+                self._wake.wait(None if first is None else first.due - now)
             return None
 
-    def _try(self, followed: _Followed) -> None:
-        status = followed.status
-        followed.status = replace(status, attempt=status.attempt + 1)
-        try:
-            self._fetch(followed)
-        except NbModelError as exc:
-            followed.failures += 1
-            pause = backoff_s(followed.failures, random.random())
-            if str(exc) != followed.status.error:
-                self._journal.warn(f"package {followed.package.name}: {exc}")
-            followed.status = replace(
-                followed.status,
-                state="failed",
-                retry_at=time.monotonic() + pause,
-                error=str(exc),
-                hint=exc.hint,
-            )
-        else:
-            followed.failures, pause = 0, self._poll_s
-            followed.status = replace(
-                followed.status, state="done", retry_at=None, error=None, hint=None
-            )
-        with self._wake:
-            followed.due = time.monotonic() + pause
+    def _is_over(self) -> bool:
+        """Whether whoever has the turn should leave off."""
+        return self._closing or self._is_left() or self._is_others_turn()
 
-    def _fetch(self, followed: _Followed) -> None:
-        package = followed.package
-        assert package.registry is not None
-        with Distribution(package.registry, token=self._token) as registry:
-            repository, tag, raw = _wanted(registry, package)
-            blobs = blobs_of(raw)
-            followed.status = replace(
-                followed.status, state="fetching", bytes=0, reused=0, total=sum(blobs.values())
+    def _is_left(self) -> bool:
+        current = self._current
+        return current is not None and (self._followed.get(current.package.name) is not current)
+
+    def _is_others_turn(self) -> bool:
+        now = time.monotonic()
+        return now - self._turn_began > TURN_S and any(
+            one.due <= now for one in self._followed.values() if one is not self._current
+        )
+
+    def _turn(self, followed: _Followed) -> None:
+        with self._wake:
+            followed.begin()
+        pause = 0.0
+        try:
+            self._look(followed)
+            pause = self._until_next_look()
+        except CancelledError:
+            pass  # another has the turn, then it goes on
+        except NbModelError as exc:
+            pause = self._pause_after(followed, exc)
+            self._tell(followed, exc)
+            followed.failed(exc, pause, terminal=isinstance(exc, _NoRoomError))
+        except Exception as exc:
+            error = StorageError(f"{type(exc).__name__}: {exc}")
+            pause = self._pause_after(followed, error)
+            self._tell(followed, error)
+            followed.failed(error, pause, terminal=False)
+            raise
+        finally:
+            with self._wake:
+                followed.wait(pause)
+
+    def _tell(self, followed: _Followed, error: NbModelError) -> None:
+        if str(error) != followed.status.error:
+            hint = f" ({error.hint})" if error.hint else ""
+            self._journal.warn(
+                f"package {followed.package.name} cannot be fetched: {error}{hint}",
+                type="FetchFailed",
             )
-            for digest, size in blobs.items():
-                if self._storage.has(digest):
-                    followed.progress(size)
+
+    def _until_next_look(self) -> float:
+        return self._poll_s * (1 + POLL_JITTER * random.uniform(-1, 1))  # noqa: S311 # no secret
+
+    def _pause_after(self, followed: _Followed, error: NbModelError) -> float:
+        if isinstance(error, BlobNotFoundError | AuthenticationError | _NoRoomError):
+            return self._until_next_look()  # somebody has to do something
+        failures = followed.count_failure()
+        if isinstance(error, DigestMismatchError) and followed.count_mismatch() >= MAX_MISMATCHES:
+            return MISMATCH_PAUSE_S * (1 + random.random())  # noqa: S311 # no secret
+        return backoff_s(failures, random.random())  # noqa: S311 # no secret
+
+    # Fetching
+
+    def _look(self, followed: _Followed) -> None:
+        """Have here what the registry names."""
+        if self._is_settled(followed):
+            return
+        named = followed.upstream.look()
+        followed.named(named)
+        self._check_not_taken(followed, named)
+        arrival = Arrival(named, self._storage)
+        missing = arrival.missing()
+        if missing or not self._is_tagged(named):
+            self._bring(followed, arrival, missing)
+        self._arrived(followed, named.repository, named.digest, arrival.size)
+
+    def _is_settled(self, followed: _Followed) -> bool:
+        """Whether a version that is named for good is here as a whole; then nobody is asked."""
+        package = followed.package
+        wanted = wanted_tags(package.version)
+        if not own_tags(wanted):
+            return False
+        for repository in package.repositories:
+            try:
+                digest = self._tags.get(repository, wanted[0])
+                if digest is None or not is_here(self._storage, digest):
                     continue
-                registry.pull_blob(
-                    repository, self._storage, digest, size=size, progress=followed.progress
+                size = sum(blobs_of(self._storage.read(digest, limit=MAX_MANIFEST)).values())
+            except NbModelError:
+                continue  # as good as not here
+            self._arrived(followed, repository, digest, size)
+            return True
+        return False
+
+    def _arrived(self, followed: _Followed, repository: str, digest: str, size: int) -> None:
+        tags = self._tags.tags(repository)
+        version = identify(repository, digest, tags, follows="")
+        followed.arrived(version.label, digest, size)
+
+    def _check_not_taken(self, followed: _Followed, named: Named) -> None:
+        """Two registries cannot both say what the tags of one repository are."""
+        for other in self._followed.values():
+            if other is followed:
+                return
+            if (
+                other.repository == named.repository
+                and other.package.registry != followed.package.registry
+            ):
+                raise ConfigError(
+                    f"packages {other.package.name!r} and {followed.package.name!r} have "
+                    f"{named.repository!r} from two registries",
+                    hint="give both the same registry",
                 )
-        digest = self._storage.add_bytes(raw)
-        if self._tags.get(repository, tag) != digest:
-            self._tags.set(repository, tag, digest)
-            self._journal.note(f"package {package.name}: fetched {repository}:{tag}")
-            self._on_change(repository)
+
+    def _is_tagged(self, named: Named) -> bool:
+        return (
+            self._storage.has(named.digest)
+            and self._tags.get(named.repository, named.tag) == named.digest
+            and all(self._tags.get(named.repository, tag) is None for tag in named.unset)
+        )
+
+    def _bring(self, followed: _Followed, arrival: Arrival, missing: dict[str, int]) -> None:
+        named, name = arrival.named, followed.package.name
+        self._check_room(arrival, missing)
+        size = sum(missing.values())
+        followed.fetching(arrival, missing)
+        arrival.hold()
+        began = time.monotonic()
+        if missing:
+            self._journal.note(
+                f"package {name}: fetching {named.repository}:{named.tag} "
+                f"({short_digest(named.digest)}), {size} bytes, from {followed.origin.host}",
+                type="Fetching",
+            )
+        neighbours = self._neighbours(named)
+        checked = False
+        for digest in missing:
+            if not checked and self._storage.has(next(iter(arrival.blobs))):
+                arrival.check()  # nothing large is fetched of what is no model
+                checked = True
+            arrival.fetch(
+                followed.origin,
+                digest,
+                neighbours=neighbours,
+                progress=self._progress(followed),
+                reused=followed.reuse,
+                pace=self._wait_for_line,
+            )
+            arrival.hold()
+        created = arrival.check()
+        own = self._own_tags(followed, named, created)
+        if arrival.missing():
+            raise StorageError(f"blobs of {named.repository}:{named.tag} went while it was fetched")
+        self._storage.add_bytes(named.raw)
+        if self._set_tags(named, own):
+            took = time.monotonic() - began
+            self._journal.note(
+                f"package {name}: {named.repository}:{named.tag} is here after {took:.1f} s, "
+                f"{size - followed.local} bytes fetched, {followed.local} found in versions here",
+                type="Fetched",
+            )
+            self._on_change(named.repository)
+
+    def _neighbours(self, named: Named) -> tuple[str, ...]:
+        """Versions here that may have some of the same bytes, likeliest first."""
+        tags = self._tags.tags(named.repository)
+        last = [tags[tag] for tag in (named.tag, *named.unset) if tag in tags]
+        return tuple(dict.fromkeys((*last, *tags.values())))[:_MAX_NEIGHBOURS]
+
+    def _own_tags(self, followed: _Followed, named: Named, created: str) -> tuple[str, ...]:
+        here = self._tags.tags(named.repository)
+        known = identify(named.repository, named.digest, here, follows=named.tag)
+        if known.number is not None and known.stamp is not None:
+            return ()
+        return followed.upstream.own_tags(named, created)
+
+    def _set_tags(self, named: Named, own: tuple[str, ...]) -> bool:
+        """Set a version's tags, the one that is followed last; whether any changed."""
+        before = self._tags.tags(named.repository)
+        for tag in (*own, named.tag):
+            if before.get(tag) != named.digest:
+                self._tags.set(named.repository, tag, named.digest)
+        for tag in named.unset:
+            self._tags.delete(named.repository, tag)
+        return self._tags.tags(named.repository) != before
+
+    # The line and the disk
+
+    def _wait_for_line(self, count: int) -> None:
+        delay = self._bandwidth.delay_s(count, time.monotonic())
+        if delay > 0:
+            with self._wake:
+                self._wake.wait_for(self._is_over, delay)
+
+    def _progress(self, followed: _Followed) -> Callable[[int], None]:
+        since = 0
+
+        def progress(count: int) -> None:
+            nonlocal since
+            followed.progress(count)
+            since += count
+            if since >= ROOM_EVERY:
+                since = 0
+                if self._free_bytes() < self._min_free:
+                    raise _no_room(followed.left, self._free_bytes(), self._min_free)
+
+        return progress
+
+    def _check_room(self, arrival: Arrival, missing: dict[str, int]) -> None:
+        if not missing:
+            return
+        if self._lacks_room(arrival, missing):
+            self._discard_parts(but=arrival.uploads(), before=float("inf"))
+        if self._lacks_room(arrival, missing):
+            raise _no_room(arrival.needed(missing), self._free_bytes(), self._min_free)
+
+    def _lacks_room(self, arrival: Arrival, missing: dict[str, int]) -> bool:
+        return arrival.needed(missing) + self._min_free > self._free_bytes()
+
+    def _tidy(self) -> None:
+        """Let go of old parts of blobs, now and then."""
+        if time.monotonic() - self._tidied < TIDY_EVERY_S:
+            return
+        self._tidied = time.monotonic()
+        wanted = {name for one in self._followed.values() for name in one.uploads}
+        self._discard_parts(but=wanted, before=time.time() - PART_AGE_S)
+
+    def _discard_parts(self, *, but: set[str], before: float) -> None:
+        for name, _ in list(self._storage.abandoned(before)):
+            if name.startswith(UPLOAD_PREFIX) and name not in but:
+                self._storage.discard(name)
+
+    def _origin(self, url: str) -> Origin:
+        return Origin(url, token=self._token, cancelled=self._is_over)
 
 
 class _Followed:
     """A package with a registry, and how far it is."""
 
-    def __init__(self, package: Package) -> None:
+    def __init__(self, package: Package, origin: Origin) -> None:
         self.package = package
+        self.origin = origin
+        self.upstream = Upstream(package, origin)
         self.status = FetchStatus()
-        self.failures = 0
-        self.due = 0.0
+        self.due = 0.0  # when its turn is, by the monotonic clock
+        self.asked = True  # whether somebody waits for its turn
+        self.repository: str | None = None  # where the registry has it
+        self.uploads: set[str] = set()  # parts that wait for the rest
+        self.local = 0  # bytes of this attempt that were in blobs here
+        self._asks = self._answered = 0
+        self._failures = self._mismatches = 0
+        self._received = 0  # bytes of this attempt that came over the network
+        self._digest: str | None = None  # of the version that is being fetched, or is here
+        self._found = 0  # bytes of that version that were here before
+
+    @property
+    def left(self) -> int:
+        """Bytes that are still to come."""
+        return self.status.total - self.status.bytes
+
+    def ask(self) -> None:
+        """Have the turn soon, as if nothing had failed before."""
+        self._asks += 1
+        self.asked, self.due = True, 0.0
+        self._failures = self._mismatches = 0
+
+    def begin(self) -> None:
+        self._answered = self._asks
+        self._received = self.local = 0
+        self.status = replace(self.status, attempt=self._failures + 1)
+
+    def wait(self, pause: float) -> None:
+        """The turn is over; the next one is after a pause, unless it was asked for."""
+        self.asked = self._asks != self._answered
+        self.due = 0.0 if self.asked else time.monotonic() + pause
+
+    def named(self, named: Named) -> None:
+        self.repository = named.repository
+        if named.digest != self._digest:
+            self._digest, self._found, self._mismatches = named.digest, -1, 0
+            self.status = FetchStatus(
+                version=short_digest(named.digest), attempt=self.status.attempt
+            )
+
+    def fetching(self, arrival: Arrival, missing: Mapping[str, int]) -> None:
+        here = arrival.size - sum(missing.values())
+        if self._found < 0:
+            self._found = here
+        self.uploads = arrival.uploads()
+        self.status = replace(
+            self.status,
+            state="fetching",
+            bytes=here,
+            total=arrival.size,
+            reused=self._found,
+            retry_at=None,
+        )
 
     def progress(self, count: int) -> None:
+        self._received += count
         self.status = replace(self.status, bytes=self.status.bytes + count)
 
+    def reuse(self, count: int) -> None:
+        self._received -= count
+        self.local += count
+        self.status = replace(self.status, reused=self.status.reused + count)
 
-def _wanted(registry: Distribution, package: Package) -> tuple[str, str, bytes]:
-    """Repository, tag and manifest of the version that a package means."""
-    for repository in package.repositories:
-        for tag in wanted_tags(package.version):
-            try:
-                return repository, tag, registry.manifest(repository, tag)
-            except BlobNotFoundError:
-                continue
-    raise BlobNotFoundError(
-        f"{registry.host} has no {package.repositories[-1]}:{package.version}",
-        hint="push it to the registry",
+    def arrived(self, version: str, digest: str, size: int) -> None:
+        reused = self.status.reused if self.status.state == "fetching" else size
+        if self.status.state == "done" and self._digest == digest:
+            reused = self.status.reused
+        self._digest, self._failures, self._mismatches = digest, 0, 0
+        self.uploads = set()
+        self.status = FetchStatus(
+            state="done",
+            version=version,
+            bytes=size,
+            total=size,
+            reused=reused,
+            attempt=self.status.attempt,
+        )
+
+    def failed(self, error: NbModelError, pause: float, *, terminal: bool) -> None:
+        self.status = replace(
+            self.status,
+            # What was here when the registry was asked still is.
+            state="done" if self.status.state == "done" else "failed",
+            retry_at=None if terminal else time.monotonic() + pause,
+            error=str(error),
+            hint=error.hint,
+            terminal=terminal,
+        )
+
+    def count_failure(self) -> int:
+        """How often it failed in a row, since something worth it came."""
+        self._failures = 1 if self._received >= WORTH else self._failures + 1
+        return self._failures
+
+    def count_mismatch(self) -> int:
+        """How often the bytes of this version were wrong."""
+        self._mismatches += 1
+        return self._mismatches
+
+
+class _NoRoomError(StorageUnavailableError):
+    """A version does not fit on the disk."""
+
+
+def _no_room(needed: int, free: int, kept: int) -> _NoRoomError:
+    return _NoRoomError(
+        f"it does not fit on the disk: {needed} bytes are missing and {kept} are to stay free, "
+        f"but {free} are free",
+        hint="free some space; it goes on by itself",
     )

@@ -1,0 +1,126 @@
+"""What the registry of a package says: the version it names, and that version's own tags."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from nbmodel.core.machine import Package
+from nbmodel.errors import BlobNotFoundError, RefError, StorageError
+from nbmodel.runtime.own_tags import likely_numbers, likely_stamps, own_stamp
+from nbmodel.runtime.resolve import wanted_tags
+from nbmodel.storage.origin import Origin
+from nbmodel.storage.reading import (
+    RemoteManifest,
+    read_manifest,
+    read_manifest_unless,
+    read_tags,
+)
+
+_MAX_TAGS = 10_000  # of a repository that are looked through for a version's own
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The version that a registry names for a package.
+
+    Attributes:
+        repository: Where it is.
+        tag: What led to it.
+        unset: Tags that would have come before ``tag``, and are not there.
+        digest: Of its manifest.
+        raw: The manifest's bytes.
+    """
+
+    repository: str
+    tag: str
+    unset: tuple[str, ...]
+    digest: str
+    raw: bytes
+
+
+class Upstream:
+    """The registry of one package, and what it said last.
+
+    Args:
+        package: With a registry.
+        origin: That registry.
+    """
+
+    def __init__(self, package: Package, origin: Origin) -> None:
+        self._package = package
+        self._origin = origin
+        self._known: dict[tuple[str, str], RemoteManifest] = {}
+
+    def look(self) -> Named:
+        """Ask which version the package means; what did not change is not sent again.
+
+        Raises:
+            BlobNotFoundError: The registry has none.
+            RefError: The package's name or version can be no name or tag there.
+            TargetUnreachableError: It does not answer.
+            AuthenticationError: It refuses the token, or wants one.
+            StorageError: It answers anything else.
+        """
+        malformed: RefError | None = None
+        for repository in self._package.repositories:
+            tags = wanted_tags(self._package.version)
+            for at, tag in enumerate(tags):
+                try:
+                    found = self._manifest(repository, tag)
+                except BlobNotFoundError:
+                    continue
+                except RefError as exc:
+                    malformed = exc
+                    continue
+                return Named(repository, tag, tags[:at], found.digest, found.raw)
+        if malformed is not None:
+            raise malformed
+        raise BlobNotFoundError(
+            f"registry {self._origin.host} has no "
+            f"{self._package.repositories[-1]}:{self._package.version}",
+            hint="push it there, or correct the package in the machine config",
+        )
+
+    def own_tags(self, named: Named, created: str) -> tuple[str, ...]:
+        """The number and the timestamp id of a version, as far as they can be told.
+
+        They are the registry's tags on the same manifest, of which a few are looked at;
+        without one, the timestamp id is told from the time of creation.
+
+        Args:
+            named: The version.
+            created: When it was made, UTC, ISO 8601.
+
+        Raises:
+            TargetUnreachableError: The registry does not answer.
+            AuthenticationError: It refuses the token, or wants one.
+        """
+        tags: tuple[str, ...] = ()
+        with suppress(StorageError):  # some registries list no tags
+            tags = read_tags(self._origin, named.repository, at_most=_MAX_TAGS)
+        stamp = self._first(named, likely_stamps(tags, created))
+        number = self._first(named, likely_numbers(tags, stamp))
+        derived = own_stamp(created)
+        if stamp is None and derived not in tags:
+            stamp = derived
+        return tuple(tag for tag in (number, stamp) if tag is not None)
+
+    def _manifest(self, repository: str, tag: str) -> RemoteManifest:
+        known = self._known.pop((repository, tag), None)
+        if known is None or known.etag is None:
+            found = read_manifest(self._origin, repository, tag)
+        else:
+            changed = read_manifest_unless(self._origin, repository, tag, known.etag)
+            found = known if changed is None else changed
+        self._known[repository, tag] = found
+        return found
+
+    def _first(self, named: Named, tags: Iterable[str]) -> str | None:
+        """The first of some tags that is on the version."""
+        for tag in tags:
+            with suppress(StorageError):  # what cannot be read says nothing
+                if read_manifest(self._origin, named.repository, tag).digest == named.digest:
+                    return tag
+        return None

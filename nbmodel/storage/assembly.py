@@ -89,7 +89,7 @@ def assemble(
     """
     size = patch.seek(0, os.SEEK_END)
     patch.seek(0)
-    head = patch.read(MAX_HEAD)
+    head = patch.read(min(size, MAX_HEAD))
     parsed = Patch.from_head(head, size=size, file_size=table.size)
     steps = plan(parsed, segments(table, have))
     with storage.receive() as writer, _Blobs(storage) as blobs:

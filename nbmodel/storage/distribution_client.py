@@ -12,20 +12,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import httpx
 
+from nbmodel.core.chunks import Missing
 from nbmodel.core.digest import digest_of
 from nbmodel.core.manifest import MANIFEST_TYPE, MAX_MANIFEST
+from nbmodel.core.patch import Patch
 from nbmodel.core.reference import check_name
-from nbmodel.errors import (
-    StorageError,
-)
+from nbmodel.errors import ManifestError, StorageError
 from nbmodel.storage.base import Storage
 from nbmodel.storage.copying import Progress
 from nbmodel.storage.fetch import BlobSource, fetch_blob
-from nbmodel.storage.manifests import blobs_of
+from nbmodel.storage.manifests import blobs_of, chunked_blobs
 from nbmodel.storage.origin import TIMEOUT, Origin
 from nbmodel.storage.reading import manifest_path, read_manifest, read_tags
 
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 PIECE = 1024 * 1024  # bytes read from a file and sent at a time
 CHUNK = 32 * 1024 * 1024  # bytes of one request when a blob goes in several
 CHUNKED_FROM = 2 * CHUNK  # smaller blobs go in one request, which every registry takes
+_WORTH_A_PATCH = 0.9  # share of the blob; above it, putting it together costs more than it saves
+_SLOWEST_DISK = 4e6  # bytes/s that a device puts a blob together with: a worn SD card
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +44,19 @@ class Pushed:
     """What pushing a version moved.
 
     Attributes:
-        sent: Bytes of blobs that went over the network.
+        sent: Bytes that went over the network for blobs.
         present: Bytes of blobs that were there already.
+        saved: Bytes of other blobs that were not sent, because chunks of them were there.
     """
 
     sent: int
     present: int
+    saved: int = 0
+
+    def __add__(self, other: Pushed) -> Pushed:
+        return Pushed(
+            self.sent + other.sent, self.present + other.present, self.saved + other.saved
+        )
 
 
 class Distribution:
@@ -114,18 +123,18 @@ class Distribution:
             tags: Tags to put on it, in that order: a reader that follows a movable tag
                 finds the version's own ones set when they come first. Without any, the
                 manifest is pushed by digest.
-            progress: Called with the bytes just sent, or found to be there.
+            progress: Called with the bytes just sent, or found to be there; with less than
+                nothing when they have to be sent again.
         """
         raw = storage.read(digest, limit=MAX_MANIFEST)  # as stored: the digest is of these
-        sent = present = 0
-        for blob, size in blobs_of(raw).items():
-            if self.push_blob(name, storage, blob, progress=progress):
-                sent += size
-            else:
-                present += size
+        tables = {blob: entry.digest for blob, entry in chunked_blobs(raw).items()}
+        pushed = Pushed(0, 0)
+        # A table is there before the file that it is of, which then goes as a patch.
+        for blob in sorted(blobs_of(raw), key=lambda blob: blob not in tables.values()):
+            pushed += self.push_blob(name, storage, blob, table=tables.get(blob), progress=progress)
         for tag in tags or (digest,):
             self.push_manifest(name, tag, raw)
-        return Pushed(sent, present)
+        return pushed
 
     def pull(
         self,
@@ -162,23 +171,47 @@ class Distribution:
         return answer.status_code != 404
 
     def push_blob(
-        self, name: str, storage: Storage, digest: str, *, progress: Progress | None = None
-    ) -> bool:
-        """Push a blob unless it is there; whether it was sent.
+        self,
+        name: str,
+        storage: Storage,
+        digest: str,
+        *,
+        table: str | None = None,
+        progress: Progress | None = None,
+    ) -> Pushed:
+        """Push a blob unless it is there, and say what that took.
 
-        A large one goes in chunks, and after a lost connection from where the other side
+        A large one goes in pieces, and after a lost connection from where the other side
         has it.
+
+        Args:
+            name: The repository.
+            storage: Where the blob is.
+            digest: Which one.
+            table: Digest of its chunk table, which the repository has: only what the other
+                side lacks is sent, where it can say so. None to send all of it.
+            progress: Called with the bytes just sent, or found to be there; with less than
+                nothing when they have to be sent again.
         """
         size = storage.size(digest)
         if self.has_blob(name, digest):
             _report(progress, size)
-            return False
-        source = _Source(name, storage, digest, size, progress)
-        location, start = self._open_upload(name), 0
-        if size >= CHUNKED_FROM:
-            location, start = self._push_chunks(source, location)
-        self._finish(source, location, start)
-        return True
+            return Pushed(0, size)
+        whole = _Source.of_blob(name, storage, digest, progress)
+        if table is None:
+            self._upload(whole, self._open_upload(name))
+            return Pushed(size, 0)
+        location, patch = self._open_patch(name, digest, table, size)
+        wasted = 0
+        if patch is not None:
+            source = _Source.of_patch(name, storage, digest, progress, patch, table)
+            if self._upload(source, location):
+                _report(progress, size - source.payload)
+                return Pushed(source.size, 0, size - source.size)
+            _report(progress, -source.payload)
+            location, wasted = self._open_upload(name), source.size
+        self._upload(whole, location)
+        return Pushed(wasted + size, 0)
 
     def pull_blob(
         self,
@@ -238,6 +271,13 @@ class Distribution:
 
     # Uploads in pieces
 
+    def _upload(self, source: _Source, location: httpx.URL) -> bool:
+        """Send all of it; False when it was a patch that could not be used."""
+        start = 0
+        if source.size >= CHUNKED_FROM:
+            location, start = self._push_chunks(source, location)
+        return self._finish(source, location, start)
+
     def _push_chunks(self, source: _Source, location: httpx.URL) -> tuple[httpx.URL, int]:
         """Send all but the last chunk; where to go on, and from which byte."""
         start, failures = 0, 0
@@ -260,8 +300,22 @@ class Distribution:
         return location, start
 
     def _open_upload(self, name: str) -> httpx.URL:
-        answer = self._request("POST", f"v2/{check_name(name)}/blobs/uploads/", expect=(202,))
+        answer = self._request("POST", self._uploads(name), expect=(202,))
         return self._location(answer)
+
+    def _open_patch(
+        self, name: str, digest: str, table: str, size: int
+    ) -> tuple[httpx.URL, Patch | None]:
+        """An upload, and the patch that it wants; None when it wants the whole blob."""
+        query = httpx.QueryParams({"assemble": digest, "chunks": table})
+        try:
+            answer = self._request("POST", f"{self._uploads(name)}?{query}", expect=(202,))
+        except StorageError:
+            return self._open_upload(name), None  # a registry that is strict about parameters
+        patch = _wanted(answer, size)
+        if patch is not None and patch.size > size * _WORTH_A_PATCH:
+            patch = None
+        return self._location(answer), patch
 
     def _resume(self, name: str, location: httpx.URL) -> tuple[httpx.URL, int]:
         """Where to go on after a lost connection; a new upload when the old one is lost too."""
@@ -279,30 +333,36 @@ class Distribution:
         start = int(last) + 1 if re.fullmatch("[0-9]{1,18}", last) and last != "0" else 0
         return self._location(answer, default=location), start
 
-    def _finish(self, source: _Source, location: httpx.URL, start: int) -> None:
+    def _finish(self, source: _Source, location: httpx.URL, start: int) -> bool:
         try:
-            self._put(source, location, start)
+            return self._put(source, location, start)
         except httpx.TransportError:
             # It may have arrived all the same, with only the answer lost.
             if self.has_blob(source.name, source.digest):
-                return
+                return True
             try:
-                self._put(source, *self._resume(source.name, location))
+                return self._put(source, *self._resume(source.name, location))
             except httpx.TransportError as exc:
                 raise self._origin.unreachable(exc) from exc
 
-    def _put(self, source: _Source, location: httpx.URL, start: int) -> None:
+    def _put(self, source: _Source, location: httpx.URL, start: int) -> bool:
         # A blob in one piece has no range; an empty range cannot be written.
         headers = _chunk_headers if 0 < start < source.size else _body_headers
-        self._once(
+        answer = self._once(
             "PUT",
-            location.copy_merge_params({"digest": source.digest}),
-            expect=(201, 204),
+            location.copy_merge_params(source.query),
+            expect=(201, 204) if source.table is None else (201, 204, 409),
             headers=headers(start, source.size),
             content=source.pieces(start, source.size),
+            # What is put together there is read and written before the answer comes.
+            patience_s=0.0 if source.table is None else source.result / _SLOWEST_DISK,
         )
+        return answer.status_code != 409
 
     # Requests
+
+    def _uploads(self, name: str) -> str:
+        return f"v2/{check_name(name)}/blobs/uploads/"
 
     def _blob(self, name: str, digest: str) -> str:
         return f"v2/{check_name(name)}/blobs/{digest}"
@@ -336,10 +396,19 @@ class Distribution:
         expect: tuple[int, ...],
         headers: Mapping[str, str] | None = None,
         content: bytes | Iterator[bytes] | None = None,
+        patience_s: float = 0.0,
     ) -> httpx.Response:
         target = self._origin.base.join(url)
+        timeout = self._origin.client.timeout
+        if patience_s and timeout.read is not None:
+            times = {**timeout.as_dict(), "read": timeout.read + patience_s}
+            timeout = httpx.Timeout(**times)
         answer = self._origin.client.request(
-            method, target, headers=self._origin.headers(target, headers), content=content
+            method,
+            target,
+            headers=self._origin.headers(target, headers),
+            content=content,
+            timeout=timeout,
         )
         if answer.status_code not in expect:
             what = f"{method} {answer.request.url.path}"
@@ -349,25 +418,96 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """A blob to be sent to a repository."""
+    """What is sent to a repository: a blob, or a patch that makes it of others.
+
+    Attributes:
+        name: The repository.
+        storage: Where the blob is.
+        digest: Of the blob.
+        progress: Told of the blob's bytes as they are sent.
+        ranges: The ranges of the blob that are sent.
+        result: Bytes of the blob.
+        head: Sent before them.
+        table: Digest of the chunk table that a patch goes by; None for the blob itself.
+    """
 
     name: str
     storage: Storage
     digest: str
-    size: int
     progress: Progress | None
+    ranges: tuple[Missing, ...]
+    result: int
+    head: bytes = b""
+    table: str | None = None
+
+    @classmethod
+    def of_blob(
+        cls, name: str, storage: Storage, digest: str, progress: Progress | None
+    ) -> _Source:
+        """The blob itself."""
+        size = storage.size(digest)
+        return cls(name, storage, digest, progress, (Missing(0, size),), size)
+
+    @classmethod
+    def of_patch(
+        cls,
+        name: str,
+        storage: Storage,
+        digest: str,
+        progress: Progress | None,
+        patch: Patch,
+        table: str,
+    ) -> _Source:
+        """A patch that makes the blob."""
+        size = storage.size(digest)
+        return cls(name, storage, digest, progress, patch.ranges, size, patch.head(), table)
+
+    @property
+    def payload(self) -> int:
+        """How many bytes of the blob are sent."""
+        return sum(length for _, length in self.ranges)
+
+    @property
+    def size(self) -> int:
+        """How many bytes are sent."""
+        return len(self.head) + self.payload
+
+    @property
+    def query(self) -> dict[str, str]:
+        """Parameters of the request that ends the upload."""
+        return {"digest": self.digest} | ({} if self.table is None else {"assemble": self.table})
 
     def pieces(self, start: int, end: int) -> Iterator[bytes]:
-        """The bytes from ``start`` up to ``end``."""
+        """The bytes that are sent, from ``start`` up to ``end``."""
+        if start < len(self.head):
+            yield self.head[start:end]
+        at = len(self.head)
         with self.storage.open(self.digest) as file:
-            file.seek(start)
-            while start < end:
-                piece = file.read(min(PIECE, end - start))
-                if not piece:
-                    raise StorageError(f"blob {self.digest} is shorter than it was")
-                yield piece
-                start += len(piece)
-                _report(self.progress, len(piece))
+            for begin, length in self.ranges:
+                skipped, stop = max(start - at, 0), min(end - at, length)
+                if skipped < stop:
+                    file.seek(begin + skipped)
+                    yield from self._read(file, stop - skipped)
+                at += length
+
+    def _read(self, file: BinaryIO, length: int) -> Iterator[bytes]:
+        while length > 0:
+            piece = file.read(min(PIECE, length))
+            if not piece:
+                raise StorageError(f"blob {self.digest} is shorter than it was")
+            yield piece
+            length -= len(piece)
+            _report(self.progress, len(piece))
+
+
+def _wanted(answer: httpx.Response, size: int) -> Patch | None:
+    """The patch that a server asked for; None when it did not, or for one that cannot be."""
+    try:
+        ranges = [Missing(int(start), int(length)) for start, length in answer.json()["missing"]]
+        patch = Patch(tuple(ranges))
+    except (ValueError, TypeError, KeyError, RecursionError, ManifestError):
+        return None
+    return patch if not ranges or sum(ranges[-1]) <= size else None
 
 
 def _body_headers(start: int, end: int) -> dict[str, str]:

@@ -4,6 +4,17 @@ Push and pull as any OCI client does them. An upload that goes over several requ
 remembered by the storage alone, so it outlives a restart. Authentication, ``GET /v2/`` and
 the server around it belong to the application that mounts these routes.
 
+Beyond the specification, a blob whose chunk table is here can be sent as a patch, which has
+only what no blob here has:
+
+- ``POST …/blobs/uploads/?assemble=<blob digest>&chunks=<table digest>`` opens an upload as
+  ever, and says which ranges of the blob are missing here: ``{"missing": [[start, length],
+  …]}``. An answer without them, as a registry gives that does not know the parameters or
+  cannot use the table, asks for the whole blob.
+- The upload's bytes are then a patch of ``core.patch``, sent as any upload is, and ended by
+  ``PUT …?digest=<blob digest>&assemble=<table digest>``. When a chunk that the patch relies
+  on turns out to be gone or damaged the answer is 409, and the upload is over.
+
 Source: OCI distribution specification 1.1 (end-2 … end-11 of its endpoint table).
 """
 
@@ -25,18 +36,22 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from nbmodel.core.chunks import ChunkTable, Have, Local, Missing, max_table, segments
 from nbmodel.core.digest import digest_of, is_digest
 from nbmodel.core.manifest import MANIFEST_TYPE, MAX_MANIFEST
 from nbmodel.core.reference import check_name
 from nbmodel.errors import (
     BlobNotFoundError,
     DigestMismatchError,
+    FormatError,
     ManifestError,
     NbModelError,
     RefError,
     SignatureError,
+    StorageError,
     StorageUnavailableError,
 )
+from nbmodel.storage.assembly import assemble, chunk_index
 from nbmodel.storage.base import BlobWriter, Storage
 from nbmodel.storage.manifests import blobs_of, parse_manifest
 from nbmodel.storage.tags import TagStore
@@ -176,8 +191,12 @@ class _Server:
             return _created(name, mount)
         if whole is None:
             key = uuid.uuid4().hex
+            missing = await self._missing(request)
             async with self._writer(key):
-                return Response(status_code=202, headers=_upload_headers(name, key, 0))
+                headers = _upload_headers(name, key, 0)
+                if missing is None:
+                    return Response(status_code=202, headers=headers)
+                return JSONResponse({"missing": missing}, status_code=202, headers=headers)
         _digest(whole)
         async with self._writer(None) as writer:
             await self._receive(request, writer)
@@ -199,7 +218,11 @@ class _Server:
             digest = _digest(request.query_params.get("digest", ""))
             _check_range(request, name, key, writer.offset)
             await self._receive(request, writer)
-            await _threaded(writer.commit, digest)
+            table = request.query_params.get("assemble")
+            if table is None:
+                await _threaded(writer.commit, digest)
+            else:
+                await _threaded(self._assemble, writer, digest, _digest(table))
             return _created(name, digest)
 
     async def cancel_upload(self, request: Request, _name: str) -> Response:
@@ -229,6 +252,49 @@ class _Server:
         finally:
             with anyio.CancelScope(shield=True):
                 await _threaded(writer.close)
+
+    async def _missing(self, request: Request) -> list[Missing] | None:
+        """What a patch of the blob has to have; None to have the whole blob sent."""
+        table = request.query_params.get("chunks")
+        if table is None or "assemble" not in request.query_params:
+            return None
+        _digest(request.query_params["assemble"])
+        return await _threaded(self._missing_ranges, _digest(table))
+
+    def _missing_ranges(self, table: str) -> list[Missing] | None:
+        try:
+            chunks = self._table(table)
+        except (FormatError, StorageError):
+            return None
+        found = segments(chunks, self._have(chunks))
+        for blob in {segment.blob for segment in found if isinstance(segment, Local)}:
+            self._storage.keep(blob)  # until the patch is here
+        return [segment for segment in found if isinstance(segment, Missing)]
+
+    def _assemble(self, writer: BlobWriter, digest: str, table: str) -> None:
+        """Make a blob of the patch that was uploaded; the upload is over in any case."""
+        try:
+            if self._storage.keep(digest):
+                return  # somebody else was faster
+            chunks = self._table(table)
+            with writer.read_back() as patch:
+                assemble(self._storage, digest, patch, chunks, self._have(chunks))
+        except (BlobNotFoundError, DigestMismatchError) as exc:
+            raise _RefusedError(
+                409, "BLOB_UPLOAD_INVALID", f"cannot make blob {digest} of a patch: {exc}"
+            ) from exc
+        finally:
+            writer.abort()
+
+    def _table(self, digest: str) -> ChunkTable:
+        table = ChunkTable.from_bytes(self._storage.read(digest, limit=max_table(self._max_blob)))
+        self._check_size(table.size)
+        return table
+
+    def _have(self, table: ChunkTable) -> Have:
+        """Where the chunks of a file are, by the versions that have a tag here."""
+        manifests = dict.fromkeys(digest for _, _, digest in self._tags.all())
+        return chunk_index(self._storage, manifests, {digest for _, digest in table.chunks})
 
     def _is_waiting(self, key: str) -> bool:
         return any(name == key for name, _ in self._storage.abandoned(time.time()))

@@ -85,6 +85,7 @@ def run_confined(
         UnavailableError: It cannot be started.
     """
     until = time.monotonic() + timeout_s
+    line = json.dumps(request).encode() + b"\n"
     try:
         process = subprocess.Popen(
             command,
@@ -97,9 +98,10 @@ def run_confined(
         )
     except OSError as exc:  # no memory, no process, no descriptor left
         raise UnavailableError(f"no process can be started: {exc}") from exc
-    pipes = _Pipes(process, json.dumps(request).encode() + b"\n")
+    pipes = _Pipes(process, line)
     watch = _Watch(process.pid, memory_bytes)
     try:
+        pipes.open()
         cause = _wait(pipes, watch, told, until, cancelled)
         if cause == "ended":
             cause = _let_end(process, until, cancelled)
@@ -153,8 +155,18 @@ class _Pipes:
                 (self._overhear, ()),
             )
         ]
-        for thread in self._threads:
-            thread.start()
+
+    def open(self) -> None:
+        """Begin to serve them.
+
+        Raises:
+            UnavailableError: The system gives no more threads.
+        """
+        try:
+            for thread in self._threads:
+                thread.start()
+        except RuntimeError as exc:
+            raise UnavailableError(f"no thread can be started: {exc}") from exc
 
     def words(self) -> str:
         """The end of what the child printed, without control characters."""
@@ -165,6 +177,8 @@ class _Pipes:
         """Let go of the pipes of a child that has ended."""
         until = time.monotonic() + _LAST_S
         for thread in self._threads:
+            if thread.ident is None:
+                continue  # it could not be started
             thread.join(max(0.0, until - time.monotonic()))
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -125,6 +126,15 @@ def test_a_command_that_is_not_there_is_told() -> None:
             memory_bytes=None,
             cancelled=lambda: False,
         )
+
+
+def test_without_threads_nothing_is_left_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(UnavailableError, match="no thread can be started"):
+        run("import time; time.sleep(3600)")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nbmodel.backends import open_session
 from nbmodel.core.golden import Golden
 from nbmodel.core.manifest import FileEntry, Manifest
 from nbmodel.core.signature import Signature, Tensor
@@ -24,6 +25,7 @@ from nbmodel.runtime.packages import Installed
 from nbmodel.runtime.probe import ProbeLimits, free_memory, probe
 from nbmodel.runtime.resolve import PackageVersion
 from nbmodel.runtime.services import Source
+from nbmodel.sample import sample_inputs
 from tests.tools.bad_backend import SIGNATURE, install_bad_backend
 
 MIB = 2**20
@@ -334,6 +336,54 @@ def test_a_real_tflite_model_with_an_unknown_operator_is_refused(test_models: Pa
     error = refusal(Source("tflite_cpu", {"model_path": str(model)}, "key"))
     assert "needs the custom operation 'fake-op-double'" in str(error)
     assert error.reason == "LoadFailed"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("damage", "reason", "message"),
+    [
+        pytest.param(
+            lambda whole: whole[: len(whole) // 2],
+            "LoadFailed",
+            "The model is not a valid Flatbuffer buffer",
+            id="truncated",
+        ),
+        pytest.param(
+            lambda whole: whole[:200_000] + bytes(50_000) + whole[250_000:],
+            "WrongAnswer",
+            "answers its golden sample wrongly: output 'MobilenetV1/Predictions/Reshape_1' differs",
+            id="weights that are gone",
+        ),
+    ],
+)
+def test_a_damaged_real_tflite_model_is_refused(
+    tmp_path: Path,
+    test_models: Path,
+    damage: Callable[[bytes], bytes],
+    reason: str,
+    message: str,
+) -> None:
+    pytest.importorskip("ai_edge_litert", reason="pip install 'nbmodel[runtime]'")
+    whole = test_models / "mobilenet_v1_0.25_224_quant_with_metadata.tflite"
+    session = open_session(whole, "tflite")
+    inputs = sample_inputs(session.signature)
+    sample = GoldenSample(inputs, session.infer(inputs))
+    session.close()
+    model = tmp_path / "model.tflite"
+    model.write_bytes(damage(whole.read_bytes()))
+    (tmp_path / "golden.npz").write_bytes(sample.to_bytes())
+    files = tuple(
+        FileEntry(path, 1, "sha256:" + "1" * 64) for path in ("model.tflite", "golden.npz")
+    )
+    manifest = Manifest("m", "2026", files, "tflite", "other", session.signature, golden=Golden())
+    there = PackageVersion("m", "sha256:" + "2" * 64, "latest", 1, None)
+    error = refusal(
+        Source(
+            "tflite_cpu", {"model_path": str(model)}, "key", Installed(there, manifest, tmp_path)
+        )
+    )
+    assert message in str(error)
+    assert error.reason == reason
 
 
 @pytest.mark.slow

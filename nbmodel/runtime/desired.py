@@ -80,6 +80,26 @@ def read_config(data: object, environment: Mapping[str, str]) -> MachineConfig:
     return config
 
 
+def changed_services(before: MachineConfig, after: MachineConfig) -> frozenset[str]:
+    """Names of model services that another config asks something else of.
+
+    Those whose entry is new or differs, or a package that they use.
+    """
+    packages = {one.name: one for one in after.packages}
+    former = {one.name: one for one in before.packages}
+    others = {name for name, package in packages.items() if former.get(name) != package}
+    known = {one.name: one for one in before.services if one.is_served}
+    changed = set()
+    for service in after.services:
+        if service.is_served:
+            used = replace_placeholders(
+                dict(service.attributes), packages, folder=lambda _: "", environment={}
+            ).packages
+            if known.get(service.name) != service or others.intersection(used):
+                changed.add(service.name)
+    return frozenset(changed)
+
+
 def wish_of(
     service: Service,
     packages: Mapping[str, Package],

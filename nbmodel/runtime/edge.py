@@ -8,8 +8,11 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import shutil
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,6 +25,7 @@ from nbmodel.core.signature import Signature
 from nbmodel.core.version import now, parse_time, stamp_of
 from nbmodel.errors import (
     ConfigConflictError,
+    ConfigError,
     DeployError,
     InputError,
     NbModelError,
@@ -29,15 +33,19 @@ from nbmodel.errors import (
     UnavailableError,
 )
 from nbmodel.protocol.inference import InferRequest, InferResponse
-from nbmodel.runtime.desired import model_package, read_config
+from nbmodel.runtime.account import Account
+from nbmodel.runtime.conditions import Condition, Phase, conditions_of, kept, phase_of
+from nbmodel.runtime.desired import changed_services, model_package, read_config
+from nbmodel.runtime.follow import Follower
 from nbmodel.runtime.journal import EVENTS_FILE, Journal
+from nbmodel.runtime.ledger import Ledger
 from nbmodel.runtime.leftovers import remove_leftovers
 from nbmodel.runtime.lookup import unknown
 from nbmodel.runtime.model_control import ModelControl
 from nbmodel.runtime.packages import PackageFolder
 from nbmodel.runtime.plan import Plan
 from nbmodel.runtime.reconciler import Reconciler
-from nbmodel.runtime.report import package_status, service_status, vision_status
+from nbmodel.runtime.report import facts_of, package_status, service_status, vision_status
 from nbmodel.runtime.repository import LoadRequest
 from nbmodel.runtime.scheduler import Pending, RetiredError
 from nbmodel.runtime.server_settings import LogSettings, TraceSettings
@@ -46,6 +54,8 @@ from nbmodel.runtime.serving import Serving
 from nbmodel.runtime.shared_memory import SharedMemory
 from nbmodel.runtime.state import Record, StateFolder
 from nbmodel.runtime.statistics import ModelStatistics
+from nbmodel.runtime.stock import Stockroom
+from nbmodel.runtime.trial import Served
 from nbmodel.runtime.visions import Visions
 from nbmodel.storage import OciLayout
 from nbmodel.storage.manifests import load_manifest
@@ -53,6 +63,9 @@ from nbmodel.storage.tags import TagStore
 
 ROLLBACK_TIMEOUT_S = 120.0  # a big model on a slow card loads this long
 LOAD_TIMEOUT_S = 600.0  # nobody loads anew while somebody waits for this
+CALM_S = 60.0  # up and well for so long: earlier ends do not count any more
+#: Environment variable with the bearer token for registries.
+TOKEN_VARIABLE = "NBMODEL_REGISTRY_TOKEN"  # noqa: S105 # a name, no token
 
 if TYPE_CHECKING:
     from nbmodel.runtime.vision_service import VisionService
@@ -83,6 +96,8 @@ class EdgeRuntime:
         shared_memory: Where requests may have their tensors; None: clients may register
             no region.
         server_name: What the inference protocol calls it.
+        maintenance: Whether new versions may be taken up now, besides what the config says;
+            None: always. Asked again and again while one waits.
 
     Raises:
         ConfigError: ``config`` cannot be followed; ``problems`` lists everything.
@@ -98,6 +113,7 @@ class EdgeRuntime:
         environment: Mapping[str, str] | None = None,
         shared_memory: SharedMemory | None = None,
         server_name: str = "nbmodel",
+        maintenance: Callable[[], bool] | None = None,
     ) -> None:
         self.server_name = server_name
         self.shared_memory = SharedMemory() if shared_memory is None else shared_memory
@@ -109,15 +125,31 @@ class EdgeRuntime:
         self.journal = self._journal = Journal(home / EVENTS_FILE)
         remove_leftovers(home)
         self._states = StateFolder(home)
+        self._ledger = Ledger(self._states, self._journal)
         packages = PackageFolder(home / "packages", self.storage)
         self._reconciler = Reconciler(
-            storage=self.storage,
-            tags=self.tags,
-            packages=packages,
-            states=self._states,
+            stockroom=Stockroom(
+                storage=self.storage,
+                tags=self.tags,
+                packages=packages,
+                environment=self._environment,
+            ),
+            ledger=self._ledger,
             journal=self._journal,
-            environment=self._environment,
+            changed=lambda: self.reconcile(retry=False),
+            served=self._served,
+            maintenance=maintenance,
         )
+        self._follower = Follower(
+            self.storage,
+            self.tags,
+            self._journal,
+            on_change=self.tags_changed,
+            free_bytes=lambda: shutil.disk_usage(home).free,
+            token=self._environment.get(TOKEN_VARIABLE),
+        )
+        self._conditions: dict[str, tuple[Condition, ...]] = {}
+        self._conditions_lock = threading.Lock()
         self._visions = Visions(
             infer=lambda request, deadline: self.infer(request, deadline=deadline),
             try_out=self._try_out,
@@ -143,13 +175,20 @@ class EdgeRuntime:
         self._config_lock = threading.Lock()
         #: What taking the config file did, or None when nothing was taken from it.
         self.config_note: str | None = None
-        self._config = self._first_config(config)
+        try:
+            self._config = self._first_config(config)
+        except BaseException:
+            self._ledger.end()
+            raise
+        self._good: str | None = None  # etag of the last config that all could follow
+        self._began = time.monotonic()
         self._wake = threading.Condition()
-        self._asked = self._retry = self._busy = self._closing = self._ready = False
-        self._draining = False
+        self._asked = self._busy = self._closing = self._ready = self._draining = False
+        self._errand = _Errand()
+        self._follower.follow(self._config)
         self._thread = threading.Thread(target=self._loop, name="nbmodel-reconcile", daemon=True)
         self._thread.start()
-        self.reconcile()
+        self.reconcile(retry=False)
 
     # The config
 
@@ -193,10 +232,12 @@ class EdgeRuntime:
         return plan
 
     def rollback(self, service: str) -> dict[str, Any]:
-        """Back to the version that a service ran before, and hold it there.
+        """Back to the version that a service ran well before, and hold it there.
 
-        The package's version in the config becomes that version, so the config stays the
-        truth; services that share the package follow. Returns when the version is live.
+        From a version that is still provisional that is the committed one, else the one that
+        was committed before it. The package's version in the config becomes that version, so
+        the config stays the truth; services that share the package follow. It waits for no
+        maintenance window. Returns when the version is live.
 
         Returns:
             ``service``, ``package`` (its local name), ``from``, ``to`` and ``version``
@@ -209,26 +250,34 @@ class EdgeRuntime:
         """
         with self._config_lock:
             self._configured(service)
-            history = self._reconciler.history(service)
-            previous = history.previous
-            if previous is None:
+            history = self._ledger.of(service)
+            target = history.rollback if history.provisional is None else history.current
+            if target is None:
                 raise DeployError(
                     f"service {service!r} has no earlier version to go back to",
                     hint="rollback works after a second version has been live",
                 )
-            if self._config.package(previous.package) is None:
+            if self._config.package(target.package) is None:
                 raise DeployError(
-                    f"package {previous.package!r} of service {service!r} is not in the config"
+                    f"package {target.package!r} of service {service!r} is not in the config"
                 )
-            label = self._tag_previous(previous)
-            live = history.live
-            before = live.stamp or str(live.number) if live is not None else None
+            live = self._reconciler.live(service)
+            before = _label(live)
+            label = self._tag(target)
             former = self._config
-            wanted = former.with_version(previous.package, label)
-            self._replace(wanted, f"{service}: rolled back from {before} to {label}")
+            wanted = former.with_version(target.package, label)
+            if wanted.etag != former.etag:
+                self._keep_config(wanted, f"{service}: rolled back from {before} to {label}")
+            self._go(
+                _Errand(
+                    retry=changed_services(former, wanted),
+                    urgent=frozenset([service]),
+                    abandoned=frozenset([service]),
+                )
+            )
         self.wait_settled(ROLLBACK_TIMEOUT_S)
         try:
-            self._check_live(service, previous.digest, label)
+            self._check_live(service, target, label)
         except DeployError:
             with self._config_lock:
                 if self._config is wanted:
@@ -236,7 +285,7 @@ class EdgeRuntime:
             raise
         return {
             "service": service,
-            "package": previous.package,
+            "package": target.package,
             "from": before,
             "to": label,
             "version": label,
@@ -275,10 +324,10 @@ class EdgeRuntime:
         Args:
             retry: Whether to try again what failed before and has not changed since.
         """
-        with self._wake:
-            self._asked = True
-            self._retry = self._retry or retry
-            self._wake.notify_all()
+        if retry:
+            self._follower.check_now()
+        everything = frozenset(service.name for service in self._control.served())
+        self._go(_Errand(retry=everything, visions=True) if retry else _Errand())
 
     def tags_changed(self, _name: str) -> None:
         """Look again after a push: a repository's tags changed."""
@@ -344,14 +393,7 @@ class EdgeRuntime:
         names = [name] if name is not None else [one.name for one in self._control.served()]
         elsewhere = () if self._workers is None else self._workers.statistics(name)
         found = ((one, self._reconciler.live(one)) for one in names)
-        return tuple(
-            sum(
-                (counts for key, counts in elsewhere if (key, counts.name) == (live.key, one)),
-                live.statistics(one),
-            )
-            for one, live in found
-            if live is not None
-        )
+        return tuple(_counts(one, live, elsewhere) for one, live in found if live is not None)
 
     def vision(self, name: str) -> VisionService:
         """A vision service of the config.
@@ -412,12 +454,16 @@ class EdgeRuntime:
             "runtime": self.name,
             "version": self._version,
             "started": self._started,
-            "settled": self.settled,
+            "settled": self.settled and not self._follower.busy,
             "config": config.etag,
             "services": [self._service_status(s, config) for s in self._control.served()],
             "vision": [self._vision_status(s) for s in config.services if s.is_vision],
             "packages": [
-                package_status(package, self._reconciler.found(package.name))
+                package_status(
+                    package,
+                    self._reconciler.found(package.name),
+                    self._follower.status(package.name),
+                )
                 for package in config.packages
             ],
             "not_served": [
@@ -449,61 +495,144 @@ class EdgeRuntime:
             self._closing = True
             self._wake.notify_all()
         self._thread.join()
+        self._follower.close()
         self._reconciler.stop()
         self._control.close()
+        self._ledger.end()
 
     # Inside
 
     def _first_config(self, given: object) -> MachineConfig:
-        kept = self._states.config()
+        kept = self._kept_config()
         if given is None:
             return kept if kept is not None else MachineConfig.from_json({})
         checked = read_config(given, self._environment)
-        if kept is not None and self._reconciler.given == checked.etag:
+        if kept is not None and self._ledger.given == checked.etag:
             if kept.etag != checked.etag:
                 self._journal.note("the config file is as before; what was set since stays")
             return kept
-        self.config_note = _taken(checked, kept, was_given=self._reconciler.given is not None)
+        self.config_note = _taken(checked, kept, was_given=self._ledger.given is not None)
         self._states.save_config(checked)
-        self._reconciler.remember_given(checked.etag)
-        self._journal.note(self.config_note)
+        self._ledger.remember_given(checked.etag)
+        self._journal.note(self.config_note, type="Config")
         return checked
 
+    def _kept_config(self) -> MachineConfig | None:
+        """What was set last; where that cannot be read, the last one that went well."""
+        try:
+            return self._states.config()
+        except ConfigError as exc:
+            good = self._states.good_config()
+            if good is None:
+                raise
+            self._journal.warn(f"{exc}; the last config that went well counts", type="Config")
+            return good
+
     def _replace(self, config: MachineConfig, why: str) -> None:
+        changed = changed_services(self._config, config)
+        self._keep_config(config, why)
+        self._go(_Errand(retry=changed, visions=True))
+
+    def _keep_config(self, config: MachineConfig, why: str) -> None:
         self._states.save_config(config)
         self._control.config_changes(self._config, config)
         self._config = config
-        self._journal.note(why)
-        self.reconcile()
+        self._follower.follow(config)
+        self._journal.note(why, type="Config")
+
+    def _go(self, errand: _Errand) -> None:
+        """Have a pass made soon."""
+        with self._wake:
+            self._asked = True
+            self._errand = self._errand + errand
+            self._wake.notify_all()
 
     def _loop(self) -> None:
-        while True:
-            with self._wake:
-                self._wake.wait_for(lambda: self._asked or self._closing)
-                if self._closing:
-                    return
-                retry, self._asked, self._retry, self._busy = self._retry, False, False, True
+        while (errand := self._next()) is not None:
             try:
-                overlay, config = self._control.overlay, self._config
-                config = overlay.applied(config)
-                self._reconciler.run(config, retry=retry, unloaded=overlay.unloaded)
-                self._visions.follow(config, retry=retry)
-                if self._workers is not None:
-                    self._workers.follow(self._reconciler.sources())
+                if errand.is_asked or self._reconciler.tend():
+                    self._pass(errand)
+                self._look_back()
             except Exception as exc:
                 # The thread must live: the next config may well be better.
                 logger.exception("a pass of the reconciler failed")
                 self._journal.warn(f"cannot follow the config: {type(exc).__name__}: {exc}")
             with self._wake:
-                self._busy, self._ready = False, True
+                self._busy = False
+                self._ready = self._ready or not self._reconciler.busy or self._all_serve()
                 self._wake.notify_all()
 
-    def _follow(self) -> None:
-        self.reconcile()
+    def _next(self) -> _Errand | None:
+        """What to do next, when it is time; None at the end."""
+        with self._wake:
+            self._wake.wait_for(lambda: self._asked or self._closing, self._pause_s())
+            if self._closing:
+                return None
+            errand = replace(self._errand, is_asked=self._asked)
+            self._asked, self._errand, self._busy = False, _Errand(), self._asked
+            return errand
+
+    def _pause_s(self) -> float | None:
+        """How long there is nothing to do, in seconds; None: until somebody asks."""
+        pause = self._reconciler.due_s()
+        calm = self._began + CALM_S - time.monotonic()
+        if not self._ledger.unclean or calm < 0:
+            return pause
+        return calm if pause is None else min(pause, calm)
+
+    def _pass(self, errand: _Errand) -> None:
+        overlay, config = self._control.overlay, self._config
+        config = overlay.applied(config)
+        self._reconciler.run(
+            config,
+            retry=errand.retry,
+            urgent=errand.urgent,
+            abandoned=errand.abandoned,
+            overridden=overlay.overrides.keys(),
+            unloaded=overlay.unloaded,
+        )
+        self._visions.follow(config, retry=errand.visions)
+        if self._workers is not None:
+            self._workers.follow(self._reconciler.sources())
+        for service in self._control.served():
+            self._told(service, config)
+
+    def _look_back(self) -> None:
+        """Remember that all went well, where it did."""
+        overlay, config = self._control.overlay, self._config
+        if overlay.overrides or overlay.unloaded or not self._reconciler.is_sound():
+            return
+        if time.monotonic() - self._began >= CALM_S:
+            self._ledger.calm()
+        if self._good != config.etag:
+            self._good = config.etag
+            try:
+                self._states.save_good_config(config)
+            except NbModelError as exc:
+                self._journal.warn(str(exc))
+
+    def _all_serve(self) -> bool:
+        names = [service.name for service in self._control.served()]
+        return all(self._reconciler.live(name) is not None for name in names)
+
+    def _follow(self, name: str) -> None:
+        self._go(_Errand(retry=frozenset([name]), urgent=frozenset([name]), visions=True))
         self.wait_settled(LOAD_TIMEOUT_S)
 
+    def _served(self, name: str, live: LiveService) -> Served:
+        """What a service did since it serves, in all processes."""
+        workers = self._workers
+        counts = _counts(name, live, () if workers is None else workers.statistics(name))
+        answered, ns = counts.success.count, counts.success.ns
+        return Served(
+            answered=answered,
+            failed=counts.engine_failures,
+            mean_ms=ns / answered / 1e6 if answered else None,
+            deaths=0 if workers is None else workers.deaths,
+        )
+
     def _is_settled(self) -> bool:
-        return not self._asked and not self._busy
+        return not self._asked and not self._busy and not self._reconciler.busy
 
     def _configured(self, name: str) -> Service:
         served = self._control.served()
@@ -556,10 +685,10 @@ class EdgeRuntime:
     def _try_out(self, request: InferRequest) -> Mapping[str, NDArray[Any]]:
         return self._with_live(request.model, lambda live: live.try_out(request.inputs))
 
-    def _tag_previous(self, previous: Record) -> str:
+    def _tag(self, previous: Record) -> str:
         """The tag that names an earlier version, made anew when it is missing."""
         try:
-            label = self._label(previous)
+            label = self._tag_of(previous)
             there = self.tags.get(previous.repository, label)
             if there is None:
                 self.tags.set(previous.repository, label, previous.digest)
@@ -571,7 +700,7 @@ class EdgeRuntime:
             )
         return label
 
-    def _label(self, previous: Record) -> str:
+    def _tag_of(self, previous: Record) -> str:
         if previous.stamp is not None:
             return previous.stamp
         if previous.number is not None:
@@ -579,27 +708,50 @@ class EdgeRuntime:
         # Pushed by a foreign client, under a tag that has moved on.
         return stamp_of(parse_time(load_manifest(self.storage, previous.digest).created))
 
-    def _check_live(self, service: str, digest: str, label: str) -> None:
+    def _check_live(self, service: str, target: Record, label: str) -> None:
         live = self._reconciler.live(service)
-        if live is None or live.installed is None or live.installed.version.digest != digest:
+        if live is None or live.installed is None or live.installed.version.digest != target.digest:
             refusal = self._reconciler.refusal(service)
             why = str(refusal.error) if refusal is not None else "it takes too long to load"
             raise DeployError(f"service {service!r} cannot go back to {label}: {why}")
 
     def _service_status(self, service: Service, config: MachineConfig) -> dict[str, Any]:
+        account, phase, conditions = self._told(service, config)
         package = model_package(service, {package.name: package for package in config.packages})
         status = service_status(
             service,
+            account,
             package=package,
             found=None if package is None else self._reconciler.found(package.name),
-            live=self._reconciler.live(service.name),
-            refusal=self._reconciler.refusal(service.name),
+            fetch=None if package is None else self._follower.status(package.name),
+            phase=phase,
+            conditions=conditions,
         )
-        if self._closing or service.name in self._control.overlay.unloaded:
+        if phase == "stopped":
             return {**status, "state": "stopped"}
         if status["state"] == "failed" and not self.settled:
             return {**status, "state": "loading"}  # it is being tried again
         return status
+
+    def _told(
+        self, service: Service, config: MachineConfig
+    ) -> tuple[Account, Phase, tuple[Condition, ...]]:
+        """How a service stands, and how far it is since when."""
+        package = model_package(service, {package.name: package for package in config.packages})
+        local = None if package is None else package.name
+        overlay = self._control.overlay
+        account = self._reconciler.account(service.name, local)
+        facts = facts_of(
+            account,
+            fetch=None if local is None else self._follower.status(local),
+            is_overridden=service.name in overlay.overrides,
+            is_stopped=self._closing or service.name in overlay.unloaded,
+        )
+        with self._conditions_lock:
+            before = self._conditions.get(service.name, ())
+            conditions = kept(before, conditions_of(facts, now()))
+            self._conditions[service.name] = conditions
+        return account, phase_of(facts), conditions
 
     def _vision_status(self, service: Service) -> dict[str, Any]:
         status = vision_status(
@@ -610,6 +762,46 @@ class EdgeRuntime:
         if status["state"] == "failed" and not self.settled:
             return {**status, "state": "loading"}  # it is being tried again
         return status
+
+
+@dataclass(frozen=True, slots=True)
+class _Errand:
+    """What a pass is made for.
+
+    Attributes:
+        retry: Services that try again what failed before.
+        urgent: Services that wait for no maintenance window.
+        abandoned: Services whose provisional version a person gave up.
+        visions: Whether vision services try again what failed before.
+        is_asked: Whether anybody asked; else it is only time to look.
+    """
+
+    retry: frozenset[str] = frozenset()
+    urgent: frozenset[str] = frozenset()
+    abandoned: frozenset[str] = frozenset()
+    visions: bool = False
+    is_asked: bool = False
+
+    def __add__(self, other: _Errand) -> _Errand:
+        """Both at once."""
+        return _Errand(
+            self.retry | other.retry,
+            self.urgent | other.urgent,
+            self.abandoned | other.abandoned,
+            self.visions or other.visions,
+        )
+
+
+def _label(live: LiveService | None) -> str | None:
+    return None if live is None or live.installed is None else live.installed.version.label
+
+
+def _counts(
+    name: str, live: LiveService, elsewhere: Sequence[tuple[str, ModelStatistics]]
+) -> ModelStatistics:
+    """What a service did in this process and in others."""
+    others = (counts for key, counts in elsewhere if (key, counts.name) == (live.key, name))
+    return sum(others, live.statistics(name))
 
 
 def _listed(served: Sequence[Service], visions: Sequence[Service]) -> str:

@@ -26,7 +26,8 @@ class ModelControl:
         folder: Where files that come with loads are kept while they are used.
         reconciler: What starts and stops services.
         config: The machine config as it is now.
-        follow: Has the reconciler follow config and overlay, and waits until it did.
+        follow: Has the reconciler follow config and overlay for a service, and waits until
+            it did.
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class ModelControl:
         *,
         reconciler: Reconciler,
         config: Callable[[], MachineConfig],
-        follow: Callable[[], None],
+        follow: Callable[[str], None],
     ) -> None:
         self._files = OverrideFolder(folder)
         self._reconciler = reconciler
@@ -83,7 +84,7 @@ class ModelControl:
             folder = self._files.write(request.files) if request.files else None
             try:
                 override = read_override(name, request, folder)
-                before = self._change(lambda overlay: overlay.with_loaded(name, override))
+                before = self._change(name, lambda overlay: overlay.with_loaded(name, override))
                 self._check(name, before, is_special=override is not None)
             except NbModelError:
                 self._files.remove(folder)
@@ -97,19 +98,19 @@ class ModelControl:
         """
         with self._one_at_a_time:
             config = self._config()
-            before = self._change(lambda overlay: overlay.with_unloaded(name, config))
+            before = self._change(name, lambda overlay: overlay.with_unloaded(name, config))
             self._forget_files(before, name)
 
     def close(self) -> None:
         """Forget all files; nothing runs from them any more."""
         self._files.clear()
 
-    def _change(self, change: Callable[[Overlay], Overlay]) -> Overlay:
+    def _change(self, name: str, change: Callable[[Overlay], Overlay]) -> Overlay:
         """Follow another overlay, wait until that is done, and give the one before."""
         with self._lock:
             before = self._overlay
             self._overlay = change(before)
-        self._follow()
+        self._follow(name)
         return before
 
     def _check(self, name: str, before: Overlay, *, is_special: bool) -> None:
@@ -122,11 +123,12 @@ class ModelControl:
             stays_unloaded = name in before.unloaded
             config = self._config()
             self._change(
+                name,
                 lambda overlay: (
                     overlay.with_unloaded(name, config)
                     if stays_unloaded
                     else overlay.with_loaded(name, former)
-                )
+                ),
             )
         why = "it takes too long to load" if refusal is None else str(refusal.error)
         version = "1" if live is None else live.version

@@ -1,107 +1,58 @@
 """Makes services run what the config wants: one pass at a time, each service on its own.
 
 What ran well before comes up first. A new version is then tried out beside it: probed in a
-process of its own, loaded, and provisional for a while. ``trial`` has the rules.
+process of its own, loaded, and provisional for a while. Every pass looks at all there is
+and does what can be done now, so it may end anywhere and begin anew. The rules are
+``trial``'s.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 
 from nbmodel.core.machine import MachineConfig
 from nbmodel.core.policy import DeploymentPolicy
 from nbmodel.core.version import now
-from nbmodel.errors import DeployError, InferenceError, NbModelError, StorageError, UnavailableError
+from nbmodel.errors import InferenceError, NbModelError
+from nbmodel.runtime.account import AGAIN_S, Account, Refusal
 from nbmodel.runtime.conditions import Activity, Why
 from nbmodel.runtime.desired import Found, Wish
 from nbmodel.runtime.journal import Journal
 from nbmodel.runtime.ledger import Ledger
-from nbmodel.runtime.packages import Installed
 from nbmodel.runtime.plan import Running, Step, plan_steps
 from nbmodel.runtime.probe import ProbeLimits, ProbeReport
 from nbmodel.runtime.prober import Prober
 from nbmodel.runtime.services import LiveService, Source, load_service
-from nbmodel.runtime.state import Failed, History, Record
+from nbmodel.runtime.state import Failed, Record
 from nbmodel.runtime.stock import Stock, Stockroom, record_of
-from nbmodel.runtime.trial import Served, failure_of, is_verdict, judge, standing
+from nbmodel.runtime.trial import Served, Verdict, failure_of, is_verdict, judge, standing
 
-AGAIN_S = 30.0  # after which what is not the version's fault is tried again
 WINDOW_S = 15.0  # between looks at whether a window is open
-WATCH_S = 0.25  # between looks at a version that has bounds to keep
+WATCH_S = 0.25  # between looks at a provisional version that has bounds to keep
+TEND_S = 2.0  # between looks at one that has none
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a service does not run what it should.
-
-    Attributes:
-        key: Of the wish that failed; None when there was not even a wish.
-        digest: Of the version's manifest, or None.
-        version: Label of the version, or None.
-        error: The reason.
-        cause: The reason in one word.
-        probed_well: Whether the version passed its probe.
-        again: When it is tried again, by the monotonic clock; None: not by itself.
-    """
-
-    key: str | None
-    digest: str | None
-    version: str | None
-    error: NbModelError
-    cause: str = "LoadFailed"
-    probed_well: bool = False
-    again: float | None = None
-
-    def is_about(self, wish: Wish) -> bool:
-        """Whether it is what a wish came to, and stays so for now."""
-        digest = wish.found.version.digest if wish.found else None
-        if self.again is not None and time.monotonic() >= self.again:
-            return False
-        return (self.key, self.digest) == (wish.key, digest)
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """How a service stands.
-
-    Attributes:
-        live: What it runs, or None.
-        wish: What it should run, or why it cannot be had; None before the first look.
-        history: How it came to run what it runs.
-        refusal: Why it does not run what it should, or None.
-        damaged: Why the files of what it should run cannot be laid out, or None.
-        activity: What is being done for it right now.
-        waits: What its trial waits for, or None.
-        report: What came of the last probe that it passed, of which key; or None.
-        remaining_s: How long what it runs is still provisional; None when it is not.
-    """
-
-    live: LiveService | None = None
-    wish: Wish | NbModelError | None = None
-    history: History = field(default_factory=History)
-    refusal: Refusal | None = None
-    damaged: NbModelError | None = None
-    activity: Activity | None = None
-    waits: Why | None = None
-    report: tuple[str, ProbeReport] | None = None
-    remaining_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class _Pass:
-    """What one pass goes by."""
+    """What one pass goes by.
 
-    config: MachineConfig
+    Attributes:
+        asked: Services whose probe is not over; filled on the way.
+    """
+
     stock: Stock
+    policies: Mapping[str, DeploymentPolicy]
     urgent: Collection[str]
     overridden: Collection[str]
+    asked: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +63,18 @@ class _Trial:
     policy: DeploymentPolicy
     began: float  # time.monotonic() seconds
     deaths: int  # of processes that serve, before it began
+
+    @property
+    def age_s(self) -> float:
+        return time.monotonic() - self.began
+
+    @property
+    def remaining_s(self) -> float:
+        return max(0.0, self.policy.confirm_s - self.age_s)
+
+    @property
+    def has_bounds(self) -> bool:
+        return self.policy.max_failure_rate is not None or self.policy.max_latency_ms is not None
 
 
 class Reconciler:
@@ -126,7 +89,7 @@ class Reconciler:
         changed: Called, from another thread, when a pass has more to do.
         served: What a service did since it serves, in all processes.
         maintenance: Whether new versions may be taken up now, besides what policies say;
-            None: always. Called where one could be.
+            None: always.
     """
 
     def __init__(
@@ -149,14 +112,15 @@ class Reconciler:
         self._live: dict[str, LiveService] = {}
         self._refusals: dict[str, Refusal] = {}
         self._trials: dict[str, _Trial] = {}
-        self._wishes: dict[str, Wish | NbModelError] = {}
+        self._wishes: Mapping[str, Wish | NbModelError] = {}
         self._found: Mapping[str, Found | NbModelError] = {}
         self._damaged: Mapping[str, NbModelError] = {}
         self._waits: dict[str, Why] = {}
         self._reports: dict[str, tuple[str, ProbeReport]] = {}
-        self._probing: set[str] = set()
+        self._probing: Collection[str] = ()
         self._loading: str | None = None
         self._is_first = True
+        self._looked = 0.0  # when the last pass was over, time.monotonic() seconds
 
     # What others may ask
 
@@ -198,7 +162,7 @@ class Reconciler:
                 activity=self._activity(name, package),
                 waits=self._waits.get(name),
                 report=self._reports.get(name),
-                remaining_s=None if trial is None else _remaining_s(trial),
+                remaining_s=None if trial is None else trial.remaining_s,
             )
 
     @property
@@ -210,10 +174,7 @@ class Reconciler:
         """Whether all services run what they should, and have proven it."""
         with self._lock:
             return (
-                not self._is_first
-                and not self._refusals
-                and not self._trials
-                and not self._waits
+                not (self._is_first or self._refusals or self._trials or self._waits)
                 and self._wishes.keys() == self._live.keys()
             )
 
@@ -232,6 +193,7 @@ class Reconciler:
         urgent: Collection[str] = (),
         overridden: Collection[str] = (),
         unloaded: Collection[str] = (),
+        abandoned: Collection[str] = (),
     ) -> None:
         """Bring the services in line with a config, as far as that goes right now.
 
@@ -242,6 +204,7 @@ class Reconciler:
             overridden: Services that run differently from the config that is on disk;
                 nothing of that is remembered.
             unloaded: Services of the config that shall not run; their history stays.
+            abandoned: Services whose provisional version a person gave up.
         """
         self._ledger.catch_up()
         stock = self._stockroom.fill(config)
@@ -253,18 +216,432 @@ class Reconciler:
         with self._lock:
             self._found, self._damaged, self._wishes = stock.found, stock.damaged, wishes
             self._waits = {}
-        this = _Pass(config, stock, urgent, overridden)
-        asked: set[str] = set()
+        policies = {one.name: one.deployment for one in config.services if one.is_served}
+        this = _Pass(stock, policies, urgent, overridden)
         for name in retry:
             self._forgive(name)
+        for name in abandoned:
+            self._abandon(name)
         for name in [name for name in self._running() if name not in wishes]:
             self._stop(name)
         for name, wish in wishes.items():
-            self._each(name, this, lambda n=name, w=wish: self._bring_up(n, w, this, asked))  # type: ignore[misc]
+            self._bring_up(name, wish, this)
         for name, wish in wishes.items():
-            self._each(name, this, lambda n=name, w=wish: self._follow(n, w, this, asked))  # type: ignore[misc]
-        self._prober.keep(asked)
+            self._follow(name, wish, this)
+        self._prober.keep(this.asked)
         with self._lock:
-            self._probing, self._is_first = asked, False
-        if not asked:
+            self._probing, self._is_first = this.asked, False
+            self._looked = time.monotonic()
+        if not this.asked:
             self._clean(config, stock)
+
+    def tend(self) -> bool:
+        """Look after what is provisional; whether a pass is needed."""
+        with self._lock:
+            trials = dict(self._trials)
+        changed = [name for name, trial in trials.items() if self._tend(name, trial)]
+        return bool(changed) or time.monotonic() >= self._next_look()
+
+    def due_s(self) -> float | None:
+        """Seconds until ``tend`` or a pass has something to do; None: not by itself."""
+        with self._lock:
+            pauses = [
+                min(WATCH_S if trial.has_bounds else TEND_S, trial.remaining_s)
+                for trial in self._trials.values()
+            ]
+        look = self._next_look() - time.monotonic()
+        pause = max(0.0, min([look, *pauses]))
+        return None if math.isinf(pause) else pause
+
+    def _next_look(self) -> float:
+        """When a pass is needed whatever happens until then, ``time.monotonic()`` seconds."""
+        with self._lock:
+            looks = [one.again for one in self._refusals.values() if one.again is not None]
+            if self._waits:
+                looks.append(self._looked + WINDOW_S)
+            if self._damaged or self._ledger.is_behind:
+                looks.append(self._looked + AGAIN_S)
+        return min(looks, default=math.inf)
+
+    def stop(self) -> None:
+        """Take no more requests; requests under way finish."""
+        self._prober.close()
+        with self._lock:
+            services, self._live = list(self._live.values()), {}
+            self._trials = {}
+        for service in services:
+            service.retire()
+
+    # What ran well before
+
+    def _bring_up(self, name: str, wish: Wish | NbModelError, this: _Pass) -> None:
+        """Where nothing serves that may, have the last good version serve, at once."""
+        live = self.live(name)
+        if live is not None and not self._is_refused(name, live):
+            return
+        history = self._ledger.of(name)
+        for record in (history.current, history.rollback):
+            if record is None or (live is not None and live.key == record.key):
+                continue
+            if self._is_up_again(name, record, wish, this) or name in this.asked:
+                return
+        if live is not None and not history.records:
+            self._stop(name)  # it must not serve, and there is nothing else that could
+
+    def _is_up_again(
+        self, name: str, record: Record, wish: Wish | NbModelError, this: _Pass
+    ) -> bool:
+        """Have what ran well before serve; False when it cannot, or not yet."""
+        try:
+            if isinstance(wish, Wish) and wish.found is not None and wish.key == record.key:
+                source = self._stockroom.source(wish, this.stock)
+            else:
+                source = self._stockroom.former(record, this.stock)
+            if self._ledger.is_cautious and not self._is_admitted(name, source, this):
+                return False
+            live = self._load(name, source)
+        except NbModelError as exc:
+            self._journal.warn(
+                f"{name}: version {record.label} does not come up: {exc}",
+                service=name,
+                type="NotUp",
+            )
+            if self._ledger.is_cautious and is_verdict(exc):
+                self._fail(name, record, exc)
+            return False
+        self._switch(name, live)
+        return True
+
+    def _is_refused(self, name: str, live: LiveService) -> bool:
+        digest = live.installed.version.digest if live.installed else None
+        return self._ledger.of(name).failure(digest, live.key) is not None
+
+    # What is wanted
+
+    def _follow(self, name: str, wish: Wish | NbModelError, this: _Pass) -> None:
+        """Go one step towards what a service should run."""
+        if name in this.asked:
+            return  # it is still being brought up
+        if isinstance(wish, NbModelError):
+            self._refuse(name, Refusal(None, None, None, wish, "NotOnDevice"))
+            return
+        record = None if name in this.overridden else record_of(wish)
+        digest = wish.found.version.digest if wish.found else None
+        history = self._ledger.of(name)
+        failed = history.failure(digest, wish.key)
+        live = self.live(name)
+        if failed is not None and record is not None:
+            self._refuse(name, Refusal.of_failure(failed))
+        elif live is not None and live.key == wish.key:
+            self._go_on(name, wish, live, record, this)
+        elif not self._is_settled(name, wish):
+            self._take_up(name, wish, record, this)
+
+    def _is_settled(self, name: str, wish: Wish) -> bool:
+        refusal = self.refusal(name)
+        return refusal is not None and refusal.is_about(wish)
+
+    def _go_on(
+        self, name: str, wish: Wish, live: LiveService, record: Record | None, this: _Pass
+    ) -> None:
+        """What is wanted serves; perhaps it is called otherwise from now on."""
+        with self._lock:
+            self._refusals.pop(name, None)
+        if record is None:
+            return
+        if live.installed is None or live.installed.version.digest != record.digest:
+            live.relabel(this.stock.installed[record.package])
+            self._point(name, live)
+            self._journal.note(
+                f"{name}: now version {record.label}, which has the same content",
+                service=name,
+                type="Relabelled",
+            )
+        history = self._ledger.of(name)
+        known = standing(history, record.key, record.digest)
+        if known == "new":  # it was loaded for a client, and is wanted by the config now
+            self._ledger.note(name, history.tried(record, now()))
+            self._begin(name, record, wish.service.deployment)
+        elif known == "provisional":
+            self._ledger.note(name, history.relabelled(record))
+            self._follow_policy(name, wish.service.deployment)
+        else:
+            self._ledger.note(name, history.forgotten().committed(record))
+
+    def _take_up(self, name: str, wish: Wish, record: Record | None, this: _Pass) -> None:
+        """Load what is wanted beside what serves, and switch."""
+        history = self._ledger.of(name)
+        known = "new" if record is None else standing(history, wish.key, record.digest)
+        try:
+            source = self._stockroom.source(wish, this.stock)
+            if record is not None and known in ("new", "provisional"):
+                self._try(name, source, record, this)
+                return
+            if self._needs_probe(record) and not self._is_admitted(name, source, this):
+                return
+            self._switch(name, self._load(name, source))
+        except NbModelError as exc:
+            self._refuse_wish(name, wish, record, exc)
+            return
+        if record is not None:
+            self._ledger.note(name, history.forgotten().committed(record))
+
+    def _try(self, name: str, source: Source, record: Record, this: _Pass) -> None:
+        """Go on with the trial of a new version: window, probe, load, switch."""
+        policy = this.policies[name]
+        if not self._prober.knows(name, source) and name not in this.urgent:
+            waits = self._closed(policy) if self.live(name) is not None else None
+            if waits is not None:
+                with self._lock:
+                    self._waits[name] = waits
+                return
+        if not self._is_admitted(name, source, this):
+            return
+        history, live = self._ledger.of(name), self.live(name)
+        tried, attempts = history.provisional, 1
+        if tried is not None and tried.record.key == record.key:
+            attempts = tried.attempts + 1
+        serves = tried is not None and live is not None and live.key == tried.record.key
+        # On disk before it is loaded: whatever kills the runtime from here on, it is to blame.
+        self._ledger.write(name, history.tried(record, now(), attempts=attempts, serves=serves))
+        try:
+            loaded = self._load(name, source)
+        except NbModelError:
+            # What was provisional until now, if it serves, still is.
+            self._ledger.note(name, history if serves else history.forgotten())
+            raise
+        self._switch(name, loaded)
+        self._begin(name, record, policy)
+        if policy.confirm_s == 0:
+            self._commit(name, record)
+
+    def _needs_probe(self, record: Record | None) -> bool:
+        """Whether what is no new version is probed: where it could take something down."""
+        if self._ledger.is_cautious:
+            return True
+        with self._lock:
+            return record is None and bool(self._live) and not self._is_first
+
+    def _is_admitted(self, name: str, source: Source, this: _Pass) -> bool:
+        """Whether a probe has let a version pass; False: it is not over.
+
+        Raises:
+            NbModelError: It must not serve, or nothing was found out.
+        """
+        policy = this.policies[name]
+        limits = ProbeLimits(
+            policy.probe_timeout_s, policy.probe_memory_bytes, policy.allow_non_finite
+        )
+        outcome = self._prober.ask(name, source, limits)
+        with self._lock:
+            if isinstance(outcome, ProbeReport):
+                self._reports[name] = (source.key, outcome)
+                return True
+            self._reports.pop(name, None)
+            if outcome is None:
+                self._probing = {*self._probing, name}
+        if outcome is None:
+            this.asked.add(name)
+            return False
+        raise outcome
+
+    def _closed(self, policy: DeploymentPolicy) -> Why | None:
+        """Why no new version may be taken up now; None when one may."""
+        if not policy.is_open(datetime.now(timezone.utc).astimezone()):
+            return Why("OutsideWindow", "it waits for its maintenance window")
+        try:
+            may = self._maintenance is None or self._maintenance()
+        except Exception as exc:  # noqa: BLE001 # whatever a hook does, the old version serves
+            return Why("MaintenanceRefused", f"the maintenance hook failed: {exc}")
+        return None if may else Why("MaintenanceRefused", "the maintenance hook says no")
+
+    def _load(self, name: str, source: Source) -> LiveService:
+        """Load a model.
+
+        Raises:
+            NbModelError: It cannot be loaded; nothing is left of it.
+        """
+
+        def note(text: str) -> None:
+            self._journal.warn(f"{name}: {text}", service=name)
+
+        self._loading = name
+        try:
+            return load_service(source, note)
+        except NbModelError:
+            raise
+        except Exception as exc:  # a plug-in may raise anything; that stays its service's
+            logger.exception("service %s cannot be loaded", name)
+            raise InferenceError(f"{source.model} failed: {type(exc).__name__}: {exc}") from exc
+        finally:
+            self._loading = None
+
+    def _switch(self, name: str, live: LiveService) -> None:
+        with self._lock:
+            old = self._live.get(name)
+            self._live[name] = live
+            self._refusals.pop(name, None)
+            self._trials.pop(name, None)
+        if old is not None:
+            old.retire()
+        self._point(name, live)
+        version = live.installed.version if live.installed else None
+        what = f"version {version.label}" if version else "the file of its config"
+        self._journal.note(
+            f"{name}: {what} is live on {live.source.model}", service=name, type="Live"
+        )
+
+    def _point(self, name: str, live: LiveService) -> None:
+        wish = self._wishes.get(name)
+        package = wish.package if isinstance(wish, Wish) else None
+        if package is None or live.installed is None:
+            return
+        try:
+            self._stockroom.activate(package, live.installed)
+        except NbModelError as exc:
+            self._journal.warn(f"{name}: {exc}", service=name)
+
+    def _stop(self, name: str) -> None:
+        with self._lock:
+            live = self._live.pop(name, None)
+            self._refusals.pop(name, None)
+            self._trials.pop(name, None)
+        if live is not None:
+            live.retire()
+            self._journal.note(f"{name}: stopped", service=name, type="Stopped")
+        self._ledger.note(name, self._ledger.of(name).forgotten())
+
+    # What is provisional
+
+    def _begin(self, name: str, record: Record, policy: DeploymentPolicy) -> None:
+        live = self.live(name)
+        deaths = 0 if live is None else self._served(name, live).deaths
+        with self._lock:
+            self._trials[name] = _Trial(record, policy, time.monotonic(), deaths)
+
+    def _follow_policy(self, name: str, policy: DeploymentPolicy) -> None:
+        with self._lock:
+            trial = self._trials.get(name)
+            if trial is not None:
+                self._trials[name] = replace(trial, policy=policy)
+
+    def _tend(self, name: str, trial: _Trial) -> bool:
+        live = self.live(name)
+        if live is None or live.key != trial.record.key:
+            with self._lock:
+                self._trials.pop(name, None)
+            return True
+        served = self._served(name, live)
+        since = replace(served, deaths=served.deaths - trial.deaths)
+        verdict = judge(trial.policy, trial.age_s, since)
+        if verdict.action == "wait":
+            return False
+        tried = self._ledger.of(name).provisional
+        record = trial.record if tried is None else tried.record  # relabelled meanwhile
+        if verdict.action == "commit":
+            self._commit(name, record)
+        else:
+            self._roll_back(name, record, verdict)
+        return True
+
+    def _commit(self, name: str, record: Record) -> None:
+        with self._lock:
+            self._trials.pop(name, None)
+        self._ledger.note(name, self._ledger.of(name).committed(record))
+        self._journal.note(
+            f"{name}: version {record.label} is committed", service=name, type="Committed"
+        )
+
+    def _roll_back(self, name: str, record: Record, verdict: Verdict) -> None:
+        with self._lock:
+            self._trials.pop(name, None)
+        failed = Failed(
+            record.digest, record.key, record.label, verdict.cause, verdict.reason, now()
+        )
+        history = self._ledger.of(name).refused(failed)
+        self._ledger.note(name, history)
+        to = f"back to version {history.current.label}" if history.current else "it is stopped"
+        self._journal.warn(
+            f"{name}: version {record.label} is given up: {verdict.reason}; {to}",
+            service=name,
+            type="RolledBack",
+        )
+
+    def _abandon(self, name: str) -> None:
+        tried = self._ledger.of(name).provisional
+        if tried is not None:
+            verdict = Verdict("roll back", "GivenUp", "a person went back")
+            self._roll_back(name, tried.record, verdict)
+
+    # What does not run
+
+    def _refuse_wish(
+        self, name: str, wish: Wish, record: Record | None, error: NbModelError
+    ) -> None:
+        cause = getattr(error, "reason", "LoadFailed")
+        if record is not None and is_verdict(error):
+            self._fail(name, record, error)
+        self._refuse(name, Refusal.of_wish(wish, error, cause))
+
+    def _fail(self, name: str, record: Record, error: NbModelError) -> None:
+        failed = failure_of(
+            error, digest=record.digest, key=record.key, version=record.label, at=now()
+        )
+        self._ledger.note(name, self._ledger.of(name).refused(failed))
+
+    def _refuse(self, name: str, refusal: Refusal) -> None:
+        with self._lock:
+            before = self._refusals.get(name)
+            self._refusals[name] = refusal
+            still = "; what ran before goes on" if name in self._live else ""
+        if before is None or str(before.error) != str(refusal.error):
+            what = f"version {refusal.version}" if refusal.version else "what it should run"
+            self._journal.warn(
+                f"{name}: cannot run {what}: {refusal.error}{still}", service=name, type="Refused"
+            )
+
+    def _forgive(self, name: str) -> None:
+        with self._lock:
+            self._refusals.pop(name, None)
+        self._ledger.note(name, self._ledger.of(name).forgiven())
+
+    # What is kept
+
+    def _running(self) -> dict[str, Running]:
+        with self._lock:
+            return {
+                name: Running(live.key, live.installed.version.digest if live.installed else None)
+                for name, live in self._live.items()
+            }
+
+    def _activity(self, name: str, package: str | None) -> Activity | None:
+        if self._loading == name:
+            return "loading"
+        if name in self._probing:
+            return "probing"
+        unpacking = self._stockroom.unpacking
+        return "unpacking" if unpacking is not None and unpacking == package else None
+
+    def _clean(self, config: MachineConfig, stock: Stock) -> None:
+        """Let go of what nothing needs; a disk that refuses keeps no model from running."""
+        names = {service.name for service in config.services}
+        self._ledger.retain(names)
+        with self._lock:
+            for table in (self._refusals, self._reports):
+                for name in table.keys() - names:
+                    del table[name]
+            running = [live.installed for live in self._live.values()]
+        held = {record.digest for name in names for record in self._ledger.of(name).records}
+        held |= {installed.version.digest for installed in running if installed is not None}
+        held |= {there.version.digest for there in stock.found.values() if isinstance(there, Found)}
+        try:
+            gone = self._stockroom.sweep(
+                names={package.name for package in config.packages}, held=held
+            )
+        except (NbModelError, OSError) as exc:
+            self._journal.warn(f"cannot clean up: {exc}")
+            return
+        if gone.blobs or gone.tags:
+            self._journal.note(
+                f"let go of {gone.blobs} blobs ({gone.size} bytes) and {gone.tags} tags"
+            )

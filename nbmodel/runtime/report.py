@@ -2,44 +2,108 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from nbmodel.core.machine import Package, Service
-from nbmodel.errors import NbModelError, VersionNotFoundError
-from nbmodel.runtime.desired import Found
-from nbmodel.runtime.reconciler import Refusal
+from nbmodel.errors import DeployError, NbModelError, StorageError, VersionNotFoundError
+from nbmodel.runtime.account import Account
+from nbmodel.runtime.conditions import Condition, Facts, Phase, Why
+from nbmodel.runtime.desired import Found, Wish
+from nbmodel.runtime.fetch_status import FetchStatus
 from nbmodel.runtime.services import LiveService
+from nbmodel.runtime.state import History, Record
+from nbmodel.runtime.trial import AFTER_PROBE
 
 if TYPE_CHECKING:
     from nbmodel.runtime.vision_service import VisionService
 
 
+def facts_of(
+    account: Account,
+    *,
+    fetch: FetchStatus | None,
+    is_overridden: bool = False,
+    is_stopped: bool = False,
+) -> Facts:
+    """What is known of a service and of the version that it should run.
+
+    Args:
+        account: How it stands.
+        fetch: How far fetching its package is; None when nobody fetches it.
+        is_overridden: Whether it runs what a client loaded.
+        is_stopped: Whether it shall not run.
+    """
+    wish, live, refusal = account.wish, account.live, account.refusal
+    found = wish.found if isinstance(wish, Wish) else None
+    is_live = live is not None and isinstance(wish, Wish) and live.key == wish.key
+    current = account.history.current
+    report = account.report
+    probe = None
+    if report is not None and isinstance(wish, Wish) and report[0] == wish.key:
+        probe = report[1]
+    return Facts(
+        wanted=found.version.label if found is not None else None,
+        is_path=isinstance(wish, Wish) and (is_overridden or found is None),
+        stopped=is_stopped,
+        missing=_missing(account),
+        fetch=fetch,
+        unpacked=None if account.damaged is None else Why("UnpackFailed", str(account.damaged)),
+        activity=account.activity,
+        waits=account.waits,
+        probe=probe,
+        refused=None
+        if refusal is None or refusal.key is None
+        else Why(refusal.cause, str(refusal.error)),
+        probed_well=refusal is not None and refusal.cause in AFTER_PROBE,
+        serves=None if live is None else _what(live),
+        is_live=is_live and (refusal is None or refusal.key is None),
+        remaining_s=account.remaining_s,
+        is_committed=is_live
+        and current is not None
+        and isinstance(wish, Wish)
+        and current.key == wish.key,
+    )
+
+
 def service_status(
     service: Service,
+    account: Account,
     *,
     package: Package | None,
     found: Found | NbModelError | None,
-    live: LiveService | None,
-    refusal: Refusal | None,
+    fetch: FetchStatus | None,
+    phase: Phase,
+    conditions: Sequence[Condition],
 ) -> dict[str, Any]:
     """One service: what it runs, since when, what it follows, and why it runs no other.
 
     ``state`` is ``ready`` while something runs, whatever ``error`` says about a newer
-    version; else ``failed`` with an error, and ``loading`` without.
+    version; else ``failed`` with an error, and ``loading`` without. ``rollback`` is where a
+    rollback leads.
 
     Args:
         service: As configured.
+        account: How it stands.
         package: Of its model; None when it runs a file by path.
         found: What became of that package.
-        live: What it runs.
-        refusal: Why it does not run what it should.
+        fetch: How far fetching that package is; None when nobody fetches it.
+        phase: What it is at.
+        conditions: How far it is.
     """
+    live, refusal = account.live, account.refusal
     installed = live.installed if live is not None else None
     version = installed.version if installed is not None else None
-    waiting = "loading" if refusal is None else "failed"
+    error = refusal.error if refusal is not None else None
+    if refusal is not None and refusal.key is None and fetch is not None:
+        # That it is not here says less than why it does not come.
+        error = None if fetch.error is None else DeployError(fetch.error, hint=fetch.hint)
+    waiting = "loading" if error is None else "failed"
     return {
         "name": service.name,
         "state": "ready" if live is not None else waiting,
+        "phase": phase,
+        "conditions": [condition.to_json() for condition in conditions],
         "backend": service.model,
         "package": package.name if package is not None else None,
         "model": version.repository if version is not None else None,
@@ -47,11 +111,15 @@ def service_status(
         "number": version.number if version is not None else None,
         "digest": version.digest if version is not None else None,
         "follows": _follows(package, found),
-        "error": str(refusal.error) if refusal is not None else None,
-        "hint": refusal.error.hint if refusal is not None else None,
+        "error": str(error) if error is not None else None,
+        "hint": error.hint if error is not None else None,
         "refused": refusal.version if refusal is not None else None,
         "since": live.since if live is not None else None,
         "inferences": live.inferences if live is not None else 0,
+        "provisional": _provisional(account),
+        "rollback": _rollback(account.history),
+        "probe": _probe(account),
+        "failed": _failed(account),
     }
 
 
@@ -87,7 +155,9 @@ def vision_status(
     }
 
 
-def package_status(package: Package, found: Found | NbModelError | None) -> dict[str, Any]:
+def package_status(
+    package: Package, found: Found | NbModelError | None, fetch: FetchStatus | None = None
+) -> dict[str, Any]:
     """One package: what is wanted, which version that is, and whether it is here.
 
     ``state`` is ``ready``, ``loading`` (not looked at yet), ``missing`` (not on this
@@ -96,12 +166,15 @@ def package_status(package: Package, found: Found | NbModelError | None) -> dict
     Args:
         package: As configured.
         found: What became of it.
+        fetch: How far fetching it is; None when nobody fetches it.
     """
     status: dict[str, Any] = {
         "name": package.name,
         "package": package.package,
         "type": package.type,
         "wanted": package.version,
+        "registry": package.registry,
+        "fetch": None if fetch is None else fetch.to_json(),
         "version": None,
         "number": None,
         "digest": None,
@@ -131,3 +204,56 @@ def _follows(package: Package | None, found: Found | NbModelError | None) -> str
     if package is None:
         return None
     return found.version.follows if isinstance(found, Found) else package.version
+
+
+def _missing(account: Account) -> Why | None:
+    wish = account.wish
+    if not isinstance(wish, NbModelError) or account.damaged is not None:
+        return None
+    gone = isinstance(wish, VersionNotFoundError | StorageError)
+    return Why("NotOnDevice" if gone else "NotPossible", str(wish))
+
+
+def _what(live: LiveService) -> str:
+    if live.installed is None:
+        return "the file of its config"
+    return f"version {live.installed.version.label}"
+
+
+def _provisional(account: Account) -> dict[str, Any] | None:
+    tried = account.history.provisional
+    if tried is None or account.remaining_s is None:
+        return None
+    return {
+        **_named(tried.record),
+        "since": tried.since,
+        "remaining_s": round(account.remaining_s, 1),
+    }
+
+
+def _rollback(history: History) -> dict[str, Any] | None:
+    target = history.rollback if history.provisional is None else history.current
+    return None if target is None else _named(target)
+
+
+def _named(record: Record) -> dict[str, Any]:
+    return {"version": record.label, "number": record.number, "digest": record.digest}
+
+
+def _probe(account: Account) -> dict[str, Any] | None:
+    return None if account.report is None else account.report[1].to_json()
+
+
+def _failed(account: Account) -> dict[str, Any] | None:
+    wish = account.wish
+    if not isinstance(wish, Wish) or wish.found is None:
+        return None
+    failed = account.history.failure(wish.found.version.digest, wish.key)
+    if failed is None:
+        return None
+    return {
+        "version": failed.version,
+        "digest": failed.digest,
+        "reason": failed.reason,
+        "at": failed.at,
+    }

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from nbmodel.backends import Session
-from nbmodel.errors import InferenceError, NbModelError, UnavailableError
+from nbmodel.errors import InferenceError, NbModelError, SignatureError, UnavailableError
 from nbmodel.runtime.batching import merged, parted
 from nbmodel.runtime.memory import give_back_memory
 from nbmodel.runtime.statistics import Counters, ModelStatistics, Took
@@ -468,7 +468,8 @@ class Scheduler:
             job.outputs = session.run(job.tensors, job.wanted)
         except NbModelError as exc:
             job.error = exc
-            self.count_failure(_clock() - job.arrived)
+            with self._lock:
+                self._count_failed_run(exc, _clock() - job.arrived)
             return
         ran = _clock()
         took = Took(job.rows, 0, ran - began, 0)
@@ -502,6 +503,13 @@ class Scheduler:
                     over - job.arrived, began - job.checked, job.checked - job.arrived, took
                 )
         return True
+
+    def _count_failed_run(self, error: NbModelError, ns: int) -> None:
+        """With the lock held: a client's mistakes say nothing about the model."""
+        if isinstance(error, SignatureError | UnavailableError):
+            self._counters.count_failure(ns)
+        else:
+            self._counters.count_engine_failure(ns)
 
     def _learn(self, ns: int, nbytes: int) -> None:
         """With the lock held: what a run costs."""

@@ -75,6 +75,8 @@ class ModelStatistics:
         cancel: Requests dropped because their client went away.
         batch_stats: By batch size, ascending; of the first 256 sizes seen.
         pending: Requests that wait for an instance right now.
+        engine_failures: Requests among ``fail`` that failed in the engine: no mistake of a
+            client, and not for want of time or room.
     """
 
     name: str
@@ -91,6 +93,7 @@ class ModelStatistics:
     cancel: Duration = Duration()
     batch_stats: tuple[BatchStatistics, ...] = ()
     pending: int = 0
+    engine_failures: int = 0
 
     def __add__(self, other: ModelStatistics) -> ModelStatistics:
         """Both together, where several processes serve one model; this one's name and version."""
@@ -118,6 +121,7 @@ _SUMMED = (
     "compute_output",
     "cancel",
     "pending",
+    "engine_failures",
 )
 
 
@@ -145,6 +149,7 @@ class Counters:
         "_batches",
         "_cancel",
         "_compute",
+        "_engine_failures",
         "_executions",
         "_fail",
         "_inferences",
@@ -155,6 +160,7 @@ class Counters:
 
     def __init__(self) -> None:
         self._inferences = self._executions = self._last_ns = self._queue = 0
+        self._engine_failures = 0
         self._success = [0, 0]
         self._fail = [0, 0]
         self._cancel = [0, 0]
@@ -213,6 +219,11 @@ class Counters:
         self._fail[0] += 1
         self._fail[1] += total_ns
 
+    def count_engine_failure(self, total_ns: int) -> None:
+        """A request that failed in the engine."""
+        self._engine_failures += 1
+        self.count_failure(total_ns)
+
     def count_cancel(self, total_ns: int) -> None:
         """A request that was dropped."""
         self._cancel[0] += 1
@@ -245,4 +256,5 @@ class Counters:
                 for rows, (times, first, second, third) in sorted(self._batches.items())
             ),
             pending=pending,
+            engine_failures=self._engine_failures,
         )

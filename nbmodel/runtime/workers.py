@@ -151,6 +151,11 @@ class Workers:
             if name in (None, counts.name)
         )
 
+    @property
+    def deaths(self) -> int:
+        """How many processes ended that nobody told to."""
+        return sum(worker.deaths for worker in self._workers)
+
     def end(self) -> None:
         """Tell the workers to answer what is under way and end; does not wait."""
         for worker in self._workers:
@@ -178,6 +183,7 @@ class _Worker:
         self._asked: dict[int, Future[dict[str, Any]]] = {}
         self._ids = itertools.count(1)
         self._ending = threading.Event()
+        self.deaths = 0
         self._thread = threading.Thread(
             target=self._supervise, name=f"nbmodel-worker-{number}", daemon=True
         )
@@ -235,6 +241,7 @@ class _Worker:
                 code = f"cannot start: {exc}"
             if self._ending.is_set():
                 return
+            self.deaths += 1
             pause = (
                 1.0 if time.monotonic() - began > _STABLE_S else min(2 * pause, _SLOWEST_RESTART_S)
             )

@@ -1,0 +1,90 @@
+"""How one service stands: what it runs, what it should run, and what lies between."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from nbmodel.errors import DeployError, NbModelError, StorageError, UnavailableError
+from nbmodel.runtime.conditions import Activity, Why
+from nbmodel.runtime.desired import Wish
+from nbmodel.runtime.probe import ProbeReport
+from nbmodel.runtime.services import LiveService
+from nbmodel.runtime.state import Failed, History
+
+AGAIN_S = 30.0  # after which what is not the version's fault is tried again
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a service does not run what it should.
+
+    Attributes:
+        key: Of the wish that failed; None when there was not even a wish.
+        digest: Of the version's manifest, or None.
+        version: Label of the version, or None.
+        error: The reason.
+        cause: The reason in one word.
+        again: When it is tried again, by the monotonic clock; None: not by itself.
+    """
+
+    key: str | None
+    digest: str | None
+    version: str | None
+    error: NbModelError
+    cause: str
+    again: float | None = None
+
+    @classmethod
+    def of_wish(cls, wish: Wish, error: NbModelError, cause: str) -> Refusal:
+        """Why a wish is not followed for now."""
+        version = wish.found.version if wish.found else None
+        passes = isinstance(error, UnavailableError | StorageError)
+        return cls(
+            wish.key,
+            None if version is None else version.digest,
+            None if version is None else version.label,
+            error,
+            cause,
+            time.monotonic() + AGAIN_S if passes else None,
+        )
+
+    @classmethod
+    def of_failure(cls, failed: Failed) -> Refusal:
+        """A version that is not tried again."""
+        error = DeployError(failed.reason, hint=failed.hint)
+        return cls(failed.key, failed.digest, failed.version, error, failed.cause)
+
+    def is_about(self, wish: Wish) -> bool:
+        """Whether it is what became of a wish, and stays so for now."""
+        digest = wish.found.version.digest if wish.found else None
+        if self.again is not None and time.monotonic() >= self.again:
+            return False
+        return (self.key, self.digest) == (wish.key, digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """How a service stands.
+
+    Attributes:
+        live: What it runs, or None.
+        wish: What it should run, or why it cannot be had; None before the first look.
+        history: How it came to run what it runs.
+        refusal: Why it does not run what it should, or None.
+        damaged: Why the files of what it should run cannot be laid out, or None.
+        activity: What is being done for it right now.
+        waits: What its trial waits for, or None.
+        report: What came of the last probe that it passed, and of which key; or None.
+        remaining_s: How long what it runs is still provisional; None when it is not.
+    """
+
+    live: LiveService | None = None
+    wish: Wish | NbModelError | None = None
+    history: History = field(default_factory=History)
+    refusal: Refusal | None = None
+    damaged: NbModelError | None = None
+    activity: Activity | None = None
+    waits: Why | None = None
+    report: tuple[str, ProbeReport] | None = None
+    remaining_s: float | None = None

@@ -1,0 +1,179 @@
+"""What becomes of a version that a service should run. Rules only, no I/O and no clock.
+
+::
+
+    new ─ window ─ unpack ─ probe ─▶ provisional ─ load ─ switch ─ healthy ─▶ committed
+                             │                       │        │
+                             └───────── failed ◀─────┴────────┘   current serves
+
+A version that is *provisional* is on trial: the runtime goes back to the committed one when
+it fails, and when the runtime itself dies meanwhile. One that failed is not tried again
+with the same settings until a person asks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+from nbmodel.core.policy import DeploymentPolicy
+from nbmodel.errors import (
+    ConfigError,
+    NbModelError,
+    PluginError,
+    ProbeError,
+    StorageError,
+    UnavailableError,
+)
+from nbmodel.runtime.state import Failed, History, State
+
+MAX_ATTEMPTS = 3  # in a row, of a version with nothing to go back to
+#: Ends without a word in a row, after which nothing is loaded before it was probed.
+CAUTIOUS_AFTER = 2
+#: What makes a version fail that passed its probe.
+AFTER_PROBE = frozenset(["RuntimeEnded", "ProcessDied", "TooManyFailures", "TooSlow", "GivenUp"])
+
+#: ``committed``: it is what ran well last; ``known``: it did before that; ``provisional``: it
+#: is on trial; ``failed``: it is not tried again; ``new``: nothing is known of it.
+Standing: TypeAlias = Literal["committed", "known", "provisional", "failed", "new"]
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What a version did since it serves.
+
+    Attributes:
+        answered: Requests.
+        failed: Requests that failed in the engine; a client's mistakes are none.
+        mean_ms: Of an answer, from the request's arrival; None before there was one.
+        deaths: Processes that died while they served it.
+    """
+
+    answered: int = 0
+    failed: int = 0
+    mean_ms: float | None = None
+    deaths: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of a version on trial.
+
+    Attributes:
+        action: ``wait``, ``commit`` or ``roll back``.
+        cause: Why, in one word, for conditions.
+        reason: Why, for people.
+    """
+
+    action: Literal["wait", "commit", "roll back"]
+    cause: str = ""
+    reason: str = ""
+
+
+def standing(history: History, key: str, digest: str | None) -> Standing:
+    """What is known of what a service should run.
+
+    Args:
+        history: Of the service.
+        key: Of the wish; versions with the same content have the same.
+        digest: Of the version's manifest; None for a file by path.
+    """
+    if history.failure(digest, key) is not None:
+        return "failed"
+    if history.current is not None and history.current.key == key:
+        return "committed"
+    if history.provisional is not None and history.provisional.record.key == key:
+        return "provisional"
+    if history.rollback is not None and history.rollback.key == key:
+        return "known"
+    return "new"
+
+
+def judge(policy: DeploymentPolicy, age_s: float, served: Served) -> Verdict:
+    """What becomes of a version on trial.
+
+    Args:
+        policy: Its service's.
+        age_s: How long it serves, in seconds.
+        served: What it did meanwhile.
+    """
+    if served.deaths:
+        return Verdict(
+            "roll back", "ProcessDied", "a process that served it died while it was provisional"
+        )
+    total = served.answered + served.failed
+    if total >= policy.min_requests:
+        rate = served.failed / total
+        if policy.max_failure_rate is not None and rate > policy.max_failure_rate:
+            return Verdict(
+                "roll back",
+                "TooManyFailures",
+                f"{served.failed} of {total} requests failed ({rate:.0%}), "
+                f"expected at most {policy.max_failure_rate:.0%}",
+            )
+        mean, most = served.mean_ms, policy.max_latency_ms
+        if mean is not None and most is not None and mean > most:
+            return Verdict(
+                "roll back",
+                "TooSlow",
+                f"an answer takes {mean:.3g} ms on average of {served.answered}, "
+                f"expected at most {most:.3g} ms",
+            )
+    return Verdict("commit" if age_s >= policy.confirm_s else "wait")
+
+
+def started(state: State, at: str) -> State:
+    """The state of a runtime that starts, whatever end it had.
+
+    When it ended without a word, what was provisional is to blame; with nothing to go back
+    to, it is tried again, ``MAX_ATTEMPTS`` times in a row at most.
+
+    Args:
+        state: As it was saved last.
+        at: When it starts; UTC.
+    """
+    if not state.running:
+        return replace(ended(state), running=True)
+    return replace(
+        state,
+        unclean=state.unclean + 1,
+        services={name: _survived(history, at) for name, history in state.services.items()},
+    )
+
+
+def ended(state: State) -> State:
+    """The state of a runtime that was told to end: nobody blames what was provisional."""
+    services = {name: history.forgotten() for name, history in state.services.items()}
+    return replace(state, running=False, unclean=0, services=services)
+
+
+def is_verdict(error: NbModelError) -> bool:
+    """Whether an error says something about a version, or only about here and now."""
+    return not isinstance(error, UnavailableError | StorageError | ConfigError | PluginError)
+
+
+def failure_of(error: NbModelError, *, digest: str, key: str, version: str, at: str) -> Failed:
+    """A version that is not tried again, because of an error."""
+    cause = error.reason if isinstance(error, ProbeError) else "LoadFailed"
+    return Failed(digest, key, version, cause, str(error), at, error.hint)
+
+
+def _survived(history: History, at: str) -> History:
+    tried = history.provisional
+    if tried is None:
+        return history
+    times = "" if tried.attempts < 2 else f" {tried.attempts} times in a row"
+    if history.current is None and tried.attempts < MAX_ATTEMPTS:
+        return history
+    return history.refused(
+        Failed(
+            digest=tried.record.digest,
+            key=tried.record.key,
+            version=tried.record.label,
+            cause="RuntimeEnded",
+            reason=f"the runtime ended{times} while it was provisional",
+            at=at,
+            hint="it may have killed the process, or the power was cut; "
+            "ask for it again to try once more",
+        )
+    )

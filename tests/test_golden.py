@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nbmodel.core.golden import Golden
-from nbmodel.errors import DatatypeError, FormatError, InputError
-from nbmodel.golden import GoldenSample, compare
+from nbmodel.errors import DatatypeError, FormatError, GoldenSampleError, InputError
+from nbmodel.golden import GoldenSample, compare, non_finite, read_sample
 
 EXACT = Golden(rtol=0, atol=0)
 NAN, INF = float("nan"), float("inf")
@@ -259,3 +259,44 @@ class TestDifference:
         difference = compare({"y": values}, {"y": values.copy()}, EXACT)
         assert difference.agrees
         assert difference.max_abs == 0
+
+
+class TestNonFinite:
+    @pytest.mark.parametrize(
+        ("answer", "where"),
+        [
+            pytest.param(np.array([[1, 2], [NAN, INF]], np.float32), (1, 0), id="the first"),
+            pytest.param(np.array([-INF], np.float16), (0,), id="16 bits"),
+            pytest.param(np.array(NAN), (), id="a scalar"),
+            pytest.param(np.zeros((0, 3)), None, id="no elements"),
+            pytest.param(np.array([2**62]), None, id="integers"),
+            pytest.param(np.array([b"nan"], object), None, id="text"),
+        ],
+    )
+    def test_the_first_place_is_told(self, answer, where):
+        assert non_finite(answer) == where
+
+    def test_bfloat16_has_them_too(self):
+        ml_dtypes = pytest.importorskip("ml_dtypes", reason="pip install 'nbmodel[runtime]'")
+        assert non_finite(np.array([1, NAN], ml_dtypes.bfloat16)) == (1,)
+
+    def test_what_was_expected_is_not_counted(self):
+        expected = np.array([NAN, 1.0, INF])
+        assert non_finite(np.array([NAN, 1.0, NAN]), expected) is None
+        assert non_finite(np.array([NAN, INF, NAN]), expected) == (1,)
+        assert non_finite(np.array([NAN]), expected) == (0,)
+
+
+def test_a_sample_is_read_from_its_file(tmp_path):
+    path = tmp_path / "golden.npz"
+    path.write_bytes(GoldenSample({"x": np.ones(2)}, {"y": np.zeros(2)}).to_bytes())
+    assert read_sample(path).outputs["y"].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK"], ids=["missing", "empty", "cut short"])
+def test_a_sample_that_cannot_be_read_is_told_as_such(tmp_path, content):
+    path = tmp_path / "golden.npz"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(GoldenSampleError, match="golden sample"):
+        read_sample(path)

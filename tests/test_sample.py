@@ -28,6 +28,19 @@ def test_pixels_are_bytes_and_words_are_in_every_table() -> None:
     assert set(np.unique(made["ids"])) == {0, 1}
 
 
+def test_variable_dimensions_are_what_is_asked_for() -> None:
+    signature = Signature((Tensor("x", "FP32", (-1, 3, -1, -1)), Tensor("n", "INT64", (-1,))))
+    made = sample_inputs(signature, rows=2, dimension=32)
+    assert made["x"].shape == (2, 3, 32, 32)
+    assert made["n"].shape == (2,)
+    assert 0 <= made["x"].min() < made["x"].max() <= 1
+
+
+def test_text_is_digits() -> None:
+    made = sample_inputs(Signature((Tensor("words", "BYTES", (50,)),)))
+    assert set(made["words"]) == {b"0", b"1"}
+
+
 @pytest.mark.parametrize(
     "tensor",
     [

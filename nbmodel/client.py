@@ -513,13 +513,20 @@ class Client:
         service: str | None = None,
         backend: str | None = None,
         threads: int | None = None,
+        confirm_s: float | None = None,
+        max_failure_rate: float | None = None,
+        max_latency_ms: float | None = None,
+        probe_timeout_s: float | None = None,
+        windows: Sequence[str] | None = None,
+        registry: str | None = None,
         dry_run: bool = False,
     ) -> DeployCard:
         """Run a model as a service of a runtime, and keep it at what the reference names.
 
         ``digits`` follows the newest version, ``digits:champion`` an alias,
         ``digits:3`` stays. Returns when the version is live and has answered its golden
-        sample there.
+        sample there, or waits for its maintenance window. It is provisional then: what ran
+        before comes back if it fails before it is committed.
 
         Args:
             reference: What to run.
@@ -527,13 +534,25 @@ class Client:
             service: Name of the service; the model's name when not given.
             backend: What runs it; the first that can when not given.
             threads: CPU threads of one inference, ≥ 1.
+            confirm_s: Seconds of health after which a new version is committed. What is not
+                given, of this and the next four, stays as it is, by default at 10.
+            max_failure_rate: Share of requests, 0..1, that may fail before that; else it is
+                rolled back.
+            max_latency_ms: Milliseconds that an answer may take on average before that.
+            probe_timeout_s: Seconds that trying a version out may take.
+            windows: When a version may be taken up, in the runtime's local time:
+                ``Mon-Fri 02:00-04:00``; empty: always.
+            registry: Address of a registry to push to, and for the runtime to fetch from, now
+                and for later versions; ``off`` for pushing to the runtime.
             dry_run: Say what would change and change nothing.
 
         Raises:
             RuntimeNotFoundError, TargetUnreachableError, AuthenticationError: The
                 runtime is unknown, away, or wants another token.
             NoCompatibleBackendError: Nothing can run the version.
+            ConfigError: The runtime cannot follow an option; nothing was changed.
             DeployError: The runtime refused it, with its reason; what ran before runs on.
+            StorageError: The registry does not take it.
         """
         from nbmodel.display import DeployCard, Progress
         from nbmodel.fleet import deploy, plan
@@ -542,12 +561,21 @@ class Client:
         version = self.registry.resolve(ref)
         remote = self.runtimes.get(on)
         name = service or plan.local_name(version.model)
+        policy = {
+            "confirm_s": confirm_s,
+            "max_failure_rate": max_failure_rate,
+            "max_latency_ms": max_latency_ms,
+            "probe_timeout_s": probe_timeout_s,
+            "windows": None if windows is None else list(windows),
+        }
         placement = plan.place_version(
             version,
             service=name,
             backend=deploy.choose_backend(version, backend),
             follows=_selector(ref, version),
             threads=threads,
+            deployment={key: value for key, value in policy.items() if value is not None},
+            registry=registry,
         )
         began = time.perf_counter()
         if dry_run:
@@ -565,22 +593,27 @@ class Client:
             at=now(),
         )
         with Progress(f"deploy {version.reference}", total=version.size) as progress:
-            live, pushed = deploy.bring(
+            delivery = deploy.bring(
                 self.registry,
                 remote,
                 deployment,
                 change=lambda config: plan.with_placement(config, placement),
                 progress=progress.advance,
+                note=progress.note,
             )
         self.registry.record_deployment(deployment)
         return DeployCard(
             remote.name,
             remote.url,
-            live,
+            delivery.version,
             placement,
-            sent=pushed.sent,
-            present=pushed.present,
+            sent=delivery.pushed.sent,
+            present=delivery.pushed.present,
+            saved=getattr(delivery.pushed, "saved", 0),
             seconds=time.perf_counter() - began,
+            registry=delivery.registry,
+            status=delivery.live.status,
+            held=delivery.live.held,
         )
 
     def undeploy(self, target: str) -> StatusCard:

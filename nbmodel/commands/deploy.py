@@ -15,17 +15,57 @@ from nbmodel.commands.context import Context, pass_context
 @click.option("--service", metavar="NAME", help="the model's name when not given")
 @click.option("--backend", metavar="NAME", help="the first that can when not given")
 @click.option("--threads", type=click.IntRange(1), metavar="N", help="CPU threads")
+@click.option(
+    "--confirm-s",
+    type=click.FloatRange(0),
+    metavar="S",
+    help="seconds of health after which a new version is committed (10 by default)",
+)
+@click.option(
+    "--max-failure-rate",
+    type=click.FloatRange(0, 1),
+    metavar="SHARE",
+    help="roll back when more requests fail before that, of 1",
+)
+@click.option(
+    "--max-latency-ms",
+    type=click.FloatRange(0, min_open=True),
+    metavar="MS",
+    help="roll back when an answer takes longer on average before that",
+)
+@click.option(
+    "--probe-timeout-s",
+    type=click.FloatRange(0, min_open=True),
+    metavar="S",
+    help="seconds that trying it out may take (120 by default)",
+)
+@click.option(
+    "--window",
+    "windows",
+    multiple=True,
+    metavar="TIMES",
+    help="take versions up then only, in the runtime's time: 'Mon-Fri 02:00-04:00'; again for "
+    "more; `always`: no more",
+)
+@click.option(
+    "--registry",
+    metavar="URL",
+    help="push there, and have the runtime fetch it from there; `off`: no more",
+)
 @click.option("--dry-run", is_flag=True, help="say what would change")
 @pass_context
 def command(
     context: Context,
+    /,
     *,
     reference: str,
     on: str | None,
     service: str | None,
     backend: str | None,
     threads: int | None,
+    windows: tuple[str, ...],
     dry_run: bool,
+    **options: Any,
 ) -> Any:
     """Run a model on a runtime and keep it at what REF names.
 
@@ -33,7 +73,18 @@ def command(
     nbmodel deploy digits --on edge            follows the newest version
     nbmodel deploy digits:champion --on edge   follows the alias
     nbmodel deploy digits:3 --on edge          stays at version 3
+
+    A new version is tried out on the runtime, then serves provisionally: until it is
+    committed, the one before comes back when it fails. How that goes can be set with the
+    options below, which stay as they are until they are given again.
     """
     return context.client.deploy(
-        reference, on=on, service=service, backend=backend, threads=threads, dry_run=dry_run
+        reference,
+        on=on,
+        service=service,
+        backend=backend,
+        threads=threads,
+        windows=[] if windows == ("always",) else list(windows) or None,
+        dry_run=dry_run,
+        **options,
     )

@@ -48,11 +48,17 @@ def is_at_rest(status: Mapping[str, Any]) -> bool:
     """Whether nothing is going on, and nothing will without anybody's doing."""
     moving = (phase_of(one) not in AT_REST for one in entries(status, "services"))
     fetching = (
-        fetch.get("state") in ("waiting", "fetching")
+        is_under_way(fetch)
         for fetch in (one.get("fetch") for one in entries(status, "packages"))
         if isinstance(fetch, Mapping)
     )
     return status.get("settled") is not False and not any(moving) and not any(fetching)
+
+
+def is_under_way(fetch: Mapping[str, Any]) -> bool:
+    """Whether something more of a package comes, or is tried again, by itself."""
+    state = fetch.get("state")
+    return state in ("waiting", "fetching") or (state == "failed" and not fetch.get("terminal"))
 
 
 def summary(status: Mapping[str, Any]) -> str:
@@ -70,10 +76,16 @@ def summary(status: Mapping[str, Any]) -> str:
     return "; ".join([f"{counted} ready", *filter(None, [", ".join(doing[:_SHOWN] + more)])])
 
 
+def progress_of(status: Mapping[str, Any], service: Mapping[str, Any]) -> str:
+    """What a service is at, for who waits for it: ``fetching 42 %``; empty when nothing."""
+    phase = phase_of(service)
+    if phase in AT_REST:
+        return ""
+    share = share_of(fetch_of(status, service)) if phase == "fetching" else None
+    return phase if share is None else f"{phase} {share:.0%}".replace("%", " %")
+
+
 def _doing(status: Mapping[str, Any], services: list[Mapping[str, Any]]) -> Iterator[str]:
     for service in services:
-        phase = phase_of(service)
-        if phase != "ready":
-            share = share_of(fetch_of(status, service)) if phase == "fetching" else None
-            percent = "" if share is None else f" {share:.0%}".replace("%", " %")
-            yield f"{service.get('name')} {phase}{percent}"
+        if phase_of(service) != "ready":
+            yield f"{service.get('name')} {progress_of(status, service) or phase_of(service)}"

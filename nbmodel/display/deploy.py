@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from nbmodel.core.version import Version
 from nbmodel.display.base import Result
 from nbmodel.display.card import Block, Card, Chip, Code, Facts, Mono, Note
+from nbmodel.display.conditions import probe_words, provisional_words
 from nbmodel.display.quantity import duration, file_size
 
 
@@ -35,6 +36,10 @@ class Placed(Protocol):
     def attributes(self) -> Mapping[str, Any]:
         """The backend's attributes."""
 
+    @property
+    def deployment(self) -> Mapping[str, Any]:
+        """How the service takes up versions, as far as that was given."""
+
 
 @dataclass(frozen=True, repr=False)
 class DeployCard(Result):
@@ -48,7 +53,12 @@ class DeployCard(Result):
         steps: What would change, a sentence each; only of a dry run.
         sent: Bytes that went over the network.
         present: Bytes that the runtime had already.
+        saved: Bytes of changed files that were not sent, since the other side had them in
+            other files.
         seconds: From asking until it was live; None for a dry run.
+        registry: Address of the registry that it went to; None: to the runtime.
+        status: What the runtime said of the service then.
+        held: What the runtime waits for before it takes the version up; empty: nothing.
     """
 
     runtime: str
@@ -58,7 +68,11 @@ class DeployCard(Result):
     steps: Sequence[str] = ()
     sent: int = 0
     present: int = 0
+    saved: int = 0
     seconds: float | None = None
+    registry: str | None = None
+    status: Mapping[str, Any] = field(default_factory=dict)
+    held: str = ""
 
     @property
     def target(self) -> str:
@@ -72,31 +86,54 @@ class DeployCard(Result):
 
     def card(self) -> Card:
         """What runs where, what it follows, and what it cost."""
-        attributes = self.placement.attributes
         facts = Facts(
             [
                 ("target", Mono(self.target)),
                 ("version", (Mono(self.version.reference), self.version.stamp)),
                 ("follows", self.placement.version),
                 ("backend", self.placement.backend),
-                ("attributes", ", ".join(f"{name}={value}" for name, value in attributes.items())),
+                ("attributes", _settings(self.placement.attributes)),
+                ("deployment", _settings(self.placement.deployment)),
                 ("runtime", Mono(self.url)),
+                ("registry", Mono(self.registry or "")),
                 ("sent", self._moved()),
+                ("tried out", probe_words(self.status)),
             ]
         )
         blocks: list[Block] = [facts]
+        if not self.is_plan:
+            blocks += [Note(text, "warn") for text in self._standing()]
         if self.version.deprecated is not None:
             blocks.insert(0, Note(f"deprecated: {self.version.deprecated}", "bad"))
         if self.is_plan:
             blocks.append(Code("\n".join(self.steps) or "nothing would change"))
-        chip = Chip("plan", "info") if self.is_plan else Chip("live", "good")
         took = [] if self.seconds is None else [Chip(duration(self.seconds))]
-        return Card(self.target, [chip, *took], blocks, kind="deployment")
+        return Card(self.target, [*self._chips(), *took], blocks, kind="deployment")
+
+    def _chips(self) -> list[Chip]:
+        if self.is_plan:
+            return [Chip("plan", "info")]
+        if self.held:
+            return [Chip("waiting", "warn")]
+        live = Chip("live", "good")
+        return [live, Chip("provisional", "warn")] if self.status.get("provisional") else [live]
+
+    def _standing(self) -> Iterator[str]:
+        """What is still to come."""
+        if self.held:
+            still = self.status.get("number")
+            serves = f"; version {still} serves meanwhile" if still else ""
+            yield f"it is there and waits: {self.held}{serves}"
+        else:
+            words = provisional_words(self.status)
+            if words:
+                yield f"version {self.version.number} is {words}"
 
     def _moved(self) -> str:
         if self.is_plan:
             return ""
-        return f"{file_size(self.sent)}; {file_size(self.present)} were there already"
+        saved = f"; {file_size(self.saved)} saved: only what changed was sent" if self.saved else ""
+        return f"{file_size(self.sent)}{saved}; {file_size(self.present)} were there already"
 
     def to_json(self) -> dict[str, Any]:
         """All of it as a JSON object."""
@@ -116,7 +153,17 @@ class DeployCard(Result):
             "steps": list(self.steps),
             "sent": self.sent,
             "present": self.present,
+            "saved": self.saved,
             "seconds": self.seconds,
+            "deployment": dict(self.placement.deployment),
+            "registry": self.registry,
+            "held": self.held or None,
+            "probe": self.status.get("probe"),
+            "provisional": self.status.get("provisional"),
         }
 
     __repr__ = Result.__str__
+
+
+def _settings(given: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in given.items())

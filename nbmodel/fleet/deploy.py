@@ -3,34 +3,45 @@
 Order matters: the config is tried without changing anything, then the bytes go, then the
 tags that name them, then the config that wants them, so that a runtime never wants what it
 cannot have, and a push that breaks off leaves the runtime as it was.
+
+Where a runtime fetches the package from a registry, as its config says, the bytes and tags
+go to that registry instead.
 """
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from nbmodel.backends import backends_for
 from nbmodel.core.deployment import Deployment
+from nbmodel.core.policy import DeploymentPolicy
+from nbmodel.core.summary import entries, fetch_of, is_under_way, phase_of, progress_of
 from nbmodel.core.version import Version
 from nbmodel.errors import (
     ConfigConflictError,
     DeployError,
     NbModelError,
     NoCompatibleBackendError,
+    StorageError,
 )
 from nbmodel.fleet import plan
 from nbmodel.fleet.remote import RemoteRuntime
+from nbmodel.fleet.watch import Watch
 from nbmodel.registry import Registry
 from nbmodel.storage import Progress
-from nbmodel.storage.distribution_client import Pushed
+from nbmodel.storage.distribution_client import Distribution, Pushed
 
 READY_TIMEOUT_S = 120.0  # a big model on a slow card loads this long; status says more
+FETCH_TIMEOUT_S = 30.0  # until a runtime that was told to look has asked its registry
 CONFLICT_TRIES = 10  # of a config change; each loses to one that another client won
-POLL_S = 0.02  # between looks at the status of a runtime that is changing
+REGISTRY_TOKEN = "NBMODEL_REGISTRY_TOKEN"  # noqa: S105 # the variable's name
+_LOOK_S = 0.1  # between looks at a runtime that does not tell of what it does
+_OUTSIDE = "outside its maintenance window"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +54,7 @@ class Brought:
         version: The version that should be live there.
         error: Why it is not; None when it is.
         seconds: How long it took.
+        held: What the runtime waits for before it takes the version up; empty: nothing.
     """
 
     runtime: str
@@ -50,13 +62,50 @@ class Brought:
     version: Version
     error: NbModelError | None
     seconds: float
+    held: str = ""
 
     def __str__(self) -> str:
         where = f"{self.service}@{self.runtime}"
+        if self.held:
+            return f"{where} has {self.version.reference} and waits: {self.held}"
         if self.error is None:
             return f"{where} runs {self.version.reference} ({self.seconds:.2f} s)"
         hint = f" ({self.error.hint})" if self.error.hint else ""
         return f"{where} could not be brought to {self.version.reference}: {self.error}{hint}"
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What became of a version on a runtime.
+
+    Attributes:
+        status: What the runtime says about the service.
+        held: What it waits for before it takes the version up; empty: it serves.
+    """
+
+    status: Mapping[str, Any]
+    held: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A version that reached a runtime.
+
+    Attributes:
+        version: The version.
+        pushed: What that moved from here.
+        registry: Address of the registry that it went by; None: it went directly.
+        live: What became of it.
+    """
+
+    version: Version
+    pushed: Pushed
+    registry: str | None
+    live: Live
+
+
+class RefusedError(DeployError):
+    """The runtime has looked at the version and does not run it."""
 
 
 def choose_backend(version: Version, wanted: str | None) -> str:
@@ -85,7 +134,8 @@ def bring(
     *,
     change: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
     progress: Progress | None = None,
-) -> tuple[Version, Pushed]:
+    note: Callable[[str], None] = lambda _: None,
+) -> Delivery:
     """Make a runtime run what a deployment wants, whatever it runs before.
 
     Idempotent: what is there already is neither sent nor changed again.
@@ -96,25 +146,18 @@ def bring(
         deployment: Service, model and what it follows.
         change: A further change of the machine config, made in the same step.
         progress: Called with the bytes just sent, or found to be there.
+        note: Called with what the runtime is at, while it is waited for.
 
     Returns:
-        The version that should be live, and what was sent.
+        The version that is live or waits for its window, and what was sent.
 
     Raises:
         VersionNotFoundError: What the deployment follows does not exist.
         DeployError: The runtime refused the config or the version, or cannot be reached.
+        StorageError: The registry that it fetches from refused the version.
     """
     version = registry.wanted(deployment.model, deployment.runtime, deployment.selector)
-    held = _pin_of(registry, deployment)
-    tags = [str(version.number), version.stamp]
-    tags += [alias for alias in version.aliases if alias != "latest"]
-    follows = deployment.selector
-    if held == "runtime":
-        follows = version.stamp
-    elif held == "registry":
-        tags.append("pinned")
-    elif follows == "latest":
-        tags.append("latest")
+    follows, tags = _names(registry, deployment, version)
 
     def wish(config: Mapping[str, Any]) -> Mapping[str, Any]:
         return plan.with_package_version(
@@ -125,25 +168,37 @@ def bring(
         )
 
     before, _ = remote.config()
-    if wish(before) != before:
+    wanted = wish(before)
+    if wanted != before:
         # What the runtime would refuse is refused before a byte is sent.
-        remote.put_config(wish(before), if_match=None, dry_run=True)
-    pushed = remote.distribution.push(
-        deployment.model, registry.storage, version.digest, tags=tags, progress=progress
-    )
-    if held != "registry":
-        remote.distribution.delete_tag(deployment.model, "pinned")
+        remote.put_config(wanted, if_match=None, dry_run=True)
+    source = plan.registry_of(wanted, deployment.service)
+    with _distribution(remote, source) as distribution:
+        pushed = distribution.push(
+            deployment.model, registry.storage, version.digest, tags=tags, progress=progress
+        )
+        if "pinned" not in tags:
+            _unpin(distribution, deployment.model, is_foreign=source is not None)
+    watch = Watch(remote)
     if not change_config(remote, wish):
         remote.reconcile()
     try:
-        wait_live(remote, deployment.service, version)
-    except DeployError:
+        live = wait_live(
+            remote,
+            deployment.service,
+            version,
+            READY_TIMEOUT_S + _probe_timeout_s(wanted, deployment.service),
+            watch=watch,
+            note=note,
+            asks_s=FETCH_TIMEOUT_S if source is not None else 0.0,
+        )
+    except RefusedError:
         if not plan.service_entry(before, deployment.service):
             # Nothing ran under that name: what was refused is taken back.
             with suppress(NbModelError):
                 change_config(remote, lambda now: plan.without_service(now, deployment.service))
         raise
-    return version, pushed
+    return Delivery(version, pushed, source, live)
 
 
 def change_config(
@@ -195,59 +250,172 @@ def bring_all(
             continue
         version = registry.wanted(deployment.model, deployment.runtime, deployment.selector)
         began = time.perf_counter()
-        error = None
+        error, held = None, ""
         try:
-            bring(registry, remote, deployment)
+            held = bring(registry, remote, deployment).live.held
         except NbModelError as exc:
             error = exc
         seconds = time.perf_counter() - began
-        brought.append(Brought(deployment.runtime, deployment.service, version, error, seconds))
+        brought.append(
+            Brought(deployment.runtime, deployment.service, version, error, seconds, held)
+        )
     return brought
 
 
 def wait_live(
-    remote: RemoteRuntime, service: str, version: Version, timeout_s: float = READY_TIMEOUT_S
-) -> None:
-    """Return when a service runs a version and is ready.
+    remote: RemoteRuntime,
+    service: str,
+    version: Version,
+    timeout_s: float = READY_TIMEOUT_S,
+    *,
+    watch: Watch | None = None,
+    note: Callable[[str], None] = lambda _: None,
+    asks_s: float = 0.0,
+) -> Live:
+    """Return when a service runs a version and is ready, or has it and waits for its window.
+
+    Args:
+        remote: The runtime.
+        service: Name of the service.
+        version: What it shall run.
+        timeout_s: Seconds without any progress after which nobody waits on.
+        watch: Since before the runtime was asked for the version; None: made here.
+        note: Called with what the service is at.
+        asks_s: Seconds that the runtime may take to ask its registry what there is.
 
     Raises:
-        DeployError: It refused the version (with its reason), or ``timeout_s`` passed.
+        RefusedError: It refused the version, with its reason, or does not want it.
+        DeployError: ``timeout_s`` passed.
     """
-    deadline = time.monotonic() + timeout_s
+    watch = Watch(remote) if watch is None else watch
+    began = moved = time.monotonic()
+    seen: object = None
     while True:
         status = remote.status()
         entry = service_status(status, service)
-        if entry.get("digest") == version.digest and entry.get("state") == "ready":
-            return
-        if entry.get("error") and status.get("settled", True):
-            live = entry.get("number")
-            still = f"; version {live} keeps serving" if live else ""
+        live = _outcome(entry, version)
+        if live is not None:
+            return live
+        now = time.monotonic()
+        _check_refused(remote.name, service, status, version)
+        if now - began >= asks_s:
+            _check_wanted(remote.name, service, status, version)
+        note(progress_of(status, entry))
+        fetch = fetch_of(status, entry)
+        at = (phase_of(entry), fetch.get("bytes"), fetch.get("attempt"))
+        if at != seen:
+            seen, moved = at, now
+        if now - moved > timeout_s:
+            why = fetch.get("error")
             raise DeployError(
-                f"{remote.name}: {service} refused {version.reference}: {entry['error']}{still}",
-                hint=f"see `runtime logs {remote.name}`",
-            )
-        if entry.get("state") == "ready" and status.get("settled"):
-            raise DeployError(
-                f"{remote.name}: {service} runs {entry.get('package')} {entry.get('version')} "
-                f"and does not want {version.reference}",
-                hint=f"see its config: `runtime config {remote.name}`",
-            )
-        if time.monotonic() > deadline:
-            raise DeployError(
-                f"{remote.name}: {service} is still {entry.get('state', 'missing')} "
-                f"after {timeout_s:.0f} s",
+                f"{remote.name}: {service} is still {phase_of(entry) or 'missing'} "
+                f"after {now - began:.0f} s{f': {why}' if why else ''}",
                 hint=f"see `status {remote.name}`",
             )
-        time.sleep(POLL_S)
+        watch.wait(_LOOK_S)
 
 
 def service_status(status: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """What a runtime's status says about one service; empty when it has none."""
-    for entry in status.get("services", ()):
-        if entry.get("name") == name:
-            found: Mapping[str, Any] = entry
-            return found
-    return {}
+    return next((one for one in entries(status, "services") if one.get("name") == name), {})
+
+
+def _outcome(entry: Mapping[str, Any], version: Version) -> Live | None:
+    """What became of the version, when that is decided."""
+    if entry.get("digest") == version.digest and entry.get("state") == "ready":
+        return Live(entry)
+    conditions = {
+        one.get("type"): one for one in entry.get("conditions") or () if isinstance(one, Mapping)
+    }
+    is_here = conditions.get("Fetched", {}).get("status") == "True"
+    if phase_of(entry) == "waiting" and is_here:
+        return Live(entry, str(conditions.get("Probed", {}).get("message") or _OUTSIDE))
+    return None
+
+
+def _check_refused(name: str, service: str, status: Mapping[str, Any], version: Version) -> None:
+    """Raise when the runtime has looked at the version, and cannot run it.
+
+    Raises:
+        RefusedError: So it is; with the reason, and what serves on.
+    """
+    entry = service_status(status, service)
+    fetch = fetch_of(status, entry)
+    why = entry.get("error") or (fetch.get("error") if fetch.get("terminal") else None)
+    if why and status.get("settled", True) and not is_under_way(fetch):
+        live = entry.get("number")
+        still = f"; version {live} keeps serving" if live else ""
+        raise RefusedError(
+            f"{name}: {service} refused {version.reference}: {why}{still}",
+            hint=f"see `runtime logs {name}`",
+        )
+
+
+def _check_wanted(name: str, service: str, status: Mapping[str, Any], version: Version) -> None:
+    """Raise when the runtime is content with another version.
+
+    Raises:
+        RefusedError: So it is.
+    """
+    entry = service_status(status, service)
+    is_content = entry.get("state") == "ready" and phase_of(entry) in ("ready", "provisional")
+    if is_content and status.get("settled") and not is_under_way(fetch_of(status, entry)):
+        raise RefusedError(
+            f"{name}: {service} runs {entry.get('package')} {entry.get('version')} "
+            f"and does not want {version.reference}",
+            hint=f"see its config: `runtime config {name}`",
+        )
+
+
+def _names(
+    registry: Registry, deployment: Deployment, version: Version
+) -> tuple[str, Sequence[str]]:
+    """What the package follows, and the tags that go with the version."""
+    held = _pin_of(registry, deployment)
+    tags = [str(version.number), version.stamp]
+    tags += [alias for alias in version.aliases if alias != "latest"]
+    follows = deployment.selector
+    if held == "runtime":
+        follows = version.stamp
+    elif held == "registry":
+        tags.append("pinned")
+    elif follows == "latest":
+        tags.append("latest")
+    return follows, tags
+
+
+@contextmanager
+def _distribution(remote: RemoteRuntime, registry: str | None) -> Iterator[Distribution]:
+    """Where a version goes: into the runtime, or into the registry that it fetches from."""
+    if registry is None:
+        yield remote.distribution
+        return
+    with Distribution(registry, token=os.environ.get(REGISTRY_TOKEN)) as distribution:
+        yield distribution
+
+
+def _unpin(distribution: Distribution, model: str, *, is_foreign: bool) -> None:
+    """Take the tag of a pin away, where there is one.
+
+    Raises:
+        StorageError: The registry does not take tags away.
+    """
+    # Many registries do not know how to delete a tag, and hardly ever is there one.
+    if is_foreign and "pinned" not in distribution.tags(model):
+        return
+    try:
+        distribution.delete_tag(model, "pinned")
+    except StorageError as exc:
+        raise StorageError(
+            f"{exc}, so runtimes stay at the version that it calls 'pinned'",
+            hint="delete the tag 'pinned' there by its own means",
+        ) from exc
+
+
+def _probe_timeout_s(config: Mapping[str, Any], service: str) -> float:
+    """How long the runtime may try a version out, in seconds."""
+    policy, _ = DeploymentPolicy.read(plan.service_entry(config, service).get("deployment"))
+    return policy.probe_timeout_s
 
 
 def _pin_of(registry: Registry, deployment: Deployment) -> str | None:

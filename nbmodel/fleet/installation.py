@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-
 from nbmodel import config as settings
 from nbmodel.errors import DeployError, InputError
 from nbmodel.fleet.known import Known

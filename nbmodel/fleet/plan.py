@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from nbmodel.backends import backend_name
@@ -15,6 +16,7 @@ from nbmodel.errors import DeployError
 
 MODEL_NAMESPACE = "local"  # Viam's <model_id> for models that have no namespace
 API = "rdk:service:mlmodel"
+OFF = "off"  # in place of the address of a registry: from none
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,10 @@ class Placement:
         version: What the package follows: ``latest``, an alias, or a timestamp id.
         backend: Name of the backend table.
         attributes: The backend's attributes.
+        deployment: How the service takes up versions, as ``core.policy`` reads it; what it
+            does not say stays as it is.
+        registry: Address of the registry that the runtime fetches the package from; ``OFF``
+            for none of its own, None to leave it as it is.
     """
 
     service: str
@@ -34,6 +40,8 @@ class Placement:
     version: str
     backend: str
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    deployment: Mapping[str, Any] = field(default_factory=dict)
+    registry: str | None = None
 
 
 def package_id(model: str) -> str:
@@ -63,6 +71,8 @@ def place_version(
     backend: str,
     follows: str,
     threads: int | None = None,
+    deployment: Mapping[str, Any] = MappingProxyType({}),
+    registry: str | None = None,
 ) -> Placement:
     """The placement of a version under a service name.
 
@@ -75,11 +85,21 @@ def place_version(
         backend: What runs it.
         follows: ``latest``, an alias, or a timestamp id.
         threads: CPU threads of one inference, ≥ 1; None leaves the backend's default.
+        deployment: How the service takes up versions.
+        registry: Where the runtime fetches it from, ``OFF``, or None.
     """
     attributes: dict[str, Any] = {"model_path": f"${{packages.ml_model.{service}}}"}
     if threads is not None:
         attributes["num_threads"] = threads
-    return Placement(service, package_id(version.model), follows, backend, attributes)
+    return Placement(
+        service,
+        package_id(version.model),
+        follows,
+        backend,
+        attributes,
+        deployment=dict(deployment),
+        registry=registry,
+    )
 
 
 def with_placement(config: Mapping[str, Any], placement: Placement) -> dict[str, Any]:
@@ -103,6 +123,11 @@ def with_placement(config: Mapping[str, Any], placement: Placement) -> dict[str,
         "version": placement.version,
         "type": "ml_model",
     }
+    registry = placement.registry
+    if registry is None:
+        registry = _named(config, "packages", placement.service).get("registry")
+    if registry is not None and registry != OFF:
+        package["registry"] = registry
     model = f"nbmodel:mlmodel:{placement.backend}"
     kept = {}
     if backend_name(str(before.get("model", model))) == placement.backend:
@@ -117,6 +142,8 @@ def with_placement(config: Mapping[str, Any], placement: Placement) -> dict[str,
         "model": model,
         "attributes": {**kept, **placement.attributes},
     }
+    if placement.deployment:
+        service["deployment"] = {**(before.get("deployment") or {}), **placement.deployment}
     return {
         **config,
         "packages": _replaced(_entries(config, "packages"), package),
@@ -126,8 +153,17 @@ def with_placement(config: Mapping[str, Any], placement: Placement) -> dict[str,
 
 def service_entry(config: Mapping[str, Any], service: str) -> Mapping[str, Any]:
     """What a config says about a service; empty when it has none of that name."""
-    found = (entry for entry in _entries(config, "services") if entry.get("name") == service)
-    return next(found, {})
+    return _named(config, "services", service)
+
+
+def registry_of(config: Mapping[str, Any], package: str) -> str | None:
+    """Address of the registry that a package of a config is fetched from, or None."""
+    own = _named(config, "packages", package).get("registry")
+    if own is not None:
+        return str(own)
+    settings = config.get("nbmodel")
+    usual = settings.get("registry") if isinstance(settings, Mapping) else None
+    return None if usual is None else str(usual)
 
 
 def without_service(config: Mapping[str, Any], service: str) -> dict[str, Any]:
@@ -186,16 +222,25 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, .
 
 def _described(kind: str, entry: Mapping[str, Any]) -> str:
     if kind == "packages":
-        return f"{entry.get('name')} ({entry.get('package')} at {entry.get('version')})"
+        source = f" from {entry['registry']}" if entry.get("registry") else ""
+        return f"{entry.get('name')} ({entry.get('package')} at {entry.get('version')}{source})"
     attributes = entry.get("attributes") or {}
     facts = [str(entry.get("model")).rpartition(":")[2]]
     facts += [f"{name}={value}" for name, value in attributes.items()]
+    deployment = entry.get("deployment")
+    if isinstance(deployment, Mapping):
+        facts += [f"{name}={value}" for name, value in deployment.items()]
     return f"{entry.get('name')} ({', '.join(facts)})"
 
 
 def _entries(config: Mapping[str, Any], kind: str) -> Sequence[Mapping[str, Any]]:
     entries = config.get(kind) or ()
     return [entry for entry in entries if isinstance(entry, Mapping)]
+
+
+def _named(config: Mapping[str, Any], kind: str, name: str) -> Mapping[str, Any]:
+    """The entry of that name; empty when there is none."""
+    return next((entry for entry in _entries(config, kind) if entry.get("name") == name), {})
 
 
 def _replaced(

@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 
 from numpy.typing import NDArray
 
+from nbmodel.core.event import Event
 from nbmodel.core.signature import Signature
 from nbmodel.errors import ConfigError, DeployError, InferenceError, TargetError
 from nbmodel.inference.channel import Channel
@@ -117,6 +118,28 @@ class RemoteRuntime:
     def logs(self, lines: int = 100) -> list[str]:
         """The last lines of its log, oldest first."""
         return list(self._object("GET", "/nbmodel/logs", params={"lines": lines})["lines"])
+
+    def events(self, since: int = 0, *, wait_s: float = 0.0) -> tuple[list[Event], int]:
+        """What happened after an event, oldest first, and the number to ask with next time.
+
+        Args:
+            since: Number of the last event that is known; 0: of none.
+            wait_s: Seconds to wait for one, 0..30.
+
+        Returns:
+            The events, and the number of the newest. That is below ``since`` when its log
+            began anew.
+
+        Raises:
+            TargetError: It is a runtime of an older version, which keeps no events.
+        """
+        data = self._object(
+            "GET", "/nbmodel/events", params={"since": since, "wait_s": f"{wait_s:g}"}
+        )
+        events, last = data.get("events"), data.get("last")
+        if not isinstance(events, list) or type(last) is not int:
+            raise DeployError(f"{self.url} does not answer with events")
+        return [Event.from_json(event) for event in events], last
 
     def config(self) -> tuple[dict[str, Any], str]:
         """Its machine config, and the ETag to replace it with."""

@@ -1,0 +1,236 @@
+"""Where a service stands, in words that people understand.
+
+From the JSON of a runtime's status. Phases and conditions come from another process, maybe
+a newer one: what is not known here is shown as it came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nbmodel.core.summary import AT_REST, entries, fetch_of, phase_of, share_of
+from nbmodel.display.card import Bar, Cell, Chip, Note, Table, Tone
+from nbmodel.display.chips import state_chip
+from nbmodel.display.quantity import duration, file_size, moment
+
+#: Phase → what a person reads, and how urgent it is.
+PHASES: Mapping[str, tuple[str, Tone]] = {
+    "waiting": ("waiting", "warn"),
+    "fetching": ("fetching", "info"),
+    "unpacking": ("unpacking", "info"),
+    "probing": ("trying it out", "info"),
+    "loading": ("loading", "info"),
+    "provisional": ("provisional", "warn"),
+    "ready": ("ready", "good"),
+    "failed": ("failed", "bad"),
+    "stopped": ("stopped", "calm"),
+}
+#: Condition → what it says when it holds, and when it does not.
+CONDITIONS: Mapping[str, tuple[str, str]] = {
+    "Fetched": ("on the device", "not on the device yet"),
+    "Unpacked": ("unpacked", "not unpacked"),
+    "Probed": ("tried out", "did not pass its trial"),
+    "Live": ("serves", "does not serve"),
+    "Committed": ("committed", "not committed"),
+}
+_MARKS: Mapping[str, tuple[str, Tone]] = {
+    "True": ("yes", "good"),
+    "False": ("no", "warn"),
+    "Unknown": ("open", "calm"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where one service stands.
+
+    Attributes:
+        status: What the runtime says of itself.
+        service: What it says of the service.
+    """
+
+    status: Mapping[str, Any]
+    service: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Of the service."""
+        return said(self.service, "name")
+
+    def chips(self) -> tuple[Chip, ...]:
+        """What it is at, and whether something serves meanwhile."""
+        phase, state = phase_of(self.service), said(self.service, "state")
+        if phase not in PHASES:
+            return (state_chip(state),)
+        text, tone = PHASES[phase]
+        if phase == state:
+            return (state_chip(state),)
+        serves = state == "ready" and phase not in ("provisional", "ready")
+        own = Chip(text, tone)
+        return (own, Chip("serving", "good")) if serves else (own,)
+
+    def notes(self) -> Iterator[Note]:
+        """Sentences about what is going on, what is provisional and what failed."""
+        yield from self._fetching()
+        words = provisional_words(self.service)
+        if words:
+            number = said(entry(self.service, "provisional"), "number")
+            yield Note(f"{self.name}: {version(number)} is {words}", "warn")
+        yield from self._waiting()
+        yield from self._failed()
+
+    def fetch_cell(self) -> Cell:
+        """How far fetching is: a bar and bytes; empty when nothing is fetched."""
+        fetch = fetch_of(self.status, self.service)
+        share = share_of(fetch)
+        if share is None:
+            return ""
+        return (Bar(share), fetched_words(fetch))
+
+    def _fetching(self) -> Iterator[Note]:
+        fetch = fetch_of(self.status, self.service)
+        text = fetch_problem(fetch)
+        if text:
+            yield Note(f"{self.name}: {text}", "bad" if fetch.get("terminal") else "warn")
+
+    def _waiting(self) -> Iterator[Note]:
+        if phase_of(self.service) != "waiting":
+            return
+        probed = condition(self.service, "Probed")
+        message = said(probed, "message")
+        if message and condition(self.service, "Fetched").get("status") == "True":
+            yield Note(f"{self.name}: waits: {message}", "warn")
+
+    def _failed(self) -> Iterator[Note]:
+        failed, error = entry(self.service, "failed"), said(self.service, "error")
+        number = said(self.service, "number")
+        still = f"; {version(number)} keeps serving" if number else ""
+        hint = f" ({said(self.service, 'hint')})" if said(self.service, "hint") else ""
+        if failed:
+            at = moment(said(failed, "at"))
+            reason = said(failed, "reason") or error
+            when = f" at {at}" if at else ""
+            what = said(failed, "version")
+            yield Note(
+                f"{self.name}: version {what} was given up{when}: {reason}{still}{hint}", "bad"
+            )
+        if error and not (failed and error == said(failed, "reason")):
+            yield Note(f"{self.name}: {error}{still}{hint}", "bad")
+
+
+def conditions_table(services: list[Mapping[str, Any]]) -> Table | None:
+    """All conditions of all services, in words, with reasons and times; None without any."""
+    rows = [
+        (
+            said(service, "name"),
+            condition_words(one),
+            _mark(one),
+            _reason(one),
+            moment(said(one, "since")),
+        )
+        for service in services
+        for one in entries(service, "conditions")
+    ]
+    return Table(("service", "condition", "", "why", "since (UTC)"), rows) if rows else None
+
+
+def condition_words(one: Mapping[str, Any]) -> str:
+    """What a condition says, as it is now."""
+    kind, status = said(one, "type"), said(one, "status")
+    if kind not in CONDITIONS:
+        return kind
+    holds, holds_not = CONDITIONS[kind]
+    return holds_not if status == "False" else holds
+
+
+def provisional_words(service: Mapping[str, Any]) -> str:
+    """``provisional for 8.2 s more, then committed if …``; empty when nothing is."""
+    provisional = entry(service, "provisional")
+    if not provisional:
+        return ""
+    remaining = provisional.get("remaining_s")
+    after = (
+        f"committed in {duration(remaining)}"
+        if isinstance(remaining, int | float) and remaining > 0
+        else "about to be committed"
+    )
+    before = said(entry(service, "rollback"), "number")
+    else_ = f"{version(before)} comes back" if before else "it is taken back"
+    return f"provisional: {after} if it stays healthy, else {else_}"
+
+
+def probe_words(service: Mapping[str, Any]) -> str:
+    """What trying a version out showed; empty when it was not."""
+    probe = entry(service, "probe")
+    parts = [said(probe, "golden")]
+    latency, memory, load = (probe.get(key) for key in ("latency_ms", "memory_bytes", "load_s"))
+    if isinstance(latency, int | float):
+        parts.append(f"{duration(latency / 1000)} an answer")
+    if isinstance(memory, int):
+        parts.append(f"{file_size(memory)} of memory")
+    if isinstance(load, int | float):
+        parts.append(f"loaded in {duration(load)}")
+    return ", ".join(filter(None, parts))
+
+
+def fetched_words(fetch: Mapping[str, Any]) -> str:
+    """``3.1 MB of 7.4 MB, 1.0 MB reused``."""
+    done, total, reused = (fetch.get(key) for key in ("bytes", "total", "reused"))
+    if not isinstance(done, int) or not isinstance(total, int):
+        return ""
+    told = f"{file_size(done)} of {file_size(total)}"
+    return f"{told}, {file_size(reused)} reused" if isinstance(reused, int) and reused else told
+
+
+def fetch_problem(fetch: Mapping[str, Any]) -> str:
+    """Why a package is not fetched, and whether it is tried again; empty when all is well."""
+    error = said(fetch, "error")
+    if not error:
+        return ""
+    retry = fetch.get("retry_in_s")
+    if fetch.get("terminal"):
+        return f"cannot be fetched: {error}; not tried again until something changes"
+    again = f"; tried again in {duration(retry)}" if isinstance(retry, int | float) else ""
+    attempt = fetch.get("attempt")
+    tries = f" (attempt {attempt})" if isinstance(attempt, int) and attempt > 1 else ""
+    return f"could not be fetched{tries}: {error}{again}"
+
+
+def is_quiet(service: Mapping[str, Any]) -> bool:
+    """Whether nothing is to be said of a service beyond its row."""
+    return phase_of(service) in AT_REST and not service.get("error") and not service.get("failed")
+
+
+def condition(service: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    """One condition of a service; empty when it has none of that type."""
+    found = (one for one in entries(service, "conditions") if one.get("type") == kind)
+    return next(found, {})
+
+
+def entry(of: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """An object in an object; empty when there is none."""
+    value = of.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def said(of: Mapping[str, Any], key: str) -> str:
+    """A value as text; empty when there is none."""
+    value = of.get(key)
+    return "" if value is None else str(value)
+
+
+def version(number: str) -> str:
+    """``version 3``; one that has no number is ``what ran before``."""
+    return f"version {number}" if number else "what ran before"
+
+
+def _mark(one: Mapping[str, Any]) -> Chip:
+    text, tone = _MARKS.get(said(one, "status"), (said(one, "status"), "calm"))
+    return Chip(text, tone)
+
+
+def _reason(one: Mapping[str, Any]) -> str:
+    reason, message = said(one, "reason"), said(one, "message")
+    return f"{reason}: {message}" if reason and message else reason or message

@@ -498,7 +498,6 @@ class EdgeRuntime:
         self._follower.close()
         self._reconciler.stop()
         self._control.close()
-        self._ledger.end()
 
     # Inside
 

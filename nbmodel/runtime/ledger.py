@@ -91,9 +91,13 @@ class Ledger:
         if self.is_behind:
             self._update(lambda state: state)
 
-    def end(self) -> None:
-        """The runtime ends as it was told to."""
-        self._update(ended)
+    def end(self, serving: Collection[str] = ()) -> None:
+        """The runtime ends as it was told to.
+
+        Args:
+            serving: Services whose provisional version served until now.
+        """
+        self._update(lambda state: ended(state, serving))
 
     def _update(self, change: Callable[[State], State]) -> None:
         with self._lock:

@@ -264,13 +264,14 @@ class Reconciler:
         return min(looks, default=math.inf)
 
     def stop(self) -> None:
-        """Take no more requests; requests under way finish."""
+        """Take no more requests; requests under way finish. The last call."""
         self._prober.close()
         with self._lock:
             services, self._live = list(self._live.values()), {}
-            self._trials = {}
+            serving, self._trials = list(self._trials), {}
         for service in services:
             service.retire()
+        self._ledger.end(serving)
 
     # What ran well before
 

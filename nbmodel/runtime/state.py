@@ -124,10 +124,13 @@ class History:
             serves: Whether the version that was provisional until now serves. With nothing
                 committed it becomes current: nothing better is known to go back to.
         """
-        current = self.current
-        if current is None and serves and self.provisional is not None:
-            current = self.provisional.record
-        return replace(self, current=current, provisional=Provisional(record, attempts, at))
+        before = self.promoted() if serves else self
+        return replace(before, provisional=Provisional(record, attempts, at))
+
+    def promoted(self) -> History:
+        """Without a provisional version; where nothing is committed, it becomes current."""
+        tried = None if self.provisional is None else self.provisional.record
+        return replace(self, current=self.current or tried, provisional=None)
 
     def committed(self, record: Record) -> History:
         """A version has proven itself, or is a known one under another name."""

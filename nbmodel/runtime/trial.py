@@ -13,6 +13,7 @@ with the same settings until a person asks.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -141,9 +142,18 @@ def started(state: State, at: str) -> State:
     )
 
 
-def ended(state: State) -> State:
-    """The state of a runtime that was told to end: nobody blames what was provisional."""
-    services = {name: history.forgotten() for name, history in state.services.items()}
+def ended(state: State, serving: Collection[str] = ()) -> State:
+    """The state of a runtime that was told to end: nobody blames what was provisional.
+
+    Args:
+        state: As it is.
+        serving: Services whose provisional version served until the end. With nothing
+            committed it becomes current: nothing better is known to go back to.
+    """
+    services = {
+        name: history.promoted() if name in serving else history.forgotten()
+        for name, history in state.services.items()
+    }
     return replace(state, running=False, unclean=0, services=services)
 
 

@@ -128,7 +128,11 @@ def service(name: str = "scaler", **fields: Any) -> dict[str, Any]:
 
 
 def config(version: str = "latest") -> dict[str, Any]:
-    return {"packages": [package(version)], "services": [service()]}
+    return {
+        "packages": [package(version)],
+        "services": [service()],
+        "nbmodel": {"deployment": {"confirm_s": 0}},
+    }
 
 
 @pytest.fixture
@@ -509,15 +513,19 @@ class Raising(Backend):
 
 
 def test_a_plug_in_that_raises_takes_no_other_down(
-    runtime: EdgeRuntime, push: Pusher, monkeypatch: pytest.MonkeyPatch
+    runtime: EdgeRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(cast("dict[str, str]", BACKENDS.builtin), "raising", f"{__name__}:Raising")
-    push(1, 2, "latest")
+    path = tmp_path / "model.onnx"
+    path.write_bytes(scaling_onnx(2))
+    attributes = {"model_path": str(path)}
     set_config(
         runtime,
         {
-            "packages": [package()],
-            "services": [service("raises", model="raising"), service("scaler")],
+            "services": [
+                service("raises", model="raising", attributes=attributes),
+                service("scaler", attributes=attributes),
+            ]
         },
     )
     assert factor(runtime) == 2

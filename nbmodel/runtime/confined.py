@@ -22,10 +22,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from nbmodel.errors import UnavailableError
+from nbmodel.runtime.proc import process_memory
 
 MAX_TALK = 1024 * 1024  # bytes of lines that a child may write
 MAX_WORDS = 4096  # bytes that are kept of what it prints, the last ones
@@ -220,7 +220,7 @@ class _Watch:
     """Looks at the memory of a child."""
 
     def __init__(self, pid: int, limit: int | None) -> None:
-        self._status = Path(f"/proc/{pid}/status")
+        self._pid = pid
         self._limit = limit
         self._own: int | None = None
         #: Bytes that it had at the last look, of what counts.
@@ -234,20 +234,10 @@ class _Watch:
         """Look; whether the child has more than it may."""
         if self._own is None:
             return False
-        found = memory_of(self._status)
+        found = process_memory(self._pid).now
         if found:  # a process that is ending has none any more
             self.memory = max(0, found - self._own)
         return self._limit is not None and self.memory > self._limit
-
-
-def memory_of(status: Path) -> int:
-    """Bytes of memory and swap that a process has, by its ``/proc`` status; 0 when unknown."""
-    try:
-        text = status.read_text()
-    except OSError:  # no such process, or no such platform
-        return 0
-    found = re.findall(r"^Vm(?:RSS|Swap):\s*(\d+) kB$", text, re.MULTILINE)
-    return sum(map(int, found)) * 1024
 
 
 def _wait(

@@ -12,7 +12,6 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from nbmodel.core.signature import Signature
@@ -25,6 +24,7 @@ from nbmodel.errors import (
 )
 from nbmodel.runtime.confined import Ending, run_confined
 from nbmodel.runtime.packages import Installed
+from nbmodel.runtime.proc import free_memory
 from nbmodel.runtime.proof import is_out_of_memory
 from nbmodel.runtime.services import Source
 
@@ -33,8 +33,6 @@ from nbmodel.runtime.services import Source
 _ASKED_FOR = 2
 _ASKED_BYTES = 256 * 1024 * 1024
 _MAX_QUOTED = 400  # characters of what a child printed
-_MEMINFO = Path("/proc/meminfo")
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,29 +120,6 @@ def probe(
     if heard.refusal is not None:
         raise _refused(heard.refusal, limits, ending)
     raise _killed(heard.doing, limits, ending)
-
-
-def free_memory(meminfo: Path = _MEMINFO, cgroup: Path = _CGROUP) -> int | None:
-    """Bytes that a new process may use without pushing others out; None when unknown.
-
-    That is what Linux calls available, or less where a container has a limit.
-
-    Args:
-        meminfo: Of the machine.
-        cgroup: Folder of the container's limits, cgroup v2.
-    """
-    try:
-        lines = meminfo.read_text().splitlines()
-        (available,) = (int(one.split()[1]) for one in lines if one.startswith("MemAvailable:"))
-    except (OSError, ValueError):
-        return None
-    free = available * 1024
-    try:
-        limit = int((cgroup / "memory.max").read_text())
-        used = int((cgroup / "memory.current").read_text())
-    except (OSError, ValueError):  # no container, or one without a limit ("max")
-        return free
-    return max(0, min(free, limit - used))
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from nbmodel.errors import (
 )
 from nbmodel.golden import read_sample
 from nbmodel.runtime.batching import has_batch_axis
-from nbmodel.runtime.confined import memory_of
+from nbmodel.runtime.proc import process_memory
 from nbmodel.runtime.proof import (
     Proof,
     check_signature,
@@ -42,7 +42,6 @@ from nbmodel.runtime.proof import (
 
 NICE = 10  # below the requests that the old version answers meanwhile
 _PR_SET_PDEATHSIG = 1
-_STATUS = Path("/proc/self/status")
 _STDIN, _STDOUT, _STDERR = range(3)
 
 Say = Callable[[Mapping[str, Any]], None]
@@ -92,7 +91,7 @@ def examine(request: Mapping[str, Any], say: Say) -> dict[str, Any]:
     def tell(doing: str) -> None:
         say({"doing": doing})
 
-    before = memory_of(_STATUS)
+    before = process_memory().now
     say({"doing": "loading the model", "memory": before})
     attributes = request["attributes"]
     began = time.perf_counter()
@@ -110,7 +109,7 @@ def examine(request: Mapping[str, Any], say: Say) -> dict[str, Any]:
             _load(request["model"], attributes) for _ in range(attributes.get("instances", 1) - 1)
         ]
         del others
-    peak = memory_peak()
+    peak = process_memory().peak
     return {
         "load_s": load_s,
         "latency_ms": proof.latency_ms,
@@ -118,18 +117,6 @@ def examine(request: Mapping[str, Any], say: Say) -> dict[str, Any]:
         "golden": proof.golden,
         "note": proof.note,
     }
-
-
-def memory_peak() -> int:
-    """Most bytes of memory that this process ever had; 0 where Linux is not there to tell."""
-    # Not getrusage: on Linux its ru_maxrss begins with that of the process that started this.
-    try:
-        for line in _STATUS.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return 0
 
 
 def _load(model: str, attributes: Mapping[str, Any]) -> Session:
@@ -216,15 +203,8 @@ def _step_back(data_bytes: int | None) -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if data_bytes is not None:
         with contextlib.suppress(OSError, ValueError):
-            most = _data_size() + data_bytes
+            most = process_memory().data + data_bytes
             resource.setrlimit(resource.RLIMIT_DATA, (most, most))
-
-
-def _data_size() -> int:
-    for line in _STATUS.read_text().splitlines():
-        if line.startswith("VmData:"):
-            return int(line.split()[1]) * 1024
-    return 0
 
 
 if __name__ == "__main__":

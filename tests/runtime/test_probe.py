@@ -22,7 +22,7 @@ from nbmodel.core.signature import Signature, Tensor
 from nbmodel.errors import ConfigError, NbModelError, PluginError, ProbeError, UnavailableError
 from nbmodel.golden import GoldenSample
 from nbmodel.runtime.packages import Installed
-from nbmodel.runtime.probe import ProbeLimits, free_memory, probe
+from nbmodel.runtime.probe import ProbeLimits, probe
 from nbmodel.runtime.resolve import PackageVersion
 from nbmodel.runtime.services import Source
 from nbmodel.sample import sample_inputs
@@ -526,34 +526,6 @@ class TestTheChild:
         parent.kill()
         parent.wait()
         assert has_gone(written(path)["pid"])
-
-
-class TestFreeMemory:
-    @pytest.fixture
-    def meminfo(self, tmp_path: Path) -> Path:
-        path = tmp_path / "meminfo"
-        path.write_text("MemTotal: 4000000 kB\nMemFree: 1 kB\nMemAvailable: 1000 kB\n")
-        return path
-
-    def test_of_a_machine(self, meminfo: Path, tmp_path: Path) -> None:
-        assert free_memory(meminfo, tmp_path) == 1000 * 1024
-
-    @pytest.mark.parametrize(
-        ("limit", "expected"),
-        [
-            pytest.param("500000", 400_000, id="less"),
-            pytest.param("5000000", 1000 * 1024, id="more"),
-            pytest.param("1000", 0, id="used up"),
-            pytest.param("max", 1000 * 1024, id="none"),
-        ],
-    )
-    def test_of_a_container(self, meminfo: Path, tmp_path: Path, limit: str, expected: int) -> None:
-        (tmp_path / "memory.max").write_text(f"{limit}\n")
-        (tmp_path / "memory.current").write_text("100000\n")
-        assert free_memory(meminfo, tmp_path) == expected
-
-    def test_of_what_does_not_tell(self, tmp_path: Path) -> None:
-        assert free_memory(tmp_path / "meminfo", tmp_path) is None
 
 
 def test_a_process_that_cannot_be_started_says_nothing_about_a_version(

@@ -128,10 +128,17 @@ def follow(runtime: EdgeRuntime, *services: dict[str, Any], **more: Any) -> None
     assert runtime.wait_settled(SETTLE_S)
 
 
-def push(runtime: EdgeRuntime, number: int, content: bytes, labels: tuple[str, ...]) -> None:
+def push(
+    runtime: EdgeRuntime,
+    number: int,
+    content: bytes,
+    labels: tuple[str, ...],
+    *,
+    classes: int | None = None,
+) -> None:
     """Put a version of ``toy`` on the disk of a runtime, as a push does."""
     storage = runtime.storage
-    output = Tensor("y", "FP32", (1, len(labels)), labels=labels)
+    output = Tensor("y", "FP32", (1, classes or len(labels)), labels=labels)
     size = 4 * number
     manifest = Manifest(
         name="toy",
@@ -320,7 +327,7 @@ def test_it_follows_the_versions_of_its_model(versions: EdgeRuntime) -> None:
 
 def test_a_version_that_does_not_fit_is_told_and_the_next_one_serves(versions: EdgeRuntime) -> None:
     push(versions, 1, mean_classifier(0.25, 0.5), ("cat", "dog"))
-    push(versions, 2, mean_classifier(0.25, 0.5, size=8), ("cat", "dog", "eel"))
+    push(versions, 2, mean_classifier(0.25, 0.5, size=8), ("cat", "dog", "eel"), classes=2)
     (entry,) = versions.status()["vision"]
     assert entry["state"] == "failed"
     assert "length of output (2) expected to be length of label list (3)" in entry["error"]

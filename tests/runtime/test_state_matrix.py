@@ -9,6 +9,7 @@ Source: Mender's ``state_test`` for the shape: the states times normal, error, k
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import sys
@@ -187,7 +188,7 @@ def test_the_old_or_the_new_version_serves(
         acting.join(PATIENCE_S)
         assert set(seen) <= case.during, seen
         if case.then is not None:
-            assert seen[-1] in case.then, device.status()
+            assert seen[-1] in case.then, json.dumps(device.status(), indent=1)
             device.stop()
     outcome = started_again(home, deploy=True)
     assert outcome.settled in case.again, outcome

@@ -33,7 +33,7 @@ class BadBackend(Backend):
     """Runs models that misbehave."""
 
     name = NAME
-    formats = ("bad",)
+    formats = ("bad", "onnx")  # the second so that it can be deployed under a known name
     attributes = file_attributes("")
 
     def _load(self, path: Path, attributes: Mapping[str, Any]) -> Session:
@@ -54,7 +54,7 @@ class BadSession(Session):
         self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str]
     ) -> Mapping[str, NDArray[Any]]:
         self._requests += 1
-        answer = 2 * inputs["x"]
+        answer = np.float32(self._behaviour.get("factor", 2)) * inputs["x"]
         if self._requests >= self._behaviour.get("on", 1):
             does = self._behaviour.get("run", "")
             if does == "nan":

@@ -63,6 +63,7 @@ class Device:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
+        self.remote.close()
 
     def push(self, storage: Storage, toy: Toy, *tags: str) -> None:
         """Push a version under its own tags, then under others."""
@@ -111,7 +112,6 @@ class Device:
             os.killpg(self.process.pid, number)
 
     def _end(self) -> None:
-        self.remote.close()
         try:
             rest, _ = self.process.communicate(timeout=PATIENCE_S)
             self.said += rest.splitlines()

@@ -20,6 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.tools.toy_versions import MODEL, stamp_of
+
 FAULTS = ("error", "kill", "hang")
 _FOR_EVER_S = 3600.0
 
@@ -75,9 +77,9 @@ class _Home:
         return event == "os.rename" and str(args[1]) == self._config
 
     def cleaning_up(self, event: str, args: tuple[Any, ...]) -> bool:
-        """A folder of a version is about to be removed."""
+        """The first version's folder is about to be removed."""
         return event in ("shutil.rmtree", "os.remove", "os.rename") and str(args[0]).startswith(
-            f"{self._packages}local-"
+            f"{self._packages}local-{MODEL}-{stamp_of(1)}"
         )
 
     def _states(self, event: str, args: tuple[Any, ...]) -> tuple[dict[str, Any], dict[str, Any]]:

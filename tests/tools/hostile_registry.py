@@ -120,6 +120,10 @@ class HostileRegistry:
         self._blobs[digest] = data
         return digest
 
+    def blob(self, digest: str) -> bytes:
+        """A blob or manifest that it has."""
+        return self._blobs[digest]
+
     def tag(self, name: str, tag: str, digest: str) -> None:
         """Put a tag on a manifest."""
         self._tags.setdefault(name, {})[tag] = digest

@@ -133,17 +133,19 @@ def _recorded(home: Path) -> set[str]:
 
 def _state(home: Path) -> dict[str, dict[str, Any]]:
     state = _json(home / "state.json")
-    return dict(state.get("services", {}))
+    services = state.get("services", {})
+    return {name: one for name, one in services.items() if isinstance(one, dict)}
 
 
 def _config(home: Path) -> dict[str, Any]:
-    return _json(home / "config.json")
+    return _json(home / "config.json") or _json(home / "config.good.json")
 
 
 def _json(file: Path) -> dict[str, Any]:
+    """The object in a file; empty where there is none that can be read."""
     try:
         return dict(json.loads(file.read_bytes()))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError, TypeError, RecursionError):
         return {}
 
 

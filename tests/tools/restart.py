@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nbmodel.errors import NbModelError
 from nbmodel.protocol.inference import InferRequest
 from nbmodel.runtime.collector import Collector
 from nbmodel.runtime.edge import EdgeRuntime
-from nbmodel.storage import MemoryStorage, OciLayout
+from nbmodel.storage import MemoryStorage, OciLayout, Storage
+from nbmodel.storage.manifests import blobs_of
 from nbmodel.storage.tags import TagStore
 from tests.tools.laws import kept_versions, unowned
-from tests.tools.toy_versions import MODEL, ROW, SERVICE, machine, toy
+from tests.tools.toy_versions import MODEL, ROW, SERVICE, Toy, machine, toy
 
 AFTER = 9.0  # what the version scales by that is deployed in the end
 PATIENCE_S = 60.0
 _POLL_S = 0.005
+_WRITTEN_S = 1.0  # more than it takes to write any file
+_MAX_BLOB = 1024 * 1024
 _CONFIRM_S = 0.05
 _LONG_S = 30 * 24 * 3600.0  # no period of grace is longer
 
@@ -58,7 +63,7 @@ def started_again(home: Path, *, deploy: bool) -> Outcome:
         settled = factor(runtime)
         _note(factors, settled)
         collect(home)
-        rubbish = tuple(unowned(home))
+        rubbish = _rubbish(home)
         return Outcome(tuple(factors), settled, rubbish, _deployed(runtime) if deploy else None)
     finally:
         runtime.close()
@@ -73,6 +78,14 @@ def collect(home: Path) -> None:
     collector.collect(kept_versions(home))
     passed_s = _LONG_S
     collector.collect(kept_versions(home))
+
+
+def _rubbish(home: Path) -> tuple[str, ...]:
+    """What is there for no reason, and not only as long as a file is written."""
+    deadline = time.monotonic() + _WRITTEN_S
+    while (found := tuple(unowned(home))) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    return found
 
 
 def is_steady(runtime: EdgeRuntime) -> bool:
@@ -95,16 +108,29 @@ def factor(runtime: EdgeRuntime) -> float | None:
         return None
 
 
-def _deployed(runtime: EdgeRuntime) -> float | None:
-    """What it scales by when another version was pushed and configured."""
-    storage = MemoryStorage()
-    version = toy(storage, int(AFTER), AFTER)
-    for digest, _, _ in storage.digests():
-        runtime.storage.add_bytes(storage.read(digest, limit=10**6))
+def deploy(runtime: EdgeRuntime, storage: Storage, version: Toy, config: Mapping[str, Any]) -> None:
+    """Put a version on a device as a push does, then have the config want it.
+
+    Args:
+        runtime: The device.
+        storage: Where the version is.
+        version: It becomes the latest one.
+        config: The machine config.
+    """
+    for digest in (*blobs_of(version.raw), version.digest):
+        runtime.storage.add_bytes(storage.read(digest, limit=_MAX_BLOB))
     for tag in (*version.tags, "latest"):
         runtime.tags.set(MODEL, tag, version.digest)
     runtime.tags.delete(MODEL, "pinned")
-    runtime.set_config(machine(confirm_s=_CONFIRM_S), if_match=None)
+    runtime.tags_changed(MODEL)
+    runtime.set_config(config, if_match=None)
+
+
+def _deployed(runtime: EdgeRuntime) -> float | None:
+    """What it scales by when another version was deployed."""
+    storage = MemoryStorage()
+    version = toy(storage, int(AFTER), AFTER)
+    deploy(runtime, storage, version, machine(confirm_s=_CONFIRM_S))
     deadline = time.monotonic() + PATIENCE_S
     while factor(runtime) != AFTER and time.monotonic() < deadline:
         time.sleep(_POLL_S)

@@ -1,0 +1,299 @@
+"""Whatever is done to a device, in whatever order, it runs what a simple model says."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("onnxruntime", reason="pip install 'nbmodel[runtime]'")
+pytest.importorskip("onnx", reason="toy models are made with onnx")
+
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from nbmodel.errors import ConfigConflictError, DeployError
+from nbmodel.runtime.edge import EdgeRuntime
+from nbmodel.storage import MemoryStorage
+from nbmodel.storage.manifests import blobs_of
+from tests.tools.laws import unowned
+from tests.tools.powercut import Disk
+from tests.tools.restart import PATIENCE_S, collect, factor, is_steady
+from tests.tools.toy_versions import MODEL, SERVICE, Toy, machine, stamp_of, toy
+
+CONFIRM_S = 0.05
+LONG_S = 600.0  # no version is committed so soon
+
+_STORAGE = MemoryStorage()
+GOOD = {number: toy(_STORAGE, number, number + 1) for number in (1, 2, 3)}
+BAD = {
+    4: toy(_STORAGE, 4, 5, golden=6),
+    5: toy(_STORAGE, 5, 6, files={"model.onnx": b"no model"}),
+}
+VERSIONS = {**GOOD, **BAD}
+
+numbers = st.sampled_from(sorted(VERSIONS))
+good_numbers = st.sampled_from(sorted(GOOD))
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What should be true of a device. Versions are their numbers.
+
+    Attributes:
+        tags: Tag → version.
+        wants: What its config says of the package; None: the config is empty.
+        current: The version that is committed.
+        before: The one that was before.
+        failed: Versions that are not tried again.
+        unclean: How many times in a row it ended without a word.
+    """
+
+    tags: dict[str, int] = field(default_factory=dict)
+    wants: str | None = None
+    current: int | None = None
+    before: int | None = None
+    failed: frozenset[int] = frozenset()
+
+    def with_tag(self, tag: str, version: int | None) -> Model:
+        tags = {name: number for name, number in self.tags.items() if name != tag}
+        return replace(self, tags=tags if version is None else {**tags, tag: version})
+
+    def pushed(self, version: int, *tags: str) -> Model:
+        model = self
+        for tag in (str(version), stamp_of(version), *tags):
+            model = model.with_tag(tag, version)
+        return model
+
+    @property
+    def wanted(self) -> int | None:
+        """The version that the config means, if it is on the device."""
+        names = ("pinned", "latest") if self.wants == "latest" else (self.wants,)
+        return next((self.tags[name] for name in names if name in self.tags), None)
+
+    def settled(self) -> Model:
+        """The device has done what it can."""
+        if self.wants is None:
+            return replace(self, current=None, before=None, failed=frozenset())
+        wanted = self.wanted
+        if wanted is None or wanted == self.current or wanted in self.failed:
+            return self
+        if wanted in BAD:
+            return replace(self, failed=self.failed | {wanted})
+        return replace(self, current=wanted, before=self.current)
+
+    def forgiven(self) -> Model:
+        """A person asks for what failed to be tried again."""
+        return replace(self, failed=frozenset())
+
+
+class DeviceMachine(RuleBasedStateMachine):
+    """A device and the model of it, side by side."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="nbmodel-"))
+        self.starts = 0
+        self.home = self.folder / "0"
+        self.model = Model()
+        self.runtime = self.started()
+
+    def teardown(self) -> None:
+        self.runtime.close()
+        collect(self.home)
+        try:
+            assert unowned(self.home) == []
+        finally:
+            shutil.rmtree(self.folder)
+
+    def started(self) -> EdgeRuntime:
+        return EdgeRuntime(self.home, name="here", environment={})
+
+    # What a client does
+
+    @initialize(number=good_numbers)
+    def deploy_first(self, number: int) -> None:
+        self.push(number, "latest")
+        self.configure("latest")
+
+    @rule(number=numbers, is_latest=st.booleans())
+    def push(self, number: int, *tags: str, is_latest: bool = False) -> None:
+        names = (*tags, "latest") if is_latest else tags
+        self.put(VERSIONS[number], *names)
+        self.expect(self.model.pushed(number, *names))
+
+    @rule(number=numbers)
+    def pin(self, number: int) -> None:
+        self.put(VERSIONS[number], "pinned")
+        self.expect(self.model.pushed(number, "pinned"))
+
+    @rule()
+    def unpin(self) -> None:
+        self.runtime.tags.delete(MODEL, "pinned")
+        self.runtime.tags_changed(MODEL)
+        self.expect(self.model.with_tag("pinned", None))
+
+    @rule(wants=st.sampled_from(["latest", "1", "2", "3", "4"]))
+    def configure(self, wants: str) -> None:
+        self.runtime.set_config(machine(wants, confirm_s=CONFIRM_S), if_match=None)
+        model = self.model if wants == self.model.wants else self.model.forgiven()
+        self.expect(replace(model, wants=wants))
+
+    @precondition(lambda self: self.model.wants is not None)
+    @rule()
+    def undeploy(self) -> None:
+        self.runtime.set_config({"packages": [], "services": []}, if_match=None)
+        self.expect(replace(self.model, wants=None))
+
+    @rule()
+    def ask_again(self) -> None:
+        self.runtime.reconcile()
+        self.expect(self.model.forgiven())
+
+    @precondition(lambda self: self.model.wants is not None)
+    @rule()
+    def roll_back(self) -> None:
+        before = self.model.before
+        if before is None:
+            with pytest.raises(DeployError, match="no earlier version"):
+                self.runtime.rollback(SERVICE)
+            self.expect(self.model)
+            return
+        self.runtime.rollback(SERVICE)
+        stamp = stamp_of(before)
+        model = self.model.with_tag(stamp, before)
+        self.expect(replace(model, wants=stamp).forgiven())
+
+    @precondition(lambda self: self.model.wants is not None)
+    @rule(first=st.sampled_from(["latest", "1", "2"]), second=st.sampled_from(["latest", "3"]))
+    def two_change_the_config(self, first: str, second: str) -> None:
+        _, etag = self.runtime.config
+        plan = self.runtime.set_config(machine(first, confirm_s=CONFIRM_S), if_match=etag)
+        if plan.changed:
+            with pytest.raises(ConfigConflictError):
+                self.runtime.set_config(machine(second, confirm_s=CONFIRM_S), if_match=etag)
+        model = self.model if first == self.model.wants else self.model.forgiven()
+        self.expect(replace(model, wants=first))
+
+    # What happens to the device
+
+    @rule()
+    def restart(self) -> None:
+        self.runtime.close()
+        self.runtime = self.started()
+        self.expect(self.model)
+
+    @rule()
+    def kill(self) -> None:
+        self.killed()
+        self.expect(self.model)
+
+    @precondition(lambda self: self.model.wants is not None and self.model.current is not None)
+    @rule(number=good_numbers)
+    def kill_while_provisional(self, number: int) -> None:
+        if number == self.model.current:
+            return
+        self.put(VERSIONS[number])
+        self.runtime.set_config(machine(str(number), confirm_s=LONG_S), if_match=None)
+        self.wait_until(lambda: factor(self.runtime) == VERSIONS[number].factor)
+        self.killed()
+        model = replace(self.model.pushed(number).forgiven(), wants=str(number))
+        self.expect(replace(model, failed=frozenset([number])))
+        # It is tried again when its service is changed.
+        self.configure("latest")
+
+    # Inside
+
+    def put(self, version: Toy, *tags: str) -> None:
+        """What a push does, without the network."""
+        for digest in (*blobs_of(version.raw), version.digest):
+            self.runtime.storage.add_bytes(_STORAGE.read(digest, limit=10**6))
+        for tag in (*version.tags, *tags):
+            self.runtime.tags.set(MODEL, tag, version.digest)
+        self.runtime.tags_changed(MODEL)
+
+    def killed(self) -> None:
+        """The runtime ends without a word; another one goes on with what was on its disk."""
+        self.starts += 1
+        after = self.folder / str(self.starts)
+        while True:  # a copy made while something was written is none that a kill leaves
+            before = Disk.read(self.home).tree()
+            if Disk.read(self.home).tree().key == before.key:
+                break
+        before.write(after)
+        self.runtime.close()
+        shutil.rmtree(self.home)
+        self.home = after
+        self.runtime = self.started()
+
+    def expect(self, model: Model) -> None:
+        """The device comes to be as the model says, and serves one or the other until then."""
+        before, after = self.model, model.settled()
+        may_serve = {self.factor_of(before), self.factor_of(after)}
+        if before.wants is None or after.wants is None or self.factor_of(before) is None:
+            may_serve.add(None)
+        self.model = after
+
+        def look() -> bool:
+            served = factor(self.runtime) if self.runtime.ready else None
+            assert served in may_serve or not self.runtime.ready, (served, before, after)
+            return self.runtime.settled and is_steady(self.runtime)
+
+        self.wait_until(look)
+
+    def factor_of(self, model: Model) -> float | None:
+        return None if model.current is None else VERSIONS[model.current].factor
+
+    def wait_until(self, is_so: object) -> None:
+        assert callable(is_so)
+        deadline = time.monotonic() + PATIENCE_S
+        while not is_so():
+            assert time.monotonic() < deadline, self.runtime.status()
+            time.sleep(0.005)
+
+    @invariant()
+    def it_is_as_the_model_says(self) -> None:
+        model = self.model
+        assert factor(self.runtime) == self.factor_of(model), model
+        kept = json.loads((self.home / "state.json").read_bytes())["services"].get(SERVICE, {})
+        assert digest_in(kept.get("current")) == digest_of(model.current), model
+        assert digest_in(kept.get("rollback")) == digest_of(model.before), model
+        assert kept.get("provisional") is None, model
+
+
+def digest_in(record: dict[str, str] | None) -> str | None:
+    return None if record is None else record["digest"]
+
+
+def digest_of(number: int | None) -> str | None:
+    return None if number is None else VERSIONS[number].digest
+
+
+@pytest.mark.slow
+@pytest.mark.unhurried
+@pytest.mark.parametrize("number", range(4))
+def test_a_device_does_what_its_model_says(number: int) -> None:
+    # No shrinking: a step takes as long as a deployment.
+    chosen = settings(
+        max_examples=4,
+        stateful_step_count=12,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    sequences = type(f"Sequences{number}", (DeviceMachine,), {})
+    run_state_machine_as_test(seed(number)(sequences), settings=chosen)  # type: ignore[no-untyped-call]

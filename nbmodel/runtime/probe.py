@@ -223,7 +223,9 @@ def _killed(doing: str, limits: _Settled, ending: Ending) -> ProbeError:
         return _out_of_memory(f"takes too much memory while {doing}", limits, ending)
     if ending.cause == "talk":
         return ProbeError(
-            f"would not stop writing while {doing}{_quoted(ending)}", reason="Crashed"
+            f"would not stop writing while {doing}{_quoted(ending)}",
+            reason="Crashed",
+            hint="its backend writes into a pipe that is not its own",
         )
     # The system kills with SIGKILL when it has no memory left; engines abort when they get none.
     if -(ending.code or 0) == getattr(signal, "SIGKILL", None):

@@ -131,11 +131,11 @@ class TestGoldenSamples:
                 id="NaN",
             ),
             pytest.param(
-                {"run": "nan", "on": 3},
+                {"run": "nan", "on": 2},
                 "NotFinite",
-                "answers its golden sample wrongly (run 3): output 'y' differs at [0, 1]: "
+                "answers its golden sample wrongly (run 2): output 'y' differs at [0, 1]: "
                 "expected 4, found nan (1 of 2 elements out of tolerance)",
-                id="NaN of the third request",
+                id="NaN of the second request",
             ),
             pytest.param(
                 {"run": "shape"},
@@ -248,6 +248,16 @@ class TestMadeUpInputs:
             "it was not tried out: cannot run made-up inputs x FP32[1,2]: bad cannot be run: too "
             "few rows; log it with a golden sample"
         )
+
+    def test_refusing_what_was_taken_once_is_an_error(self) -> None:
+        with pytest.raises(
+            ProbeError, match=r"x FP32\[1,2\] \(run 2\): .* no such kernel"
+        ) as caught:
+            made_up(BadSession({"run": "raise no such kernel", "on": 2}))
+        assert caught.value.reason == "RunFailed"
+        with pytest.raises(ProbeError, match="with nan in output 'y'") as caught:
+            made_up(BadSession({"run": "nan", "on": 2}))
+        assert caught.value.reason == "NotFinite"
 
     def test_refusing_what_was_not_guessed_is_an_error(self) -> None:
         own = Signature((Tensor("x", "FP32", (3, 2)),))

@@ -87,7 +87,7 @@ def _carry_out(words: list[str], *, as_json: bool) -> int:
     result = verbs("nbmodel").main(
         words or ["--help"],
         prog_name="nbmodel",
-        obj=Context(default_client()),
+        obj=Context(default_client(), as_json=as_json),
         standalone_mode=False,
     )
     if isinstance(result, int):  # click's exit code of --help

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         VersionCard,
         VersionTable,
     )
+    from nbmodel.display.live import View
     from nbmodel.fleet.remote import RemoteRuntime
     from nbmodel.fleet.runtimes import Runtimes
     from nbmodel.local import LocalModels
@@ -609,7 +610,7 @@ class Client:
             placement,
             sent=delivery.pushed.sent,
             present=delivery.pushed.present,
-            saved=getattr(delivery.pushed, "saved", 0),
+            saved=delivery.pushed.saved,
             seconds=time.perf_counter() - began,
             registry=delivery.registry,
             status=delivery.live.status,
@@ -660,19 +661,47 @@ class Client:
                 )
         return StatusCard(remote.status()).named(remote.name).with_notes(notes)
 
-    def status(self, runtime: str | None = None) -> StatusCard | RuntimeTable:
+    def status(
+        self,
+        runtime: str | None = None,
+        *,
+        follow: bool = False,
+        wait: bool = False,
+        view: View | None = None,
+    ) -> StatusCard | RuntimeTable:
         """What runs on a runtime, or all runtimes known with what they say.
+
+        Followed, it is shown while it changes: how far new versions are, what is
+        provisional and for how long, what failed and why.
+
+        Args:
+            runtime: Its name; None: all, or to follow it, the only one known.
+            follow: Show it until interrupted.
+            wait: Show it until nothing goes on any more, or until interrupted.
+            view: Where that is seen; None: the notebook or the terminal.
 
         Raises:
             RuntimeNotFoundError, TargetUnreachableError: ``runtime`` is unknown or away.
         """
         from nbmodel.display import StatusCard
 
-        if runtime is None:
+        if runtime is None and not (follow or wait):
             return self.runtimes.list()
         remote = self.runtimes.get(runtime)
-        status = remote.status() | {"url": remote.url, "grpc": remote.version().get("grpc")}
-        return StatusCard(status).named(runtime).with_notes(self._behind(remote, status))
+
+        def look() -> dict[str, Any]:
+            return remote.status() | {"url": remote.url, "grpc": grpc}
+
+        grpc = remote.version().get("grpc")
+        if not (follow or wait):
+            card = StatusCard(look()).named(remote.name)
+        else:
+            from nbmodel.display.live import view_here
+            from nbmodel.fleet.follow import Follower
+
+            follower = Follower(remote, view_here() if view is None else view, look)
+            card = follower.status(until_settled=wait)
+        return card.with_notes(self._behind(remote, card))
 
     def infer(
         self,

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from nbmodel.client import Client
 from nbmodel.errors import InputError
+
+if TYPE_CHECKING:
+    from nbmodel.display.live import View
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +26,13 @@ class Context:
         evaluate: Gives the value of a Python expression in the kernel; None on the
             command line, where there is no kernel.
         in_notebook: Whether the result is shown rather than printed.
+        as_json: Whether it is printed for machines.
     """
 
     client: Client
     evaluate: Callable[[str], Any] | None = None
     in_notebook: bool = False
+    as_json: bool = False
 
     def value(self, text: str) -> Any:
         """What ``text`` means: a file that exists, else an expression in the kernel.
@@ -43,6 +49,17 @@ class Context:
                 f"{text!r} is neither a file nor a value in this kernel: {type(exc).__name__}: {exc}",
                 hint="the name of a variable, an expression such as X[:1], or a path",
             ) from exc
+
+
+def json_view(what: Literal["states", "events", "nothing"]) -> View:
+    """Where a machine reads what changes, a JSON object a line of stdout.
+
+    Args:
+        what: It wants to read.
+    """
+    from nbmodel.display.live import JsonView
+
+    return JsonView(sys.stdout, what)
 
 
 pass_context = click.make_pass_decorator(Context)

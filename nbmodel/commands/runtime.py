@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from nbmodel.commands.context import Context, pass_context
+from nbmodel.commands.context import Context, json_view, pass_context
 from nbmodel.errors import InputError
 from nbmodel.runtime.limits import Limits, option_of
 
@@ -253,7 +253,13 @@ def config(context: Context, *, name: str, file: str | None, dry_run: bool) -> A
 @command.command("logs")
 @click.argument("name")
 @click.option("--lines", "-n", type=click.IntRange(1), default=50, show_default=True)
+@click.option("--follow", "-f", is_flag=True, help="and those that come, until interrupted")
 @pass_context
-def logs(context: Context, *, name: str, lines: int) -> Any:
+def logs(context: Context, *, name: str, lines: int, follow: bool) -> Any:
     """The last lines of a runtime's log, also when one started here is down."""
-    return context.client.runtimes.logs(name, lines=lines)
+    if not follow:
+        return context.client.runtimes.logs(name, lines=lines)
+    shown = context.client.runtimes.logs(
+        name, lines=lines, follow=True, view=json_view("events") if context.as_json else None
+    )
+    return shown if context.in_notebook else None

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from nbmodel.core.digest import short_digest
+from nbmodel.core.event import Event
+from nbmodel.core.summary import entries, fetch_of, phase_of
 from nbmodel.display.base import Result
-from nbmodel.display.card import Block, Card, Cell, Chip, Facts, Fold, Mono, Note, Table
+from nbmodel.display.card import Block, Card, Cell, Chip, Code, Facts, Fold, Mono, Note, Table
 from nbmodel.display.chips import state_chip
+from nbmodel.display.conditions import (
+    Standing,
+    conditions_table,
+    entry,
+    fetch_problem,
+    fetched_words,
+    is_quiet,
+    said,
+)
 from nbmodel.display.quantity import count, file_size, moment
 
 
@@ -20,48 +31,102 @@ class StatusCard(dict[str, Any], Result):
 
     Attributes:
         known_as: Name it has here; empty: the one it gives itself.
+        events: What happened last, shown below; oldest first.
+        missed: Why it does not answer any more, so that this is old; empty: it does.
+        exit_code: What a program ends with that shows this.
     """
 
     known_as: str = ""
+    events: tuple[Event, ...] | None = None
+    missed: str = ""
+    exit_code: int = 0
 
     def named(self, name: str) -> StatusCard:
         """A copy headed by the name that the runtime has here."""
         return self._changed(known_as=name)
 
-    def card(self) -> Card:
-        """Its services with their versions and errors, those for vision, then its packages."""
-        services, packages = _entries(self, "services"), _entries(self, "packages")
-        own = _said(self, "runtime")
-        facts = Facts(
-            [
-                ("names itself", own if self.known_as and own != self.known_as else ""),
-                ("address", Mono(_said(self, "url"))),
-                ("gRPC", Mono(_said(self, "grpc"))),
-                ("nbmodel", _said(self, "version")),
-                ("started", moment(_said(self, "started"))),
-                ("config", Mono(short_digest(_said(self, "config")), _said(self, "config"))),
-            ]
+    def with_events(self, events: Iterable[Event]) -> StatusCard:
+        """A copy that is looked at while it changes, with what happened last."""
+        return self._changed(events=tuple(events))
+
+    def without_events(self) -> StatusCard:
+        """A copy that nobody looks at while it changes."""
+        return self._changed(events=None)
+
+    def away(self, why: str) -> StatusCard:
+        """A copy of a runtime that does not answer any more."""
+        return self._changed(missed=why)
+
+    def ending(self, exit_code: int) -> StatusCard:
+        """A copy with which a program ends so."""
+        return self._changed(exit_code=exit_code)
+
+    @property
+    def failed(self) -> bool:
+        """Whether a service does not run what it should, or cannot get it."""
+        services = [*entries(self, "services"), *entries(self, "vision")]
+        return any(
+            phase_of(one) == "failed" or one.get("error") or fetch_of(self, one).get("terminal")
+            for one in services
         )
-        blocks: list[Block] = [facts]
-        if services:
-            blocks.append(_services(services))
-            blocks += [Note(_problem(entry), "bad") for entry in services if _said(entry, "error")]
-        else:
-            blocks.append(Note("no services: deploy a version"))
-        vision = _entries(self, "vision")
-        if vision:
-            blocks.append(_vision(vision))
-            blocks += [Note(_problem(entry), "bad") for entry in vision if _said(entry, "error")]
-        if packages:
-            brief = ", ".join(_said(entry, "name") for entry in packages)
-            blocks.append(Fold(count(len(packages), "package"), [_packages(packages)], brief))
-        left = [_said(entry, "name") for entry in _entries(self, "not_served")]
-        if left:
-            blocks.append(Note(f"not model services, left alone: {', '.join(left)}"))
+
+    def card(self) -> Card:
+        """Its services with their versions and what is to say of them, then its packages."""
+        services, packages = entries(self, "services"), entries(self, "packages")
+        own = said(self, "runtime")
         chips = [Chip(count(len(services), "service"))]
         if self.get("settled") is False:
             chips.append(Chip("changing", "warn"))
+        blocks: list[Block] = []
+        if self.missed:
+            chips.append(Chip("does not answer", "bad"))
+            blocks.append(Note(f"this is old: {self.missed}", "bad"))
+        blocks += [self._facts(own), *self._services(services)]
+        vision = entries(self, "vision")
+        if vision:
+            blocks.append(_vision(vision))
+            blocks += [Note(_problem(entry), "bad") for entry in vision if said(entry, "error")]
+        blocks += self._conditions(services)
+        if packages:
+            brief = ", ".join(said(entry, "name") for entry in packages)
+            blocks.append(Fold(count(len(packages), "package"), [_packages(packages)], brief))
+        left = [said(entry, "name") for entry in entries(self, "not_served")]
+        if left:
+            blocks.append(Note(f"not model services, left alone: {', '.join(left)}"))
+        if self.events:
+            blocks.append(Code("\n".join(event.line for event in self.events)))
         return Card(self.known_as or own or "runtime", chips, blocks, kind="runtime")
+
+    def _facts(self, own: str) -> Facts:
+        return Facts(
+            [
+                ("names itself", own if self.known_as and own != self.known_as else ""),
+                ("address", Mono(said(self, "url"))),
+                ("gRPC", Mono(said(self, "grpc"))),
+                ("nbmodel", said(self, "version")),
+                ("started", moment(said(self, "started"))),
+                ("config", Mono(short_digest(said(self, "config")), said(self, "config"))),
+            ]
+        )
+
+    def _services(self, services: list[Mapping[str, Any]]) -> Iterator[Block]:
+        if not services:
+            yield Note("no services: deploy a version")
+            return
+        standings = [Standing(self, service) for service in services]
+        yield _services(standings)
+        for standing in standings:
+            yield from standing.notes()
+
+    def _conditions(self, services: list[Mapping[str, Any]]) -> Iterator[Block]:
+        """Conditions of what is not as it should be, in sight; all others folded away."""
+        busy = [one for one in services if not is_quiet(one)]
+        table = conditions_table(busy)
+        if table is not None:
+            yield table
+        table = conditions_table([one for one in services if is_quiet(one)])
+        if table is not None:
+            yield Fold("conditions of the others" if busy else "conditions", [table])
 
     def to_json(self) -> dict[str, Any]:
         """The status as the runtime gave it."""
@@ -70,29 +135,21 @@ class StatusCard(dict[str, Any], Result):
     __repr__ = Result.__str__
 
 
-def _entries(status: Mapping[str, Any], kind: str) -> list[Mapping[str, Any]]:
-    return [entry for entry in status.get(kind) or () if isinstance(entry, Mapping)]
-
-
-def _said(entry: Mapping[str, Any], key: str) -> str:
-    value = entry.get(key)
-    return "" if value is None else str(value)
-
-
-def _services(services: list[Mapping[str, Any]]) -> Table:
+def _services(standings: list[Standing]) -> Table:
     return Table(
-        ("service", "", "runs", "follows", "backend", ">inferences", "since (UTC)"),
+        ("service", "", "runs", "fetched", "follows", "backend", ">inferences", "since (UTC)"),
         [
             (
-                Mono(_said(entry, "name")),
-                state_chip(_said(entry, "state")),
-                _running(entry),
-                _said(entry, "follows"),
-                _said(entry, "backend").rpartition(":")[2],
-                _said(entry, "inferences"),
-                moment(_said(entry, "since")),
+                Mono(one.name),
+                one.chips(),
+                _running(one.service),
+                one.fetch_cell(),
+                said(one.service, "follows"),
+                said(one.service, "backend").rpartition(":")[2],
+                said(one.service, "inferences"),
+                moment(said(one.service, "since")),
             )
-            for entry in services
+            for one in standings
         ],
     )
 
@@ -102,30 +159,34 @@ def _vision(services: list[Mapping[str, Any]]) -> Table:
         ("vision service", "", "looks through", "finds", ">pictures", "since (UTC)"),
         [
             (
-                Mono(_said(entry, "name")),
-                state_chip(_said(entry, "state")),
-                _said(entry, "mlmodel_name"),
+                Mono(said(entry, "name")),
+                state_chip(said(entry, "state")),
+                said(entry, "mlmodel_name"),
                 ", ".join(what for what in ("classifications", "detections") if entry.get(what)),
-                _said(entry, "inferences"),
-                moment(_said(entry, "since")),
+                said(entry, "inferences"),
+                moment(said(entry, "since")),
             )
             for entry in services
         ],
     )
 
 
-def _problem(entry: Mapping[str, Any]) -> str:
-    """Why a service is not what it should be, and what still serves."""
-    number = _said(entry, "number")
-    still = f"; version {number} keeps serving" if number else ""
-    hint = f" ({_said(entry, 'hint')})" if _said(entry, "hint") else ""
-    return f"{_said(entry, 'name')}: {_said(entry, 'error')}{still}{hint}"
+def _problem(service: Mapping[str, Any]) -> str:
+    """Why a vision service is not what it should be."""
+    hint = f" ({said(service, 'hint')})" if said(service, "hint") else ""
+    return f"{said(service, 'name')}: {said(service, 'error')}{hint}"
+
+
+def _fetched(package: Mapping[str, Any]) -> str:
+    """How far a package is that comes from a registry."""
+    fetch = entry(package, "fetch")
+    return fetch_problem(fetch) or (fetched_words(fetch) if fetch.get("total") else "")
 
 
 def _running(entry: Mapping[str, Any]) -> Cell:
     """What a service runs: the version, or the package that has none yet."""
-    model, number, digest = _said(entry, "model"), _said(entry, "number"), _said(entry, "digest")
-    name = f"{model}:{number}" if model and number else _said(entry, "version")
+    model, number, digest = said(entry, "model"), said(entry, "number"), said(entry, "digest")
+    name = f"{model}:{number}" if model and number else said(entry, "version")
     if not digest:
         return name
     return Mono(name), Mono(short_digest(digest), digest)
@@ -133,16 +194,18 @@ def _running(entry: Mapping[str, Any]) -> Cell:
 
 def _packages(packages: list[Mapping[str, Any]]) -> Table:
     return Table(
-        ("package", "", "wanted", "has", ">size", "error"),
+        ("package", "", "wanted", "has", ">size", "from", "fetched", "error"),
         [
             (
-                Mono(_said(entry, "package") or _said(entry, "name")),
-                state_chip(_said(entry, "state")),
-                _said(entry, "wanted"),
-                _said(entry, "version"),
-                file_size(int(entry["bytes"])) if isinstance(entry.get("bytes"), int) else "",
-                _said(entry, "error"),
+                Mono(said(one, "package") or said(one, "name")),
+                state_chip(said(one, "state")),
+                said(one, "wanted"),
+                said(one, "version"),
+                file_size(int(one["bytes"])) if isinstance(one.get("bytes"), int) else "",
+                said(one, "registry"),
+                _fetched(one),
+                said(one, "error"),
             )
-            for entry in packages
+            for one in packages
         ],
     )

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from nbmodel.display import ConfigCard, ConfigPlan, InstallCard, LogLines, RuntimeTable
+from nbmodel.display.live import View, view_here
 from nbmodel.errors import (
     ConfigError,
     InputError,
@@ -341,16 +342,31 @@ class Runtimes:
             [f"warning: {what} has neither 'services' nor 'packages'; is it a machine config?"]
         )
 
-    def logs(self, name: str, *, lines: int = 50) -> LogLines:
-        """The last lines of a runtime's log, oldest first.
+    def logs(
+        self, name: str, *, lines: int = 50, follow: bool = False, view: View | None = None
+    ) -> LogLines:
+        """The last lines of a runtime's log, oldest first; followed, also those that come.
 
         Of one that was started here and does not answer any more, they come from the files
         in its home folder.
+
+        Args:
+            name: The runtime.
+            lines: How many, at most; of before, when it is followed.
+            follow: Show lines as they come, until interrupted.
+            view: Where they are seen then; None: the notebook or the terminal.
 
         Raises:
             TargetUnreachableError: It is elsewhere and does not answer.
         """
         known = self._known.get(name)
+        if follow:
+            from nbmodel.fleet.follow import Follower
+
+            remote = self.get(name)
+            return Follower(remote, view_here() if view is None else view, remote.status).logs(
+                lines
+            )
         try:
             return LogLines(self.get(name).logs(lines))
         except TargetUnreachableError:

@@ -52,5 +52,6 @@ class Watch:
         except TargetError:
             self._tells = False
             return []
+        is_anew = last < since != _NEWEST  # its log was lost: go on with the new one
         self._last = last
-        return events
+        return self._remote.events(0)[0] if is_anew else events

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MIN_CHUNK = 8 * 1024  # bytes
-MAX_CHUNK = 128 * 1024  # bytes
+MAX_CHUNK = 64 * 1024  # bytes: the most that is sent for nothing beside a change
 _WINDOW = 8  # bytes
 _SUM = np.uint8(77)
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio, odd (Knuth, TAOCP 6.4)

@@ -505,7 +505,7 @@ def _wanted(answer: httpx.Response, size: int) -> Patch | None:
     try:
         ranges = [Missing(int(start), int(length)) for start, length in answer.json()["missing"]]
         patch = Patch(tuple(ranges))
-    except (ValueError, TypeError, KeyError, RecursionError, ManifestError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, ManifestError):
         return None
     return patch if not ranges or sum(ranges[-1]) <= size else None
 

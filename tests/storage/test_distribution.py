@@ -8,7 +8,6 @@ import os
 import shutil
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,14 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
-from starlette.applications import Starlette
-from starlette.responses import Response
-from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
-from nbmodel.core.manifest import FileEntry, Manifest
-from nbmodel.core.signature import Signature
 from nbmodel.errors import (
     AuthenticationError,
     BlobNotFoundError,
@@ -34,11 +26,11 @@ from nbmodel.errors import (
     StorageUnavailableError,
     TargetUnreachableError,
 )
-from nbmodel.storage import MemoryStorage, OciLayout, Storage, reading
+from nbmodel.storage import MemoryStorage, Storage, reading
 from nbmodel.storage import distribution_client as client_module
 from nbmodel.storage.distribution_client import Distribution, Pushed
-from nbmodel.storage.distribution_server import distribution_routes
-from nbmodel.storage.tags import TagStore
+from nbmodel.storage.manifests import load_manifest
+from tests.tools.storage_server import Device, Flaky, Server, add_version
 
 pytestmark = pytest.mark.unhurried
 
@@ -49,32 +41,6 @@ def sha256(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
-class Server:
-    """One server for all tests, with the application of the one that runs."""
-
-    def __init__(self) -> None:
-        self.app = Starlette()
-        config = uvicorn.Config(
-            self._serve, port=0, log_level="warning", lifespan="off", interface="asgi3"
-        )
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, daemon=True)
-        self._thread.start()
-        deadline = time.monotonic() + 10
-        while not self._server.started:
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-        port = self._server.servers[0].sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
-
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.app(scope, receive, send)
-
-    def stop(self) -> None:
-        self._server.should_exit = True
-        self._thread.join(10)
-
-
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     server = Server()
@@ -82,29 +48,9 @@ def server() -> Iterator[Server]:
     server.stop()
 
 
-class Device:
-    """A device's storage and tags, served."""
-
-    def __init__(self, root: Path, server: Server) -> None:
-        self.storage = OciLayout(root / "blobs")
-        self.tags = TagStore(root / "tags")
-        self.changed: list[str] = []
-        self.url = server.url
-        self._server = server
-        self.start()
-
-    def start(self) -> None:
-        """Serve, with nothing remembered of a former time."""
-        routes = distribution_routes(
-            self.storage, self.tags, max_blob=MAX_BLOB, on_change=self.changed.append
-        )
-        routes.append(Route("/v2/", lambda _: Response()))  # the application's to answer
-        self._server.app = Starlette(routes=routes)
-
-
 @pytest.fixture
 def device(tmp_path: Path, server: Server) -> Device:
-    return Device(tmp_path / "device", server)
+    return Device(tmp_path / "device", server, max_blob=MAX_BLOB)
 
 
 @pytest.fixture
@@ -117,22 +63,6 @@ def http(device: Device) -> Iterator[httpx.Client]:
 def remote(device: Device) -> Iterator[Distribution]:
     with Distribution(device.url) as remote:
         yield remote
-
-
-def add_version(storage: Storage, files: dict[str, bytes], created: str = "2026-01-01") -> str:
-    """A version in a storage; the digest of its manifest."""
-    manifest = Manifest(
-        name="digits",
-        created=created,
-        files=tuple(
-            FileEntry(path, len(data), storage.add_bytes(data)) for path, data in files.items()
-        ),
-        framework="onnx",
-        model_type="other",
-        signature=Signature(),
-    )
-    storage.add_bytes(manifest.config_bytes())
-    return storage.add_bytes(manifest.manifest_bytes())
 
 
 def test_a_version_goes_there_and_back(remote: Distribution, device: Device) -> None:
@@ -165,10 +95,11 @@ def test_what_is_there_is_not_sent_again(remote: Distribution) -> None:
     assert shared == Pushed(0, sum(done)), "repositories share blobs"
 
 
-def test_an_empty_blob(remote: Distribution) -> None:
+def test_an_empty_blob(remote: Distribution, device: Device) -> None:
     here, there = MemoryStorage(), MemoryStorage()
     digest = here.add_bytes(b"")
-    assert remote.push_blob("digits", here, digest)
+    assert remote.push_blob("digits", here, digest) == Pushed(0, 0)
+    assert device.storage.has(digest)
     remote.pull_blob("digits", there, digest, size=0)
     assert there.read(digest, limit=0) == b""
 
@@ -182,29 +113,9 @@ def test_a_large_blob_goes_in_chunks(
     data = bytes(range(256)) * 5000
     digest = here.add_bytes(data)
     done: list[int] = []
-    assert remote.push_blob("digits", here, digest, progress=done.append)
+    assert remote.push_blob("digits", here, digest, progress=done.append).sent == len(data)
     assert device.storage.read(digest, limit=len(data)) == data
     assert sum(done) == len(data)
-
-
-class Flaky(httpx.HTTPTransport):
-    """A network that loses chosen requests, or their answers."""
-
-    def __init__(self, lose: Callable[[httpx.Request, int], str | None]) -> None:
-        super().__init__()
-        self._lose = lose
-        self._count: dict[str, int] = {}
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        number = self._count[request.method] = self._count.get(request.method, 0) + 1
-        lost = self._lose(request, number)
-        if lost == "request":
-            raise httpx.ConnectError("connection refused")
-        answer = super().handle_request(request)
-        if lost == "answer":
-            answer.read()
-            raise httpx.ReadError("connection reset")
-        return answer
 
 
 @pytest.mark.parametrize(
@@ -228,7 +139,7 @@ def test_a_lost_connection_is_gone_on_from(
     data = bytes(range(256)) * 5000
     digest = here.add_bytes(data)
     with Distribution(device.url, transport=transport) as remote:
-        assert remote.push_blob("digits", here, digest)
+        assert remote.push_blob("digits", here, digest).sent == len(data)
     assert device.storage.read(digest, limit=len(data)) == data
 
 
@@ -751,6 +662,7 @@ def test_a_foreign_registry_takes_and_gives_versions(
         assert remote.tags("team/digits") == ("1", "2", "latest")
         assert remote.pull("team/digits", "latest", there) == digest
         assert dict(here_sizes(there)) == dict(here_sizes(here))
+        assert list(load_manifest(there, digest).chunks) == ["large.onnx"]
         with pytest.raises(BlobNotFoundError, match="manifest unknown"):
             remote.manifest("team/digits", "9")
 
@@ -772,7 +684,7 @@ def test_a_foreign_registry_is_gone_on_with(
     here, there = MemoryStorage(), MemoryStorage()
     digest = here.add_bytes(bytes(range(256)) * 5000)
     with Distribution(docker_registry, transport=transport) as remote:
-        remote.push_blob("digits", here, digest)
+        assert remote.push_blob("digits", here, digest).saved == 0
         remote.pull_blob("digits", there, digest, size=here.size(digest))
 
 
@@ -796,7 +708,7 @@ def test_skopeo_copies_a_version_to_and_from_a_device(device: Device, tmp_path: 
             capture_output=True,
         )
 
-    digest = add_version(device.storage, {"model.onnx": b"m" * 100_000, "labels.txt": b"a"})
+    digest = add_version(device.storage, {"model.onnx": b"m" * 1_500_000, "labels.txt": b"a"})
     device.tags.set("digits", "3", digest)
     host = device.url.removeprefix("http://")
     copy(f"docker://{host}/digits:3", f"oci:{tmp_path / 'copy'}:3")
@@ -807,4 +719,6 @@ def test_skopeo_copies_a_version_to_and_from_a_device(device: Device, tmp_path: 
         device.storage.delete(blob)
     copy(f"oci:{tmp_path / 'copy'}:3", f"docker://{host}/team/copied:3")
     assert device.tags.get("team/copied", "3") == digest
-    assert device.storage.has(sha256(b"m" * 100_000))
+    assert device.storage.has(sha256(b"m" * 1_500_000))
+    (table,) = load_manifest(device.storage, digest).chunks.values()
+    assert device.storage.has(table.digest), "a chunk table is a layer like any other"

@@ -6,6 +6,7 @@ a newer one: what is not known here is shown as it came.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,19 +28,20 @@ PHASES: Mapping[str, tuple[str, Tone]] = {
     "failed": ("failed", "bad"),
     "stopped": ("stopped", "calm"),
 }
-#: Condition → what it says when it holds, and when it does not.
-CONDITIONS: Mapping[str, tuple[str, str]] = {
-    "Fetched": ("on the device", "not on the device yet"),
-    "Unpacked": ("unpacked", "not unpacked"),
-    "Probed": ("tried out", "did not pass its trial"),
-    "Live": ("serves", "does not serve"),
-    "Committed": ("committed", "not committed"),
+#: Condition → what it says when it holds, when it does not, and when nobody knows yet.
+CONDITIONS: Mapping[str, tuple[str, str, str]] = {
+    "Fetched": ("on the device", "not on the device", "not looked for yet"),
+    "Unpacked": ("unpacked", "not unpacked", "not unpacked yet"),
+    "Probed": ("tried out", "did not pass its trial", "not tried out yet"),
+    "Live": ("serves", "does not serve", "does not serve yet"),
+    "Committed": ("committed", "not committed", "not committed yet"),
 }
-_MARKS: Mapping[str, tuple[str, Tone]] = {
-    "True": ("yes", "good"),
-    "False": ("no", "warn"),
-    "Unknown": ("open", "calm"),
+_STATUSES: Mapping[str, tuple[int, Tone]] = {
+    "True": (0, "good"),
+    "False": (1, "warn"),
+    "Unknown": (2, "calm"),
 }
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +61,15 @@ class Standing:
         """Of the service."""
         return said(self.service, "name")
 
-    def chips(self) -> tuple[Chip, ...]:
+    def chips(self) -> Cell:
         """What it is at, and whether something serves meanwhile."""
         phase, state = phase_of(self.service), said(self.service, "state")
         if phase not in PHASES:
-            return (state_chip(state),)
+            return state_chip(state)
         text, tone = PHASES[phase]
-        if phase == state:
-            return (state_chip(state),)
         serves = state == "ready" and phase not in ("provisional", "ready")
         own = Chip(text, tone)
-        return (own, Chip("serving", "good")) if serves else (own,)
+        return (Chip("serving", "good"), "·", own) if serves else own
 
     def notes(self) -> Iterator[Note]:
         """Sentences about what is going on, what is provisional and what failed."""
@@ -101,7 +101,7 @@ class Standing:
         probed = condition(self.service, "Probed")
         message = said(probed, "message")
         if message and condition(self.service, "Fetched").get("status") == "True":
-            yield Note(f"{self.name}: waits: {message}", "warn")
+            yield Note(f"{self.name} waits: {message}", "warn")
 
     def _failed(self) -> Iterator[Note]:
         failed, error = entry(self.service, "failed"), said(self.service, "error")
@@ -120,37 +120,51 @@ class Standing:
             yield Note(f"{self.name}: {error}{still}{hint}", "bad")
 
 
+def steps_table(services: list[Mapping[str, Any]]) -> Table | None:
+    """How far each service is with the version wanted, a row each; None without any."""
+    told = [one for one in services if entries(one, "conditions")]
+    rows = [
+        (
+            said(service, "name"),
+            *(_step(condition(service, kind)) for kind in CONDITIONS),
+            *_first_open(service),
+        )
+        for service in told
+    ]
+    columns = ("service", *(words[0] for words in CONDITIONS.values()), "why", "since (UTC)")
+    return Table(columns, rows, title="version wanted") if rows else None
+
+
 def conditions_table(services: list[Mapping[str, Any]]) -> Table | None:
     """All conditions of all services, in words, with reasons and times; None without any."""
     rows = [
         (
             said(service, "name"),
-            condition_words(one),
-            _mark(one),
+            condition_chip(one),
             _reason(one),
             moment(said(one, "since")),
         )
         for service in services
         for one in entries(service, "conditions")
     ]
-    return Table(("service", "condition", "", "why", "since (UTC)"), rows) if rows else None
+    return Table(("service", "version wanted", "why", "since (UTC)"), rows) if rows else None
 
 
-def condition_words(one: Mapping[str, Any]) -> str:
+def condition_chip(one: Mapping[str, Any]) -> Chip:
     """What a condition says, as it is now."""
     kind, status = said(one, "type"), said(one, "status")
-    if kind not in CONDITIONS:
-        return kind
-    holds, holds_not = CONDITIONS[kind]
-    return holds_not if status == "False" else holds
+    if kind not in CONDITIONS or status not in _STATUSES:
+        return Chip(f"{kind}: {status}")
+    place, tone = _STATUSES[status]
+    return Chip(CONDITIONS[kind][place], tone)
 
 
 def provisional_words(service: Mapping[str, Any]) -> str:
-    """``provisional for 8.2 s more, then committed if …``; empty when nothing is."""
+    """``provisional since 13:36:51: committed in 8.2 s if …``; empty when nothing is."""
     provisional = entry(service, "provisional")
     if not provisional:
         return ""
-    remaining = provisional.get("remaining_s")
+    remaining, since = provisional.get("remaining_s"), moment(said(provisional, "since"))
     after = (
         f"committed in {duration(remaining)}"
         if isinstance(remaining, int | float) and remaining > 0
@@ -158,13 +172,14 @@ def provisional_words(service: Mapping[str, Any]) -> str:
     )
     before = said(entry(service, "rollback"), "number")
     else_ = f"{version(before)} comes back" if before else "it is taken back"
-    return f"provisional: {after} if it stays healthy, else {else_}"
+    began = f" since {since.partition(' ')[2]}" if since else ""
+    return f"provisional{began}: {after} if it stays healthy, else {else_}"
 
 
 def probe_words(service: Mapping[str, Any]) -> str:
     """What trying a version out showed; empty when it was not."""
     probe = entry(service, "probe")
-    parts = [said(probe, "golden")]
+    parts = []
     latency, memory, load = (probe.get(key) for key in ("latency_ms", "memory_bytes", "load_s"))
     if isinstance(latency, int | float):
         parts.append(f"{duration(latency / 1000)} an answer")
@@ -172,7 +187,7 @@ def probe_words(service: Mapping[str, Any]) -> str:
         parts.append(f"{file_size(memory)} of memory")
     if isinstance(load, int | float):
         parts.append(f"loaded in {duration(load)}")
-    return ", ".join(filter(None, parts))
+    return "; ".join(filter(None, [", ".join(parts), said(probe, "golden")]))
 
 
 def fetched_words(fetch: Mapping[str, Any]) -> str:
@@ -226,11 +241,25 @@ def version(number: str) -> str:
     return f"version {number}" if number else "what ran before"
 
 
-def _mark(one: Mapping[str, Any]) -> Chip:
-    text, tone = _MARKS.get(said(one, "status"), (said(one, "status"), "calm"))
-    return Chip(text, tone)
+def _step(one: Mapping[str, Any]) -> Cell:
+    if not one:
+        return ""
+    text = {"True": "yes", "False": "no", "Unknown": "not yet"}.get(said(one, "status"), "?")
+    return Chip(text, _STATUSES.get(said(one, "status"), (0, "calm"))[1])
+
+
+def _first_open(service: Mapping[str, Any]) -> tuple[str, str]:
+    """Why the first condition that does not hold does not, and since when."""
+    for kind in CONDITIONS:
+        one = condition(service, kind)
+        if one and one.get("status") != "True":
+            return _reason(one), moment(said(one, "since"))
+    return "", ""
 
 
 def _reason(one: Mapping[str, Any]) -> str:
-    reason, message = said(one, "reason"), said(one, "message")
-    return f"{reason}: {message}" if reason and message else reason or message
+    """Why, in words; that something holds says enough."""
+    message = said(one, "message")
+    if message or one.get("status") == "True":
+        return message
+    return _CAMEL.sub(" ", said(one, "reason")).capitalize()

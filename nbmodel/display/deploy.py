@@ -166,4 +166,11 @@ class DeployCard(Result):
 
 
 def _settings(given: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in given.items())
+    words = {name: _plain(value) for name, value in given.items()}
+    return ", ".join(f"{name}={value}" for name, value in words.items())
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return " + ".join(map(str, value)) or "always"
+    return str(value)

@@ -19,6 +19,7 @@ from nbmodel.display.conditions import (
     fetched_words,
     is_quiet,
     said,
+    steps_table,
 )
 from nbmodel.display.quantity import count, file_size, moment
 
@@ -119,14 +120,13 @@ class StatusCard(dict[str, Any], Result):
             yield from standing.notes()
 
     def _conditions(self, services: list[Mapping[str, Any]]) -> Iterator[Block]:
-        """Conditions of what is not as it should be, in sight; all others folded away."""
-        busy = [one for one in services if not is_quiet(one)]
-        table = conditions_table(busy)
+        """How far services are that are not where they should be; all conditions folded away."""
+        table = steps_table([one for one in services if not is_quiet(one)])
         if table is not None:
             yield table
-        table = conditions_table([one for one in services if is_quiet(one)])
+        table = conditions_table(services)
         if table is not None:
-            yield Fold("conditions of the others" if busy else "conditions", [table])
+            yield Fold("conditions", [table])
 
     def to_json(self) -> dict[str, Any]:
         """The status as the runtime gave it."""

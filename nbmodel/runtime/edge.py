@@ -568,7 +568,7 @@ class EdgeRuntime:
             if self._closing:
                 return None
             errand = replace(self._errand, is_asked=self._asked)
-            self._asked, self._errand, self._busy = False, _Errand(), self._asked
+            self._asked, self._errand, self._busy = False, _Errand(), True
             return errand
 
     def _pause_s(self) -> float | None:

@@ -546,9 +546,9 @@ class Reconciler:
         return True
 
     def _commit(self, name: str, record: Record) -> None:
+        self._ledger.note(name, self._ledger.of(name).committed(record))
         with self._lock:
             self._trials.pop(name, None)
-        self._ledger.note(name, self._ledger.of(name).committed(record))
         self._journal.note(
             f"{name}: version {record.label} is committed", service=name, type="Committed"
         )

@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nbmodel.core.policy import DeploymentPolicy
+from nbmodel.errors import (
+    BlobNotFoundError,
+    ConfigError,
+    GoldenSampleError,
+    InferenceError,
+    NbModelError,
+    PluginError,
+    ProbeError,
+    UnavailableError,
+)
+from nbmodel.runtime.state import Failed, History, Provisional, Record, State
+from nbmodel.runtime.trial import (
+    MAX_ATTEMPTS,
+    Served,
+    Standing,
+    ended,
+    failure_of,
+    is_verdict,
+    judge,
+    standing,
+    started,
+)
+
+AT, LATER = "2026-11-21T10:00:00Z", "2026-11-21T11:00:00Z"
+
+
+def record(number: int, key: str | None = None) -> Record:
+    return Record(
+        package="scale",
+        repository="scale",
+        digest="sha256:" + str(number) * 64,
+        number=number,
+        stamp=None,
+        key=key or f"key {number}",
+        model="onnx_cpu",
+        attributes={},
+    )
+
+
+def failed(number: int, key: str | None = None) -> Failed:
+    one = record(number, key)
+    return Failed(one.digest, one.key, one.label, "Crashed", "it crashed", AT)
+
+
+ONE, TWO, THREE = record(1), record(2), record(3)
+HISTORY = History(current=TWO, provisional=Provisional(THREE, 1, AT), rollback=ONE)
+
+
+@pytest.mark.parametrize(
+    ("history", "wanted", "expected"),
+    [
+        pytest.param(History(), ONE, "new", id="nothing is known"),
+        pytest.param(HISTORY, TWO, "committed", id="it is current"),
+        pytest.param(HISTORY, THREE, "provisional", id="it is on trial"),
+        pytest.param(HISTORY, ONE, "known", id="it was committed before"),
+        pytest.param(HISTORY, record(4), "new", id="another version"),
+        pytest.param(HISTORY, record(2, "other"), "new", id="other settings"),
+        pytest.param(HISTORY, record(4, "key 2"), "committed", id="the same content"),
+        pytest.param(History(failed=(failed(1),)), ONE, "failed", id="it failed"),
+        pytest.param(
+            History(failed=(failed(1),)), record(1, "other"), "new", id="with other settings"
+        ),
+        pytest.param(History(failed=(failed(1),)), record(2, "key 1"), "new", id="its content did"),
+    ],
+)
+def test_what_is_known_of_a_version(history: History, wanted: Record, expected: Standing) -> None:
+    assert standing(history, wanted.key, wanted.digest) == expected
+
+
+@pytest.mark.parametrize(
+    ("policy", "age_s", "served", "action", "cause"),
+    [
+        pytest.param({}, 9.9, Served(), "wait", "", id="too young"),
+        pytest.param({}, 10.0, Served(), "commit", "", id="old enough, though nobody asked"),
+        pytest.param({"confirm_s": 0}, 0.0, Served(), "commit", "", id="at once"),
+        pytest.param({}, 99, Served(0, 99), "commit", "", id="failures without a bound"),
+        pytest.param(
+            {"max_failure_rate": 0.1},
+            1.0,
+            Served(89, 11),
+            "roll back",
+            "TooManyFailures",
+            id="too many failures",
+        ),
+        pytest.param(
+            {"max_failure_rate": 0.1}, 1.0, Served(90, 10), "wait", "", id="just few enough"
+        ),
+        pytest.param(
+            {"max_failure_rate": 0.0}, 1.0, Served(0, 19), "wait", "", id="too few to tell"
+        ),
+        pytest.param(
+            {"max_failure_rate": 0.0},
+            1.0,
+            Served(0, 20),
+            "roll back",
+            "TooManyFailures",
+            id="just enough to tell",
+        ),
+        pytest.param(
+            {"max_failure_rate": 0.0, "min_requests": 1},
+            1.0,
+            Served(0, 1),
+            "roll back",
+            "TooManyFailures",
+            id="one is enough where it is said so",
+        ),
+        pytest.param(
+            {"max_latency_ms": 5},
+            99.0,
+            Served(20, 0, 5.1),
+            "roll back",
+            "TooSlow",
+            id="too slow, however old",
+        ),
+        pytest.param({"max_latency_ms": 5}, 1.0, Served(20, 0, 5.0), "wait", "", id="just fast"),
+        pytest.param(
+            {"max_latency_ms": 5}, 1.0, Served(0, 20, None), "wait", "", id="no answer to measure"
+        ),
+        pytest.param(
+            {}, 99.0, Served(deaths=1), "roll back", "ProcessDied", id="a process died of it"
+        ),
+    ],
+)
+def test_what_becomes_of_a_version_on_trial(
+    policy: dict[str, Any], age_s: float, served: Served, action: str, cause: str
+) -> None:
+    read, problems = DeploymentPolicy.read(policy)
+    assert problems == ()
+    verdict = judge(read, age_s, served)
+    assert (verdict.action, verdict.cause) == (action, cause)
+    assert bool(verdict.reason) is (action == "roll back")
+
+
+def test_a_verdict_says_what_was_expected_and_found() -> None:
+    policy = DeploymentPolicy(max_failure_rate=0.05, max_latency_ms=20)
+    assert judge(policy, 1, Served(15, 5, 1.0)).reason == (
+        "5 of 20 requests failed (25%), expected at most 5%"
+    )
+    assert judge(policy, 1, Served(20, 0, 31.25)).reason == (
+        "an answer takes 31.2 ms on average of 20, expected at most 20 ms"
+    )
+
+
+def running(history: History, unclean: int = 0) -> State:
+    return State(given="x", running=True, unclean=unclean, services={"scaler": history})
+
+
+def test_a_version_that_was_provisional_when_the_runtime_died_is_to_blame() -> None:
+    state = started(running(HISTORY), LATER)
+    assert (state.running, state.unclean, state.given) == (True, 1, "x")
+    after = state.services["scaler"]
+    assert (after.current, after.provisional, after.rollback) == (TWO, None, ONE)
+    (blamed,) = after.failed
+    assert (blamed.digest, blamed.key, blamed.version) == (THREE.digest, THREE.key, "3")
+    assert (blamed.reason, blamed.at) == ("the runtime ended while it was provisional", LATER)
+
+
+def test_what_was_committed_is_not_to_blame() -> None:
+    history = History(current=TWO, rollback=ONE)
+    assert started(running(history), LATER).services["scaler"] == history
+
+
+def test_with_nothing_to_go_back_to_it_is_tried_three_times() -> None:
+    history = History()
+    for attempt in range(1, MAX_ATTEMPTS):
+        history = history.tried(ONE, AT, attempts=attempt)
+        history = started(running(history), LATER).services["scaler"]
+        assert history.provisional == Provisional(ONE, attempt, AT)
+    history = started(running(history.tried(ONE, AT, attempts=MAX_ATTEMPTS)), LATER).services[
+        "scaler"
+    ]
+    assert history.provisional is None
+    assert history.failed[0].reason == "the runtime ended 3 times in a row while it was provisional"
+
+
+def test_nobody_is_blamed_for_a_clean_end() -> None:
+    state = started(ended(running(HISTORY, unclean=1)), LATER)
+    assert state.services["scaler"] == History(current=TWO, rollback=ONE)
+    assert (state.running, state.unclean) == (True, 0)
+
+
+@pytest.mark.parametrize(
+    ("history", "current"),
+    [
+        pytest.param(History(provisional=Provisional(ONE, 1, AT)), ONE, id="the only one there is"),
+        pytest.param(HISTORY, TWO, id="a committed one is better"),
+    ],
+)
+def test_what_served_until_a_clean_end_is_better_than_nothing(
+    history: History, current: Record
+) -> None:
+    after = ended(running(history), serving=["scaler"]).services["scaler"]
+    assert (after.current, after.provisional) == (current, None)
+
+
+def test_ends_without_a_word_are_counted_in_a_row() -> None:
+    state = State()
+    for count in (0, 1, 2):
+        state = started(state, AT)
+        assert state.unclean == count
+    assert started(ended(state), AT).unclean == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        pytest.param(ProbeError("it hangs", reason="TimedOut"), True, id="the probe's"),
+        pytest.param(InferenceError("no such operator"), True, id="the engine's"),
+        pytest.param(GoldenSampleError("wrong"), True, id="a wrong answer"),
+        pytest.param(UnavailableError("no process can be started"), False, id="not now"),
+        pytest.param(BlobNotFoundError("gone"), False, id="the disk's"),
+        pytest.param(ConfigError("no file"), False, id="the config's"),
+        pytest.param(PluginError("not installed"), False, id="a missing extra"),
+    ],
+)
+def test_which_errors_say_something_about_a_version(error: NbModelError, expected: bool) -> None:
+    assert is_verdict(error) is expected
+
+
+def test_a_failure_keeps_what_the_probe_found() -> None:
+    error = ProbeError("no answer in 3 s", reason="TimedOut", hint="raise probe_timeout_s")
+    found = failure_of(error, digest=ONE.digest, key=ONE.key, version="1", at=AT)
+    assert found == Failed(
+        ONE.digest, ONE.key, "1", "TimedOut", "no answer in 3 s", AT, "raise probe_timeout_s"
+    )

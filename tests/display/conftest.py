@@ -15,6 +15,7 @@ from nbmodel import display
 from nbmodel.core.benchmark import Benchmark, Level
 from nbmodel.core.deployment import Deployment
 from nbmodel.core.diff import diff_versions
+from nbmodel.core.event import Event
 from nbmodel.core.golden import Golden
 from nbmodel.core.graph import LineageGraph, Node
 from nbmodel.core.lineage import Conversion, Lineage
@@ -31,6 +32,74 @@ AT = "2026-02-28T13:36:51.250000Z"
 
 def digest(char: str) -> str:
     return "sha256:" + char * 64
+
+
+def moving_status() -> dict[str, Any]:
+    """A runtime where something of everything goes on, with hostile text wherever it has any."""
+
+    def conditions(*holds: str) -> list[dict[str, str]]:
+        kinds = ("Fetched", "Unpacked", "Probed", "Live", "Committed", HOSTILE)
+        return [
+            {"type": kind, "status": holds_, "reason": HOSTILE, "message": HOSTILE, "since": AT}
+            for kind, holds_ in zip(kinds, holds, strict=False)
+        ]
+
+    record = {"version": HOSTILE, "number": 3, "digest": HOSTILE}
+    fetch = {
+        "state": "fetching",
+        "bytes": 3_100_000,
+        "total": 7_400_000,
+        "percent": 41.9,
+        "reused": 1_000_000,
+        "attempt": 2,
+        "retry_in_s": None,
+        "error": None,
+        "terminal": False,
+    }
+    return {
+        "runtime": HOSTILE,
+        "settled": False,
+        "services": [
+            {
+                "name": "digits",
+                "state": "ready",
+                "phase": "provisional",
+                "conditions": conditions("True", "True", "True", "True", "False"),
+                "provisional": {**record, "since": AT, "remaining_s": 8.2},
+                "rollback": record,
+                "probe": {
+                    "load_s": 0.3,
+                    "latency_ms": 1.2,
+                    "memory_bytes": 54_000_000,
+                    "golden": HOSTILE,
+                },
+            },
+            {
+                "name": "fruit",
+                "state": "ready",
+                "phase": "fetching",
+                "package": "fruit",
+                "number": 3,
+                "conditions": conditions("False", "Unknown", "Unknown", "False", HOSTILE),
+            },
+            {
+                "name": HOSTILE,
+                "state": "failed",
+                "phase": "failed",
+                "error": HOSTILE,
+                "failed": {**record, "reason": "another", "at": AT},
+                "conditions": conditions("True", "True", "False", "False", "False", "True"),
+            },
+            {"name": "new", "state": HOSTILE, "phase": HOSTILE, "conditions": HOSTILE},
+        ],
+        "packages": [
+            {"name": "fruit", "package": "local/fruit", "registry": HOSTILE, "fetch": fetch},
+            {
+                "name": HOSTILE,
+                "fetch": {"state": "failed", "error": HOSTILE, "terminal": True, "percent": "x"},
+            },
+        ],
+    }
 
 
 @pytest.fixture
@@ -207,7 +276,9 @@ def results(
         version="latest",
         backend="onnx_cpu",
         attributes={"num_threads": HOSTILE},
+        deployment={"windows": [HOSTILE], "confirm_s": 10.0},
     )
+    moving = moving_status()
     pin = Pin("digits", 3, None, AT, HOSTILE, HOSTILE)
     problem = Problem(HOSTILE, digest("a"), ("digits:3",), (HOSTILE,))
     outputs = {"label": np.array([1]), "probabilities": np.array([[0.1, 0.7, 0.2]], np.float32)}
@@ -255,6 +326,12 @@ def results(
         display.ConfigPlan({"changed": False, "steps": []}),
         display.StatusCard(status).with_notes([HOSTILE]),
         display.StatusCard({"runtime": "new", "services": [], "packages": None}),
+        display.StatusCard(moving).with_events([Event(1, AT, "info", None, "Note", HOSTILE)]),
+        display.StatusCard(moving).away(HOSTILE),
+        display.InstallCard("pi", HOSTILE, f"# {HOSTILE}\n", "http://x", HOSTILE, True),
+        display.InstallCard("pi", HOSTILE, "x\n", "u", "h", True, state="running", lingers=False),
+        display.InstallCard("pi", HOSTILE, "x\n", "u", "h", False, state="running"),
+        display.InstallCard("pi", HOSTILE, "", "", "", False, state="removed"),
         display.RuntimeTable(
             [
                 {"name": "pi", "url": "http://127.0.0.1:1", "state": "ready", "services": ["a"]},
@@ -280,6 +357,19 @@ def results(
         display.RuntimeTable(),
         display.DeployCard("pi", "http://127.0.0.1:1", version, placement, seconds=0.42),
         display.DeployCard("pi", "http://127.0.0.1:1", version, placement, steps=[HOSTILE]),
+        display.DeployCard(
+            "pi",
+            "http://127.0.0.1:1",
+            version,
+            placement,
+            seconds=1.0,
+            saved=13_000_000,
+            registry=HOSTILE,
+            status=moving["services"][0],
+        ),
+        display.DeployCard(
+            "pi", "http://127.0.0.1:1", version, placement, seconds=1.0, held=HOSTILE
+        ),
         display.LogLines([HOSTILE, "ready"]),
         display.LogLines(),
         inference(outputs, signature, HOSTILE, latency_ms=3.2),

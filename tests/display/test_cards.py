@@ -91,7 +91,7 @@ def test_a_long_value_of_a_difference_ends_with_dots() -> None:
 
 def test_a_deployment_of_a_deprecated_version_says_so(version: Version) -> None:
     placement: Any = SimpleNamespace(
-        service="s", package="p", version="latest", backend="b", attributes={}
+        service="s", package="p", version="latest", backend="b", attributes={}, deployment={}
     )
     old = replace(version, deprecated="use digits:4")
     assert "deprecated: use digits:4" in DeployCard("pi", "u", old, placement).text()

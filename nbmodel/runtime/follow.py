@@ -14,12 +14,11 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import CancelledError
-from dataclasses import replace
 
 from nbmodel.core.digest import short_digest
-from nbmodel.core.machine import MachineConfig, Package
+from nbmodel.core.machine import MachineConfig
 from nbmodel.core.manifest import MAX_MANIFEST
 from nbmodel.errors import (
     AuthenticationError,
@@ -29,14 +28,17 @@ from nbmodel.errors import (
     NbModelError,
     StorageError,
     StorageUnavailableError,
+    TargetUnreachableError,
 )
 from nbmodel.runtime.arrival import Arrival, is_here
 from nbmodel.runtime.backoff import backoff_s
 from nbmodel.runtime.bandwidth import Bandwidth
 from nbmodel.runtime.fetch_status import FetchStatus
+from nbmodel.runtime.followed import Followed
 from nbmodel.runtime.journal import Journal
+from nbmodel.runtime.own_tags import own_stamp
 from nbmodel.runtime.resolve import identify, own_tags, wanted_tags
-from nbmodel.runtime.upstream import Named, Upstream
+from nbmodel.runtime.upstream import Named
 from nbmodel.storage.base import Storage
 from nbmodel.storage.fetch import UPLOAD_PREFIX
 from nbmodel.storage.manifests import blobs_of
@@ -47,11 +49,11 @@ TURN_S = 30.0  # then another package that waits has its turn
 POLL_JITTER = 0.1  # of the time between two looks: devices that started together drift apart
 MISMATCH_PAUSE_S = 3600.0  # between attempts at a version whose bytes are wrong in the registry
 MAX_MISMATCHES = 3  # until then it may have been the line
-WORTH = 1024 * 1024  # bytes that came make the next failure a first one
 ROOM_EVERY = 16 * 1024 * 1024  # bytes until it is looked again whether there is room
 PART_AGE_S = 72 * 3600.0  # parts of blobs that nobody wants any more
 TIDY_EVERY_S = 3600.0
 _MAX_NEIGHBOURS = 8  # versions whose chunks are looked through
+_REFUSED_HINT = "set NBMODEL_REGISTRY_TOKEN in the environment of the runtime"
 _JOIN_S = 0.2  # how often a thread that should end is told to
 
 logger = logging.getLogger(__name__)
@@ -93,8 +95,8 @@ class Follower:
         self._poll_s = 60.0
         self._min_free = 0
         self._bandwidth = Bandwidth()
-        self._followed: dict[str, _Followed] = {}
-        self._current: _Followed | None = None
+        self._followed: dict[str, Followed] = {}
+        self._current: Followed | None = None
         self._turn_began = 0.0
         self._tidied = time.monotonic()
         self._wake = threading.Condition()
@@ -109,7 +111,7 @@ class Follower:
                 if package.registry is not None and package.is_model:
                     known = before.get(package.name)
                     if known is None or known.package != package:
-                        known = _Followed(package, self._origin(package.registry))
+                        known = Followed(package, self._origin(package.registry))
                     after[package.name] = known
             self._followed = after
             self._poll_s = config.settings.poll_s
@@ -180,7 +182,7 @@ class Follower:
         for followed in self._followed.values():
             followed.origin.close()
 
-    def _next(self) -> _Followed | None:
+    def _next(self) -> Followed | None:
         """The package whose turn it is, when it is; None at the end."""
         with self._wake:
             while not self._closing:
@@ -206,7 +208,7 @@ class Follower:
             one.due <= now for one in self._followed.values() if one is not self._current
         )
 
-    def _turn(self, followed: _Followed) -> None:
+    def _turn(self, followed: Followed) -> None:
         with self._wake:
             followed.begin()
         pause = 0.0
@@ -229,7 +231,7 @@ class Follower:
             with self._wake:
                 followed.wait(pause)
 
-    def _tell(self, followed: _Followed, error: NbModelError) -> None:
+    def _tell(self, followed: Followed, error: NbModelError) -> None:
         if str(error) != followed.status.error:
             hint = f" ({error.hint})" if error.hint else ""
             self._journal.warn(
@@ -240,7 +242,7 @@ class Follower:
     def _until_next_look(self) -> float:
         return self._poll_s * (1 + POLL_JITTER * random.uniform(-1, 1))  # noqa: S311 # no secret
 
-    def _pause_after(self, followed: _Followed, error: NbModelError) -> float:
+    def _pause_after(self, followed: Followed, error: NbModelError) -> float:
         if isinstance(error, BlobNotFoundError | AuthenticationError | _NoRoomError):
             return self._until_next_look()  # somebody has to do something
         failures = followed.count_failure()
@@ -250,7 +252,7 @@ class Follower:
 
     # Fetching
 
-    def _look(self, followed: _Followed) -> None:
+    def _look(self, followed: Followed) -> None:
         """Have here what the registry names."""
         if self._is_settled(followed):
             return
@@ -259,11 +261,13 @@ class Follower:
         self._check_not_taken(followed, named)
         arrival = Arrival(named, self._storage)
         missing = arrival.missing()
-        if missing or not self._is_tagged(named):
+        if missing:
             self._bring(followed, arrival, missing)
+        if missing or not self._is_tagged(named) or followed.nameless:
+            self._tag(followed, arrival)
         self._arrived(followed, named.repository, named.digest, arrival.size)
 
-    def _is_settled(self, followed: _Followed) -> bool:
+    def _is_settled(self, followed: Followed) -> bool:
         """Whether a version that is named for good is here as a whole; then nobody is asked."""
         package = followed.package
         wanted = wanted_tags(package.version)
@@ -281,12 +285,12 @@ class Follower:
             return True
         return False
 
-    def _arrived(self, followed: _Followed, repository: str, digest: str, size: int) -> None:
+    def _arrived(self, followed: Followed, repository: str, digest: str, size: int) -> None:
         tags = self._tags.tags(repository)
         version = identify(repository, digest, tags, follows="")
         followed.arrived(version.label, digest, size)
 
-    def _check_not_taken(self, followed: _Followed, named: Named) -> None:
+    def _check_not_taken(self, followed: Followed, named: Named) -> None:
         """Two registries cannot both say what the tags of one repository are."""
         for other in self._followed.values():
             if other is followed:
@@ -308,14 +312,14 @@ class Follower:
             and all(self._tags.get(named.repository, tag) is None for tag in named.unset)
         )
 
-    def _bring(self, followed: _Followed, arrival: Arrival, missing: dict[str, int]) -> None:
+    def _bring(self, followed: Followed, arrival: Arrival, missing: dict[str, int]) -> None:
         named, name = arrival.named, followed.package.name
+        followed.fetching(arrival, missing)
         self._check_room(arrival, missing)
         size = sum(missing.values())
-        followed.fetching(arrival, missing)
         arrival.hold()
         began = time.monotonic()
-        if missing:
+        if followed.status.attempt == 1:
             self._journal.note(
                 f"package {name}: fetching {named.repository}:{named.tag} "
                 f"({short_digest(named.digest)}), {size} bytes, from {followed.origin.host}",
@@ -336,19 +340,15 @@ class Follower:
                 pace=self._wait_for_line,
             )
             arrival.hold()
-        created = arrival.check()
-        own = self._own_tags(followed, named, created)
+        arrival.check()
         if arrival.missing():
             raise StorageError(f"blobs of {named.repository}:{named.tag} went while it was fetched")
-        self._storage.add_bytes(named.raw)
-        if self._set_tags(named, own):
-            took = time.monotonic() - began
-            self._journal.note(
-                f"package {name}: {named.repository}:{named.tag} is here after {took:.1f} s, "
-                f"{size - followed.local} bytes fetched, {followed.local} found in versions here",
-                type="Fetched",
-            )
-            self._on_change(named.repository)
+        self._journal.note(
+            f"package {name}: {named.repository}:{named.tag} is here after "
+            f"{time.monotonic() - began:.1f} s, {size - followed.local} bytes fetched, "
+            f"{followed.local} found in versions here",
+            type="Fetched",
+        )
 
     def _neighbours(self, named: Named) -> tuple[str, ...]:
         """Versions here that may have some of the same bytes, likeliest first."""
@@ -356,22 +356,32 @@ class Follower:
         last = [tags[tag] for tag in (named.tag, *named.unset) if tag in tags]
         return tuple(dict.fromkeys((*last, *tags.values())))[:_MAX_NEIGHBOURS]
 
-    def _own_tags(self, followed: _Followed, named: Named, created: str) -> tuple[str, ...]:
-        here = self._tags.tags(named.repository)
-        known = identify(named.repository, named.digest, here, follows=named.tag)
-        if known.number is not None and known.stamp is not None:
-            return ()
-        return followed.upstream.own_tags(named, created)
-
-    def _set_tags(self, named: Named, own: tuple[str, ...]) -> bool:
-        """Set a version's tags, the one that is followed last; whether any changed."""
+    def _tag(self, followed: Followed, arrival: Arrival) -> None:
+        """Set the tags of a version that is here; the one that is followed last."""
+        named = arrival.named
+        created = arrival.check()
+        self._storage.add_bytes(named.raw)
         before = self._tags.tags(named.repository)
-        for tag in (*own, named.tag):
+        for tag in (*self._own_tags(followed, named, created), named.tag):
             if before.get(tag) != named.digest:
                 self._tags.set(named.repository, tag, named.digest)
         for tag in named.unset:
             self._tags.delete(named.repository, tag)
-        return self._tags.tags(named.repository) != before
+        if self._tags.tags(named.repository) != before:
+            self._on_change(named.repository)
+
+    def _own_tags(self, followed: Followed, named: Named, created: str) -> tuple[str, ...]:
+        here = self._tags.tags(named.repository)
+        known = identify(named.repository, named.digest, here, follows=named.tag)
+        followed.nameless = False
+        if known.number is not None and known.stamp is not None:
+            return ()
+        try:
+            return followed.upstream.own_tags(named, created)
+        except (TargetUnreachableError, AuthenticationError):
+            followed.nameless = True  # the version is here, and serves meanwhile
+            stamp = own_stamp(created)
+            return () if stamp is None else (stamp,)
 
     # The line and the disk
 
@@ -381,7 +391,7 @@ class Follower:
             with self._wake:
                 self._wake.wait_for(self._is_over, delay)
 
-    def _progress(self, followed: _Followed) -> Callable[[int], None]:
+    def _progress(self, followed: Followed) -> Callable[[int], None]:
         since = 0
 
         def progress(count: int) -> None:
@@ -396,8 +406,6 @@ class Follower:
         return progress
 
     def _check_room(self, arrival: Arrival, missing: dict[str, int]) -> None:
-        if not missing:
-            return
         if self._lacks_room(arrival, missing):
             self._discard_parts(but=arrival.uploads(), before=float("inf"))
         if self._lacks_room(arrival, missing):
@@ -420,115 +428,7 @@ class Follower:
                 self._storage.discard(name)
 
     def _origin(self, url: str) -> Origin:
-        return Origin(url, token=self._token, cancelled=self._is_over)
-
-
-class _Followed:
-    """A package with a registry, and how far it is."""
-
-    def __init__(self, package: Package, origin: Origin) -> None:
-        self.package = package
-        self.origin = origin
-        self.upstream = Upstream(package, origin)
-        self.status = FetchStatus()
-        self.due = 0.0  # when its turn is, by the monotonic clock
-        self.asked = True  # whether somebody waits for its turn
-        self.repository: str | None = None  # where the registry has it
-        self.uploads: set[str] = set()  # parts that wait for the rest
-        self.local = 0  # bytes of this attempt that were in blobs here
-        self._asks = self._answered = 0
-        self._failures = self._mismatches = 0
-        self._received = 0  # bytes of this attempt that came over the network
-        self._digest: str | None = None  # of the version that is being fetched, or is here
-        self._found = 0  # bytes of that version that were here before
-
-    @property
-    def left(self) -> int:
-        """Bytes that are still to come."""
-        return self.status.total - self.status.bytes
-
-    def ask(self) -> None:
-        """Have the turn soon, as if nothing had failed before."""
-        self._asks += 1
-        self.asked, self.due = True, 0.0
-        self._failures = self._mismatches = 0
-
-    def begin(self) -> None:
-        self._answered = self._asks
-        self._received = self.local = 0
-        self.status = replace(self.status, attempt=self._failures + 1)
-
-    def wait(self, pause: float) -> None:
-        """The turn is over; the next one is after a pause, unless it was asked for."""
-        self.asked = self._asks != self._answered
-        self.due = 0.0 if self.asked else time.monotonic() + pause
-
-    def named(self, named: Named) -> None:
-        self.repository = named.repository
-        if named.digest != self._digest:
-            self._digest, self._found, self._mismatches = named.digest, -1, 0
-            self.status = FetchStatus(
-                version=short_digest(named.digest), attempt=self.status.attempt
-            )
-
-    def fetching(self, arrival: Arrival, missing: Mapping[str, int]) -> None:
-        here = arrival.size - sum(missing.values())
-        if self._found < 0:
-            self._found = here
-        self.uploads = arrival.uploads()
-        self.status = replace(
-            self.status,
-            state="fetching",
-            bytes=here,
-            total=arrival.size,
-            reused=self._found,
-            retry_at=None,
-        )
-
-    def progress(self, count: int) -> None:
-        self._received += count
-        self.status = replace(self.status, bytes=self.status.bytes + count)
-
-    def reuse(self, count: int) -> None:
-        self._received -= count
-        self.local += count
-        self.status = replace(self.status, reused=self.status.reused + count)
-
-    def arrived(self, version: str, digest: str, size: int) -> None:
-        reused = self.status.reused if self.status.state == "fetching" else size
-        if self.status.state == "done" and self._digest == digest:
-            reused = self.status.reused
-        self._digest, self._failures, self._mismatches = digest, 0, 0
-        self.uploads = set()
-        self.status = FetchStatus(
-            state="done",
-            version=version,
-            bytes=size,
-            total=size,
-            reused=reused,
-            attempt=self.status.attempt,
-        )
-
-    def failed(self, error: NbModelError, pause: float, *, terminal: bool) -> None:
-        self.status = replace(
-            self.status,
-            # What was here when the registry was asked still is.
-            state="done" if self.status.state == "done" else "failed",
-            retry_at=None if terminal else time.monotonic() + pause,
-            error=str(error),
-            hint=error.hint,
-            terminal=terminal,
-        )
-
-    def count_failure(self) -> int:
-        """How often it failed in a row, since something worth it came."""
-        self._failures = 1 if self._received >= WORTH else self._failures + 1
-        return self._failures
-
-    def count_mismatch(self) -> int:
-        """How often the bytes of this version were wrong."""
-        self._mismatches += 1
-        return self._mismatches
+        return Origin(url, token=self._token, cancelled=self._is_over, hint=_REFUSED_HINT)
 
 
 class _NoRoomError(StorageUnavailableError):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
 from json import loads
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -66,6 +67,7 @@ class Origin:
         timeout: Seconds to wait for a connection and for each piece of an answer.
         transport: What carries requests; None for the network.
         cancelled: Asked before each request and while bytes come.
+        hint: What to do when it refuses the token, or wants one.
     """
 
     def __init__(
@@ -76,10 +78,12 @@ class Origin:
         timeout: httpx.Timeout = TIMEOUT,
         transport: httpx.BaseTransport | None = None,
         cancelled: Callable[[], bool] = lambda: False,
+        hint: str = "give the token that the runtime showed when it was started",
     ) -> None:
         self.base = httpx.URL(base_url.rstrip("/") + "/")
         self._token = token
         self._cancelled = cancelled
+        self._hint = hint
         self._connections: list[socket.socket] = []
         #: For requests that only pushing makes.
         self.client = httpx.Client(
@@ -88,6 +92,8 @@ class Origin:
             # A proxy cannot reach this machine's own loopback.
             trust_env=not is_loopback(self.base.host),
         )
+        # A registry has nothing to remember here; a hostile one would without bounds.
+        self.client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
     @property
     def host(self) -> str:
@@ -226,7 +232,7 @@ class Origin:
         if status in (401, 403):
             return AuthenticationError(
                 f"{self.host} refused {'the' if self._token else 'a request without'} token: {said}",
-                hint="give the token that the runtime showed when it was started",
+                hint=self._hint,
             )
         message = f"{self.host} answered {status} to {what}: {said}"
         if status == 404:

@@ -101,7 +101,7 @@ class Standing:
         probed = condition(self.service, "Probed")
         message = said(probed, "message")
         if message and condition(self.service, "Fetched").get("status") == "True":
-            yield Note(f"{self.name} waits: {message}", "warn")
+            yield Note(f"{self.name}: {message}", "warn")
 
     def _failed(self) -> Iterator[Note]:
         failed, error = entry(self.service, "failed"), said(self.service, "error")

@@ -123,7 +123,7 @@ class DeployCard(Result):
         if self.held:
             still = self.status.get("number")
             serves = f"; version {still} serves meanwhile" if still else ""
-            yield f"it is there and waits: {self.held}{serves}"
+            yield f"it is on the device; {self.held}{serves}"
         else:
             words = provisional_words(self.status)
             if words:

@@ -41,7 +41,7 @@ FETCH_TIMEOUT_S = 30.0  # until a runtime that was told to look has asked its re
 CONFLICT_TRIES = 10  # of a config change; each loses to one that another client won
 REGISTRY_TOKEN = "NBMODEL_REGISTRY_TOKEN"  # noqa: S105 # the variable's name
 _LOOK_S = 0.1  # between looks at a runtime that does not tell of what it does
-_OUTSIDE = "outside its maintenance window"
+_OUTSIDE = "it waits for its maintenance window"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Brought:
     def __str__(self) -> str:
         where = f"{self.service}@{self.runtime}"
         if self.held:
-            return f"{where} has {self.version.reference} and waits: {self.held}"
+            return f"{where} has {self.version.reference}, and {self.held}"
         if self.error is None:
             return f"{where} runs {self.version.reference} ({self.seconds:.2f} s)"
         hint = f" ({self.error.hint})" if self.error.hint else ""

@@ -34,7 +34,7 @@ from importlib.metadata import version
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from nbmodel import config as settings
 from nbmodel.core.address import is_loopback
@@ -45,6 +45,8 @@ from nbmodel.runtime.auth import Gate, ensure_token
 from nbmodel.runtime.limits import DEFAULT_LIMITS, Limits
 from nbmodel.runtime.listener import host_for_others, listen
 from nbmodel.runtime.lock import file_lock
+from nbmodel.runtime.maintenance import MaintenanceHook
+from nbmodel.runtime.memory import share_one_heap
 from nbmodel.runtime.notify import Notifier
 from nbmodel.runtime.workers import Setup, Workers, check_workers
 
@@ -159,11 +161,10 @@ def serve(
     address = Address.parse(http)
     grpc_address = None if grpc is None else Address.parse(grpc)
     wanted = None if config is None else _read_config(Path(config))
-    hooked: dict[str, Any] = {}
-    if maintenance_hook is not None:
-        hooked["maintenance_hook"] = check_hook(maintenance_hook)
+    hook = None if maintenance_hook is None else check_hook(maintenance_hook)
     notifier = Notifier.from_environment()
     folder = settings.home() / "runtime" if home is None else Path(home).expanduser().absolute()
+    share_one_heap()
     with contextlib.ExitStack() as stack:
         stack.enter_context(_held(folder))
         stack.enter_context(_logging_to(folder / LOG_FILE))
@@ -188,7 +189,7 @@ def serve(
             name=name,
             shared_memory=memory,
             server_name=server_name,
-            **hooked,
+            maintenance=None if hook is None else MaintenanceHook(hook),
         )
         stack.callback(runtime.close)
         if runtime.config_note is not None:

@@ -30,6 +30,7 @@ from nbmodel.runtime.auth import Gate
 from nbmodel.runtime.channel import lines, pass_connection, send_line, source_from_json
 from nbmodel.runtime.http_connection import FrontEnd, HttpConnection
 from nbmodel.runtime.lookup import unknown
+from nbmodel.runtime.memory import share_one_heap
 from nbmodel.runtime.oip import DataPlane
 from nbmodel.runtime.scheduler import Pending
 from nbmodel.runtime.services import LiveService, ServiceView, load_service
@@ -213,6 +214,7 @@ def main(arguments: list[str]) -> None:
     Args:
         arguments: File descriptors of the two sockets.
     """
+    share_one_heap()
     channel, runtime = (socket.socket(fileno=int(one)) for one in arguments)
     lock = threading.Lock()
     # Level and name travel beside it, and are the runtime's to write.

@@ -16,12 +16,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Hashable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from nbmodel.core.manifest import MAX_MANIFEST
 from nbmodel.errors import BlobNotFoundError
 from nbmodel.runtime.resolve import own_tags
-from nbmodel.storage.atomic import TEMPORARY
 from nbmodel.storage.base import Storage
 from nbmodel.storage.manifests import blobs_of
 from nbmodel.storage.tags import TagStore
@@ -86,6 +84,15 @@ class Idleness:
             known = self._since[thing] = (mark, now - before_s)
         return now - known[1]
 
+    @property
+    def is_anything_idle(self) -> bool:
+        """Whether something is of no use, and was not let go of yet."""
+        return bool(self._since)
+
+    def forget(self, thing: Hashable) -> None:
+        """Forget a thing that is gone."""
+        self._seen.discard(thing)
+
     def forget_unseen(self) -> None:
         """Forget the things that were not asked about since the last call."""
         seen, self._seen = self._seen, set()
@@ -110,6 +117,11 @@ class Collector:
         self._idleness = Idleness(clock)
         #: What was written before counts as left behind; told by the first pass alone.
         self._left_behind = time.time() - LEFT_BEHIND_S
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the last pass left something that a later one will let go of."""
+        return self._idleness.is_anything_idle
 
     def collect(self, held: Collection[str]) -> Collected:
         """Remove what nothing needs.
@@ -140,6 +152,7 @@ class Collector:
                 self._idleness.used(thing, mark)
             elif self._is_over(thing, mark, written, GRACE_S):
                 forgotten += self._tags.delete(name, tag)
+                self._idleness.forget(thing)
         return forgotten
 
     def _collect_blobs(self, needed: Collection[str]) -> tuple[int, int]:
@@ -150,6 +163,7 @@ class Collector:
                 self._idleness.used(thing, written)
             elif self._is_over(thing, written, written, GRACE_S):
                 self._storage.delete(digest)
+                self._idleness.forget(thing)
                 blobs, size = blobs + 1, size + length
         return blobs, size
 
@@ -161,6 +175,7 @@ class Collector:
             if self._is_over(("upload", name), length, written, UPLOAD_GRACE_S) and (
                 self._storage.discard(name)
             ):
+                self._idleness.forget(("upload", name))
                 uploads, size = uploads + 1, size + length
         return uploads, size
 
@@ -168,23 +183,6 @@ class Collector:
         """Whether a thing that is not in use was long enough not."""
         before_s = grace_s - LEFT_BEHIND_GRACE_S if written < self._left_behind else 0.0
         return self._idleness.idle_s(thing, mark, before_s=before_s) > grace_s
-
-
-def clear_leftovers(*folders: Path) -> int:
-    """Remove small files that a crash left half written; how many.
-
-    Nobody may be writing to the folders meanwhile.
-
-    Args:
-        folders: Only their own files are looked at; one may be missing.
-
-    Raises:
-        OSError: The disk does not let one go.
-    """
-    gone = [file for folder in folders for file in folder.glob(f"{TEMPORARY}*") if file.is_file()]
-    for file in gone:
-        file.unlink()
-    return len(gone)
 
 
 def forgettable_tags(

@@ -141,6 +141,11 @@ class Stockroom:
         """
         self._packages.activate(package, installed)
 
+    @property
+    def is_untidy(self) -> bool:
+        """Whether the last sweep left something that a later one will let go of."""
+        return self._collector.is_waiting
+
     def sweep(self, *, names: Collection[str], held: Collection[str]) -> Collected:
         """Let go of what nothing needs.
 

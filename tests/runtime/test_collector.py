@@ -16,7 +16,6 @@ from nbmodel.runtime.collector import (
     UPLOAD_GRACE_S,
     Collected,
     Collector,
-    clear_leftovers,
     forgettable_tags,
 )
 from nbmodel.storage import OciLayout
@@ -114,6 +113,7 @@ def test_a_blob_that_a_push_asks_for_stays_although_its_version_goes(device: Dev
 def test_what_was_never_in_use_gets_time(device: Device) -> None:
     blob, version = device.storage.add_bytes(b"the manifest follows"), device.publish(1)
     device.collect()
+    assert device.collector.is_waiting
     device.seconds += GRACE_S - 1
     assert device.collect() == Collected()
     assert device.storage.has(blob)
@@ -122,6 +122,7 @@ def test_what_was_never_in_use_gets_time(device: Device) -> None:
     gone = device.collect()
     assert (gone.tags, gone.blobs) == (1, 4)
     assert list(device.storage.digests()) == []
+    assert not device.collector.is_waiting
 
 
 @pytest.mark.parametrize(
@@ -201,11 +202,3 @@ def test_an_upload_that_somebody_writes_to_stays(device: Device) -> None:
         device.seconds += UPLOAD_GRACE_S + 1
         assert device.collect() == Collected()
         assert writer.commit(device.storage.add_bytes(b"abc")) == 3
-
-
-def test_half_written_files_are_cleared(tmp_path: Path) -> None:
-    (tmp_path / ".new-a1b2").write_bytes(b"half")
-    (tmp_path / "state.json").write_bytes(b"{}")
-    (tmp_path / ".new-folder").mkdir()
-    assert clear_leftovers(tmp_path, tmp_path / "missing") == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".new-folder", "state.json"]

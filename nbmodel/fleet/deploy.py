@@ -293,7 +293,7 @@ def wait_live(
     while True:
         status = remote.status()
         entry = service_status(status, service)
-        live = _outcome(entry, version)
+        live = _outcome(status, entry, version)
         if live is not None:
             return live
         now = time.monotonic()
@@ -320,7 +320,9 @@ def service_status(status: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return next((one for one in entries(status, "services") if one.get("name") == name), {})
 
 
-def _outcome(entry: Mapping[str, Any], version: Version) -> Live | None:
+def _outcome(
+    status: Mapping[str, Any], entry: Mapping[str, Any], version: Version
+) -> Live | None:
     """What became of the version, when that is decided."""
     if entry.get("digest") == version.digest and entry.get("state") == "ready":
         return Live(entry)
@@ -328,7 +330,7 @@ def _outcome(entry: Mapping[str, Any], version: Version) -> Live | None:
         one.get("type"): one for one in entry.get("conditions") or () if isinstance(one, Mapping)
     }
     is_here = conditions.get("Fetched", {}).get("status") == "True"
-    if phase_of(entry) == "waiting" and is_here:
+    if phase_of(entry) == "waiting" and is_here and status.get("settled"):
         return Live(entry, str(conditions.get("Probed", {}).get("message") or _OUTSIDE))
     return None
 

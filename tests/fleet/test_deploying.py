@@ -1,0 +1,239 @@
+"""Deployments as a person sees them: options, trials, provisional versions, registries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from nbmodel.client import Client
+from nbmodel.core.golden import Golden
+from nbmodel.errors import ConfigError, DeployError
+from nbmodel.local import answer_source
+from nbmodel.source import read_source
+from tests.tools.docker_registry import PROGRAM, docker_registry
+
+pytestmark = pytest.mark.unhurried
+
+ROWS = [[1.0, 1.0]]
+ONE, TWO = [15.0, 27.0, 39.0], [30.0, 54.0, 78.0]  # x @ W + b of the toy model, and doubled
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A client with one runtime, ``edge``, in a process of its own."""
+    client = Client(tmp_path_factory.mktemp("home"))
+    client.runtimes.start("edge")
+    yield client
+    client.runtimes.remove("edge")
+    client.close()
+
+
+@pytest.fixture
+def model(request: pytest.FixtureRequest) -> str:
+    """A model name that only this test uses."""
+    name = request.node.name.split("[")[0].removeprefix("test_").replace("_", "-")[:60]
+    return str(name).strip("-")
+
+
+@pytest.fixture(scope="module")
+def doubled(linear_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy model with its weights and bias doubled."""
+    toy = onnx.load(linear_onnx)
+    for tensor in toy.graph.initializer:
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * 2, tensor.name))
+    path = tmp_path_factory.mktemp("doubled") / "doubled.onnx"
+    onnx.save(toy, path)
+    return path
+
+
+def upload(client: Client, path: Path, model: str, sample: object = ROWS) -> Any:
+    return client.upload(path, name=model, type="regression", sample=sample)
+
+
+def answer(client: Client, service: str) -> list[float]:
+    return [float(value) for value in client.infer(f"{service}@edge", ROWS)["y"].ravel()]
+
+
+def told(client: Client, service: str) -> dict[str, Any]:
+    services = {entry["name"]: entry for entry in client.status("edge")["services"]}
+    return services[service]
+
+
+def test_a_deployment_says_what_its_trial_showed_and_until_when_it_is_provisional(
+    client: Client, linear_onnx: Path, doubled: Path, model: str
+) -> None:
+    upload(client, linear_onnx, model)
+    card = client.deploy(model, on="edge", confirm_s=3)
+    data = json.loads(json.dumps(card.to_json()))
+    assert data["probe"]["latency_ms"] > 0
+    assert data["probe"]["memory_bytes"] > 1_000_000
+    assert 0 < data["provisional"]["remaining_s"] <= 3
+    assert "an answer" in card.text()
+    assert "provisional" in card.text()
+    assert "it is taken back" in card.text()  # nothing was there before
+    client.status("edge", wait=True)
+    assert (told(client, model)["phase"], told(client, model)["provisional"]) == ("ready", None)
+    note = upload(client, doubled, model).notes
+    assert any("runs" in line for line in note)
+    assert "version 1 comes back" in client.status("edge").text()
+    client.status("edge", wait=True)
+    assert answer(client, model) == TWO
+
+
+def test_what_is_given_stays_until_it_is_given_again(
+    client: Client, linear_onnx: Path, model: str
+) -> None:
+    def deployment() -> Any:
+        config, _ = client.runtimes.get("edge").config()
+        (entry,) = (one for one in config["services"] if one["name"] == model)
+        return entry.get("deployment")
+
+    upload(client, linear_onnx, model)
+    client.deploy(model, on="edge")
+    assert deployment() is None
+    client.deploy(model, on="edge", confirm_s=2, max_failure_rate=0.1, max_latency_ms=50)
+    client.deploy(model, on="edge", probe_timeout_s=30, confirm_s=1)
+    assert deployment() == {
+        "confirm_s": 1,
+        "max_failure_rate": 0.1,
+        "max_latency_ms": 50,
+        "probe_timeout_s": 30,
+    }
+    client.deploy(model, on="edge")
+    assert deployment()["probe_timeout_s"] == 30
+    plan = client.deploy(model, on="edge", max_latency_ms=60, dry_run=True)
+    assert "max_latency_ms=60" in plan.text()
+    with pytest.raises(ConfigError, match="windows"):
+        client.deploy(model, on="edge", windows=["sometimes"])
+    assert "windows" not in deployment()
+
+
+def test_a_version_that_answers_wrongly_is_refused_with_the_difference(
+    client: Client, linear_onnx: Path, doubled: Path, model: str
+) -> None:
+    """The doubled model under the golden sample of the first one: as after a damaged export."""
+    upload(client, linear_onnx, model)
+    client.deploy(model, on="edge", confirm_s=0)
+    wrong = _with_golden_of(client, model, linear_onnx, doubled)
+    with pytest.raises(DeployError) as caught:
+        client.deploy(f"{model}:{wrong}", on="edge")
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "version 1 keeps serving" in message
+    assert "'y'" in message  # which output, and below by how much
+    assert "expected 39, found 78" in message
+    assert answer(client, model) == ONE
+    status = client.status("edge")
+    assert "was given up" in status.text()
+    assert "version 1 keeps serving" in status.text()
+    client.deploy(f"{model}:1", on="edge")
+
+
+def _with_golden_of(client: Client, model: str, linear: Path, other: Path) -> int:
+    """The number of a version of ``other`` that carries the golden sample of ``linear``."""
+    right = answer_source(read_source([linear], None, None), ROWS, Golden())
+    wrong = read_source([other], None, None)
+    (name,) = (name for name in right.files if name.endswith(".onnx"))
+    files = {**right.files, name: next(iter(wrong.files.values()))}
+    version = client.registry.add(
+        model,
+        files,
+        framework=right.framework,
+        model_type="regression",
+        signature=right.signature,
+        golden=right.golden,
+    )
+    return version.number
+
+
+def test_a_version_that_is_too_slow_is_rolled_back_and_status_says_why(
+    client: Client, linear_onnx: Path, doubled: Path, model: str
+) -> None:
+    upload(client, linear_onnx, model)
+    client.deploy(model, on="edge", confirm_s=0)
+    client.deploy(model, on="edge", confirm_s=60, max_latency_ms=1e-6)
+    upload(client, doubled, model)
+    assert answer(client, model) == TWO
+    remote = client.runtimes.get("edge")
+    for _ in range(40):
+        remote.infer(model, np.array(ROWS, np.float32))
+    card = client.status("edge", wait=True)
+    assert card.exit_code == 1
+    assert answer(client, model) == ONE
+    entry = told(client, model)
+    assert (entry["number"], entry["phase"]) == (1, "failed")
+    assert entry["failed"]["reason"] in card.text()
+    assert any(model in line and "ms" in line for line in client.runtimes.logs("edge", lines=20))
+    client.undeploy(f"{model}@edge")
+
+
+def closed_window() -> str:
+    """A time of the day that is half a day away."""
+    then = datetime.now(timezone.utc).astimezone() + timedelta(hours=12)
+    return f"{then:%H:00}-{then:%H:30}"
+
+
+def test_a_version_outside_of_its_window_is_there_and_waits(
+    client: Client, linear_onnx: Path, doubled: Path, model: str
+) -> None:
+    upload(client, linear_onnx, model)
+    client.deploy(model, on="edge", confirm_s=0)
+    client.deploy(model, on="edge", windows=[closed_window()])
+    notes = upload(client, doubled, model).notes
+    assert any("maintenance window" in line for line in notes)
+    assert answer(client, model) == ONE
+    card = client.deploy(model, on="edge")
+    assert "maintenance window" in card.held
+    assert "waiting" in card.text()
+    assert "version 1 serves meanwhile" in card.text()
+    assert f"{model}: it waits for its maintenance window" in client.status("edge").text()
+    client.deploy(model, on="edge", windows=[])
+    assert answer(client, model) == TWO
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="docker-registry is not installed")
+def test_a_registry_between_is_pushed_to_and_fetched_from(
+    client: Client, linear_onnx: Path, doubled: Path, model: str, tmp_path: Path
+) -> None:
+    upload(client, linear_onnx, model)
+    with docker_registry(tmp_path / "registry") as url:
+        card = client.deploy(model, on="edge", registry=url, confirm_s=0)
+        assert card.registry == url
+        assert card.sent > 0
+        assert answer(client, model) == ONE
+        (package,) = (one for one in client.status("edge")["packages"] if one["name"] == model)
+        assert (package["registry"], package["fetch"]["state"]) == (url, "done")
+        assert url in client.status("edge").html()
+        # A later version goes the same way, without being told again.
+        upload(client, doubled, model)
+        assert answer(client, model) == TWO
+        again = client.deploy(model, on="edge")
+        assert (again.registry, again.sent) == (url, 0)
+        # A pin travels as a tag, which this registry cannot take away again.
+        client.pin(f"{model}:1")
+        assert answer(client, model) == ONE
+        client.unpin(model)
+    card = client.deploy(model, on="edge", registry="off")
+    assert card.registry is None
+    assert answer(client, model) == TWO
+    client.undeploy(f"{model}@edge")
+
+
+def test_a_registry_that_is_not_there_is_told_before_anything_changes(
+    client: Client, linear_onnx: Path, model: str
+) -> None:
+    upload(client, linear_onnx, model)
+    before, _ = client.runtimes.get("edge").config()
+    with pytest.raises(DeployError, match="does not answer"):
+        client.deploy(model, on="edge", registry="http://127.0.0.1:9")
+    with pytest.raises(ConfigError, match="registry"):
+        client.deploy(model, on="edge", registry="nonsense")
+    assert client.runtimes.get("edge").config()[0] == before

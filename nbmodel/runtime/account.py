@@ -5,14 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from nbmodel.errors import DeployError, NbModelError, StorageError, UnavailableError
+from nbmodel.errors import DeployError, NbModelError
 from nbmodel.runtime.conditions import Activity, Why
 from nbmodel.runtime.desired import Wish
 from nbmodel.runtime.probe import ProbeReport
 from nbmodel.runtime.services import LiveService
 from nbmodel.runtime.state import Failed, History
-
-AGAIN_S = 30.0  # after which what is not the version's fault is tried again
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +34,16 @@ class Refusal:
     again: float | None = None
 
     @classmethod
-    def of_wish(cls, wish: Wish, error: NbModelError, cause: str) -> Refusal:
-        """Why a wish is not followed for now."""
+    def of_wish(cls, wish: Wish, error: NbModelError, cause: str, again_s: float | None) -> Refusal:
+        """Why a wish is not followed for now, ``again_s`` seconds or until somebody asks."""
         version = wish.found.version if wish.found else None
-        passes = isinstance(error, UnavailableError | StorageError)
         return cls(
             wish.key,
             None if version is None else version.digest,
             None if version is None else version.label,
             error,
             cause,
-            time.monotonic() + AGAIN_S if passes else None,
+            None if again_s is None else time.monotonic() + again_s,
         )
 
     @classmethod

@@ -185,6 +185,8 @@ def _unpacked(facts: Facts) -> _Told:
 
 
 def _probed(facts: Facts) -> _Told:
+    if facts.waits is not None:
+        return "Unknown", facts.waits.cause, facts.waits.text
     if facts.probe is not None:
         note = f"; {facts.probe.note}" if facts.probe.note else ""
         return "True", "Passed", facts.probe.golden + note
@@ -192,8 +194,6 @@ def _probed(facts: Facts) -> _Told:
         return "False", facts.refused.cause, facts.refused.text
     if facts.activity == "probing":
         return "Unknown", "Probing", ""
-    if facts.waits is not None:
-        return "Unknown", facts.waits.cause, facts.waits.text
     if facts.is_live:
         return "True", "NotNeeded", "it ran before" if facts.is_committed else ""
     return "Unknown", "Pending", ""

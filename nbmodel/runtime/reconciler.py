@@ -19,8 +19,8 @@ from datetime import datetime, timezone
 from nbmodel.core.machine import MachineConfig
 from nbmodel.core.policy import DeploymentPolicy
 from nbmodel.core.version import now
-from nbmodel.errors import InferenceError, NbModelError
-from nbmodel.runtime.account import AGAIN_S, Account, Refusal
+from nbmodel.errors import InferenceError, NbModelError, ProbeError, StorageError, UnavailableError
+from nbmodel.runtime.account import Account, Refusal
 from nbmodel.runtime.conditions import Activity, Why
 from nbmodel.runtime.desired import Found, Wish
 from nbmodel.runtime.journal import Journal
@@ -33,8 +33,11 @@ from nbmodel.runtime.state import Failed, Record
 from nbmodel.runtime.stock import Stock, Stockroom, record_of
 from nbmodel.runtime.trial import Served, Verdict, failure_of, is_verdict, judge, standing
 
+AGAIN_S = 30.0  # after which what is not the version's fault is tried again
+COMEBACK_S = 300.0  # after which what ran well before is tried again
 WINDOW_S = 15.0  # between looks at whether a window is open
 WATCH_S = 0.25  # between looks at a provisional version that has bounds to keep
+TIDY_S = 3600.0  # between looks at what is of no use
 TEND_S = 2.0  # between looks at one that has none
 
 logger = logging.getLogger(__name__)
@@ -119,6 +122,7 @@ class Reconciler:
         self._reports: dict[str, tuple[str, ProbeReport]] = {}
         self._probing: Collection[str] = ()
         self._loading: str | None = None
+        self._not_up: dict[str, str] = {}  # what was said of what does not come up
         self._is_first = True
         self._looked = 0.0  # when the last pass was over, time.monotonic() seconds
 
@@ -217,6 +221,7 @@ class Reconciler:
             self._found, self._damaged, self._wishes = stock.found, stock.damaged, wishes
             self._waits = {}
         policies = {one.name: one.deployment for one in config.services if one.is_served}
+        self._follow_policies(policies)
         this = _Pass(stock, policies, urgent, overridden)
         for name in retry:
             self._forgive(name)
@@ -261,6 +266,8 @@ class Reconciler:
                 looks.append(self._looked + WINDOW_S)
             if self._damaged or self._ledger.is_behind:
                 looks.append(self._looked + AGAIN_S)
+            if self._stockroom.is_untidy:
+                looks.append(self._looked + TIDY_S)
         return min(looks, default=math.inf)
 
     def stop(self) -> None:
@@ -302,15 +309,15 @@ class Reconciler:
                 return False
             live = self._load(name, source)
         except NbModelError as exc:
-            self._journal.warn(
-                f"{name}: version {record.label} does not come up: {exc}",
-                service=name,
-                type="NotUp",
-            )
-            if self._ledger.is_cautious and is_verdict(exc):
+            text = f"{name}: version {record.label} does not come up: {exc}"
+            if self._not_up.get(name) != text:
+                self._not_up[name] = text
+                self._journal.warn(text, service=name, type="NotUp")
+            if isinstance(exc, ProbeError):
                 self._fail(name, record, exc)
             return False
         self._switch(name, live)
+        self._not_up.pop(name, None)
         return True
 
     def _is_refused(self, name: str, live: LiveService) -> bool:
@@ -365,7 +372,6 @@ class Reconciler:
             self._begin(name, record, wish.service.deployment)
         elif known == "provisional":
             self._ledger.note(name, history.relabelled(record))
-            self._follow_policy(name, wish.service.deployment)
         else:
             self._ledger.note(name, history.forgotten().committed(record))
 
@@ -382,7 +388,7 @@ class Reconciler:
                 return
             self._switch(name, self._load(name, source))
         except NbModelError as exc:
-            self._refuse_wish(name, wish, record, exc)
+            self._refuse_wish(name, wish, record, exc, has_run=known in ("committed", "known"))
             return
         if record is not None:
             self._ledger.note(name, history.forgotten().committed(record))
@@ -411,8 +417,7 @@ class Reconciler:
             # What was provisional until now, if it serves, still is.
             self._ledger.note(name, history if serves else history.forgotten())
             raise
-        self._switch(name, loaded)
-        self._begin(name, record, policy)
+        self._switch(name, loaded, (record, policy))
         if policy.confirm_s == 0:
             self._commit(name, record)
 
@@ -477,12 +482,20 @@ class Reconciler:
         finally:
             self._loading = None
 
-    def _switch(self, name: str, live: LiveService) -> None:
-        with self._lock:
+    def _switch(
+        self, name: str, live: LiveService, on_trial: tuple[Record, DeploymentPolicy] | None = None
+    ) -> None:
+        trial = None
+        if on_trial is not None:
+            deaths = self._served(name, live).deaths
+            trial = _Trial(*on_trial, time.monotonic(), deaths)
+        with self._lock:  # at once, so that nobody takes what is on trial for committed
             old = self._live.get(name)
             self._live[name] = live
             self._refusals.pop(name, None)
             self._trials.pop(name, None)
+            if trial is not None:
+                self._trials[name] = trial
         if old is not None:
             old.retire()
         self._point(name, live)
@@ -520,11 +533,10 @@ class Reconciler:
         with self._lock:
             self._trials[name] = _Trial(record, policy, time.monotonic(), deaths)
 
-    def _follow_policy(self, name: str, policy: DeploymentPolicy) -> None:
+    def _follow_policies(self, policies: Mapping[str, DeploymentPolicy]) -> None:
         with self._lock:
-            trial = self._trials.get(name)
-            if trial is not None:
-                self._trials[name] = replace(trial, policy=policy)
+            for name, trial in self._trials.items():
+                self._trials[name] = replace(trial, policy=policies.get(name, trial.policy))
 
     def _tend(self, name: str, trial: _Trial) -> bool:
         live = self.live(name)
@@ -577,12 +589,21 @@ class Reconciler:
     # What does not run
 
     def _refuse_wish(
-        self, name: str, wish: Wish, record: Record | None, error: NbModelError
+        self,
+        name: str,
+        wish: Wish,
+        record: Record | None,
+        error: NbModelError,
+        *,
+        has_run: bool,
     ) -> None:
-        cause = getattr(error, "reason", "LoadFailed")
-        if record is not None and is_verdict(error):
+        # What ran well once may do so again: the machine may be short of something just now.
+        is_final = isinstance(error, ProbeError) if has_run else is_verdict(error)
+        if record is not None and is_final:
             self._fail(name, record, error)
-        self._refuse(name, Refusal.of_wish(wish, error, cause))
+        cause = error.reason if isinstance(error, ProbeError) else "LoadFailed"
+        again_s = COMEBACK_S if has_run else AGAIN_S if _is_passing(error) else None
+        self._refuse(name, Refusal.of_wish(wish, error, cause, again_s))
 
     def _fail(self, name: str, record: Record, error: NbModelError) -> None:
         failed = failure_of(
@@ -646,3 +667,8 @@ class Reconciler:
             self._journal.note(
                 f"let go of {gone.blobs} blobs ({gone.size} bytes) and {gone.tags} tags"
             )
+
+
+def _is_passing(error: NbModelError) -> bool:
+    """Whether an error may be over soon, whatever the version is."""
+    return isinstance(error, UnavailableError | StorageError)

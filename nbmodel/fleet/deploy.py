@@ -19,6 +19,7 @@ from typing import Any
 
 from nbmodel.backends import backends_for
 from nbmodel.core.deployment import Deployment
+from nbmodel.core.manifest import MAX_MANIFEST
 from nbmodel.core.policy import DeploymentPolicy
 from nbmodel.core.summary import entries, fetch_of, is_under_way, phase_of, progress_of
 from nbmodel.core.version import Version
@@ -40,6 +41,7 @@ READY_TIMEOUT_S = 120.0  # a big model on a slow card loads this long; status sa
 FETCH_TIMEOUT_S = 30.0  # until a runtime that was told to look has asked its registry
 CONFLICT_TRIES = 10  # of a config change; each loses to one that another client won
 REGISTRY_TOKEN = "NBMODEL_REGISTRY_TOKEN"  # noqa: S105 # the variable's name
+PINNED = "pinned"  # the tag of a registry's pin; who follows the newest version prefers it
 _LOOK_S = 0.1  # between looks at a runtime that does not tell of what it does
 _OUTSIDE = "it waits for its maintenance window"
 
@@ -177,8 +179,9 @@ def bring(
         pushed = distribution.push(
             deployment.model, registry.storage, version.digest, tags=tags, progress=progress
         )
-        if "pinned" not in tags:
-            _unpin(distribution, deployment.model, is_foreign=source is not None)
+        if PINNED not in tags:
+            raw = registry.storage.read(version.digest, limit=MAX_MANIFEST)
+            _unpin(distribution, deployment.model, raw, tags, is_foreign=source is not None)
     watch = Watch(remote)
     if not change_config(remote, wish):
         remote.reconcile()
@@ -320,9 +323,7 @@ def service_status(status: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return next((one for one in entries(status, "services") if one.get("name") == name), {})
 
 
-def _outcome(
-    status: Mapping[str, Any], entry: Mapping[str, Any], version: Version
-) -> Live | None:
+def _outcome(status: Mapping[str, Any], entry: Mapping[str, Any], version: Version) -> Live | None:
     """What became of the version, when that is decided."""
     if entry.get("digest") == version.digest and entry.get("state") == "ready":
         return Live(entry)
@@ -380,7 +381,7 @@ def _names(
     if held == "runtime":
         follows = version.stamp
     elif held == "registry":
-        tags.append("pinned")
+        tags.append(PINNED)
     elif follows == "latest":
         tags.append("latest")
     return follows, tags
@@ -396,22 +397,27 @@ def _distribution(remote: RemoteRuntime, registry: str | None) -> Iterator[Distr
         yield distribution
 
 
-def _unpin(distribution: Distribution, model: str, *, is_foreign: bool) -> None:
+def _unpin(
+    distribution: Distribution, model: str, raw: bytes, tags: Sequence[str], *, is_foreign: bool
+) -> None:
     """Take the tag of a pin away, where there is one.
 
-    Raises:
-        StorageError: The registry does not take tags away.
+    Args:
+        distribution: Where it is.
+        model: The repository.
+        raw: The manifest of the version that goes there.
+        tags: What that version is called.
+        is_foreign: Whether it may be a registry that cannot take tags away.
     """
-    # Many registries do not know how to delete a tag, and hardly ever is there one.
-    if is_foreign and "pinned" not in distribution.tags(model):
-        return
-    try:
-        distribution.delete_tag(model, "pinned")
-    except StorageError as exc:
-        raise StorageError(
-            f"{exc}, so runtimes stay at the version that it calls 'pinned'",
-            hint="delete the tag 'pinned' there by its own means",
-        ) from exc
+    if not is_foreign:
+        distribution.delete_tag(model, PINNED)
+    elif PINNED in distribution.tags(model):
+        try:
+            distribution.delete_tag(model, PINNED)
+        except StorageError:
+            # Who follows the newest version looks for that tag first, so it moves along.
+            if "latest" in tags:
+                distribution.push_manifest(model, PINNED, raw)
 
 
 def _probe_timeout_s(config: Mapping[str, Any], service: str) -> float:

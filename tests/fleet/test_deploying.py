@@ -220,10 +220,14 @@ def test_a_registry_between_is_pushed_to_and_fetched_from(
         # A pin travels as a tag, which this registry cannot take away again.
         client.pin(f"{model}:1")
         assert answer(client, model) == ONE
-        client.unpin(model)
+        (note,) = client.unpin(model).notes
+        assert f"runs {model}:2" in note
+        assert answer(client, model) == TWO
+        upload(client, linear_onnx, model)
+        assert answer(client, model) == ONE
     card = client.deploy(model, on="edge", registry="off")
     assert card.registry is None
-    assert answer(client, model) == TWO
+    assert answer(client, model) == ONE
     client.undeploy(f"{model}@edge")
 
 

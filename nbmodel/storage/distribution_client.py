@@ -9,54 +9,25 @@ Source: OCI distribution specification 1.1.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import httpx
 
-from nbmodel.core.chunks import Missing
 from nbmodel.core.digest import digest_of
 from nbmodel.core.manifest import MANIFEST_TYPE, MAX_MANIFEST
-from nbmodel.core.patch import Patch
-from nbmodel.core.reference import check_name
-from nbmodel.errors import ManifestError, StorageError
 from nbmodel.storage.base import Storage
 from nbmodel.storage.copying import Progress
 from nbmodel.storage.fetch import BlobSource, fetch_blob
 from nbmodel.storage.manifests import blobs_of, chunked_blobs
 from nbmodel.storage.origin import TIMEOUT, Origin
 from nbmodel.storage.reading import manifest_path, read_manifest, read_tags
+from nbmodel.storage.send import Pushed, has_blob, request, send_blob
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-PIECE = 1024 * 1024  # bytes read from a file and sent at a time
-CHUNK = 32 * 1024 * 1024  # bytes of one request when a blob goes in several
-CHUNKED_FROM = 2 * CHUNK  # smaller blobs go in one request, which every registry takes
-_WORTH_A_PATCH = 0.9  # share of the blob; above it, putting it together costs more than it saves
-_SLOWEST_DISK = 4e6  # bytes/s that a device puts a blob together with: a worn SD card
-
-
-@dataclass(frozen=True, slots=True)
-class Pushed:
-    """What pushing a version moved.
-
-    Attributes:
-        sent: Bytes that went over the network for blobs.
-        present: Bytes of blobs that were there already.
-        saved: Bytes of other blobs that were not sent, because chunks of them were there.
-    """
-
-    sent: int
-    present: int
-    saved: int = 0
-
-    def __add__(self, other: Pushed) -> Pushed:
-        return Pushed(
-            self.sent + other.sent, self.present + other.present, self.saved + other.saved
-        )
+__all__ = ["Distribution", "Pushed"]
 
 
 class Distribution:
@@ -101,7 +72,7 @@ class Distribution:
 
     def check(self) -> None:
         """Ask whether it speaks the distribution API and takes the token."""
-        self._request("GET", "v2/", expect=(200,))
+        request(self._origin, "GET", "v2/", expect=(200,))
 
     # Whole versions
 
@@ -167,8 +138,7 @@ class Distribution:
 
     def has_blob(self, name: str, digest: str) -> bool:
         """Whether the repository has a blob."""
-        answer = self._request("HEAD", self._blob(name, digest), expect=(200, 307, 404))
-        return answer.status_code != 404
+        return has_blob(self._origin, name, digest)
 
     def push_blob(
         self,
@@ -193,25 +163,7 @@ class Distribution:
             progress: Called with the bytes just sent, or found to be there; with less than
                 nothing when they have to be sent again.
         """
-        size = storage.size(digest)
-        if self.has_blob(name, digest):
-            _report(progress, size)
-            return Pushed(0, size)
-        whole = _Source.of_blob(name, storage, digest, progress)
-        if table is None:
-            self._upload(whole, self._open_upload(name))
-            return Pushed(size, 0)
-        location, patch = self._open_patch(name, digest, table, size)
-        wasted = 0
-        if patch is not None:
-            source = _Source.of_patch(name, storage, digest, progress, patch, table)
-            if self._upload(source, location):
-                _report(progress, size - source.payload)
-                return Pushed(source.size, 0, size - source.size)
-            _report(progress, -source.payload)
-            location, wasted = self._open_upload(name), source.size
-        self._upload(whole, location)
-        return Pushed(wasted + size, 0)
+        return send_blob(self._origin, name, storage, digest, table=table, progress=progress)
 
     def pull_blob(
         self,
@@ -251,7 +203,8 @@ class Distribution:
 
     def push_manifest(self, name: str, reference: str, raw: bytes) -> str:
         """Push a manifest whose blobs are there, by tag or digest; its digest."""
-        self._request(
+        request(
+            self._origin,
             "PUT",
             manifest_path(name, reference),
             expect=(201,),
@@ -266,256 +219,8 @@ class Distribution:
 
     def delete_tag(self, name: str, tag: str) -> bool:
         """Take a tag away; whether it was there."""
-        answer = self._request("DELETE", manifest_path(name, tag), expect=(200, 202, 404))
+        answer = request(self._origin, "DELETE", manifest_path(name, tag), expect=(200, 202, 404))
         return answer.status_code != 404
-
-    # Uploads in pieces
-
-    def _upload(self, source: _Source, location: httpx.URL) -> bool:
-        """Send all of it; False when it was a patch that could not be used."""
-        start = 0
-        if source.size >= CHUNKED_FROM:
-            location, start = self._push_chunks(source, location)
-        return self._finish(source, location, start)
-
-    def _push_chunks(self, source: _Source, location: httpx.URL) -> tuple[httpx.URL, int]:
-        """Send all but the last chunk; where to go on, and from which byte."""
-        start, failures = 0, 0
-        while source.size - start > CHUNK:
-            end = start + CHUNK
-            try:
-                answer = self._once(
-                    "PATCH",
-                    location,
-                    expect=(202,),
-                    headers=_chunk_headers(start, end),
-                    content=source.pieces(start, end),
-                )
-                location, start, failures = self._location(answer), end, 0
-            except httpx.TransportError as exc:
-                failures += 1
-                if failures > 1:
-                    raise self._origin.unreachable(exc) from exc
-                location, start = self._resume(source.name, location)
-        return location, start
-
-    def _open_upload(self, name: str) -> httpx.URL:
-        answer = self._request("POST", self._uploads(name), expect=(202,))
-        return self._location(answer)
-
-    def _open_patch(
-        self, name: str, digest: str, table: str, size: int
-    ) -> tuple[httpx.URL, Patch | None]:
-        """An upload, and the patch that it wants; None when it wants the whole blob."""
-        query = httpx.QueryParams({"assemble": digest, "chunks": table})
-        try:
-            answer = self._request("POST", f"{self._uploads(name)}?{query}", expect=(202,))
-        except StorageError:
-            return self._open_upload(name), None  # a registry that is strict about parameters
-        patch = _wanted(answer, size)
-        if patch is not None and patch.size > size * _WORTH_A_PATCH:
-            patch = None
-        return self._location(answer), patch
-
-    def _resume(self, name: str, location: httpx.URL) -> tuple[httpx.URL, int]:
-        """Where to go on after a lost connection; a new upload when the old one is lost too."""
-        try:
-            return self._upload_status(location)
-        except StorageError:
-            # Some registries sign what they have into the location, and the answer with
-            # the signature for these bytes may be what was lost.
-            return self._open_upload(name), 0
-
-    def _upload_status(self, location: httpx.URL) -> tuple[httpx.URL, int]:
-        answer = self._request("GET", location, expect=(202, 204))
-        last = answer.headers.get("Range", "0-0").rpartition("-")[2]
-        # "0-0" says one byte or none; none is the one that happens.
-        start = int(last) + 1 if re.fullmatch("[0-9]{1,18}", last) and last != "0" else 0
-        return self._location(answer, default=location), start
-
-    def _finish(self, source: _Source, location: httpx.URL, start: int) -> bool:
-        try:
-            return self._put(source, location, start)
-        except httpx.TransportError:
-            # It may have arrived all the same, with only the answer lost.
-            if self.has_blob(source.name, source.digest):
-                return True
-            try:
-                return self._put(source, *self._resume(source.name, location))
-            except httpx.TransportError as exc:
-                raise self._origin.unreachable(exc) from exc
-
-    def _put(self, source: _Source, location: httpx.URL, start: int) -> bool:
-        # A blob in one piece has no range; an empty range cannot be written.
-        headers = _chunk_headers if 0 < start < source.size else _body_headers
-        answer = self._once(
-            "PUT",
-            location.copy_merge_params(source.query),
-            expect=(201, 204) if source.table is None else (201, 204, 409),
-            headers=headers(start, source.size),
-            content=source.pieces(start, source.size),
-            # What is put together there is read and written before the answer comes.
-            patience_s=0.0 if source.table is None else source.result / _SLOWEST_DISK,
-        )
-        return answer.status_code != 409
-
-    # Requests
-
-    def _uploads(self, name: str) -> str:
-        return f"v2/{check_name(name)}/blobs/uploads/"
-
-    def _blob(self, name: str, digest: str) -> str:
-        return f"v2/{check_name(name)}/blobs/{digest}"
-
-    def _location(self, answer: httpx.Response, *, default: httpx.URL | None = None) -> httpx.URL:
-        location = answer.headers.get("Location")
-        if location is not None:
-            return answer.request.url.join(location)
-        if default is None:
-            raise StorageError(f"{self.host} opened an upload without saying where")
-        return default
-
-    def _request(
-        self,
-        method: str,
-        url: str | httpx.URL,
-        *,
-        expect: tuple[int, ...],
-        headers: Mapping[str, str] | None = None,
-        content: bytes | None = None,
-    ) -> httpx.Response:
-        return self._origin.twice(
-            lambda: self._once(method, url, expect=expect, headers=headers, content=content)
-        )
-
-    def _once(
-        self,
-        method: str,
-        url: str | httpx.URL,
-        *,
-        expect: tuple[int, ...],
-        headers: Mapping[str, str] | None = None,
-        content: bytes | Iterator[bytes] | None = None,
-        patience_s: float = 0.0,
-    ) -> httpx.Response:
-        target = self._origin.base.join(url)
-        timeout = self._origin.client.timeout
-        if patience_s and timeout.read is not None:
-            times = {**timeout.as_dict(), "read": timeout.read + patience_s}
-            timeout = httpx.Timeout(**times)
-        answer = self._origin.client.request(
-            method,
-            target,
-            headers=self._origin.headers(target, headers),
-            content=content,
-            timeout=timeout,
-        )
-        if answer.status_code not in expect:
-            what = f"{method} {answer.request.url.path}"
-            raise self._origin.refused(answer.status_code, what, answer.content)
-        return answer
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """What is sent to a repository: a blob, or a patch that makes it of others.
-
-    Attributes:
-        name: The repository.
-        storage: Where the blob is.
-        digest: Of the blob.
-        progress: Told of the blob's bytes as they are sent.
-        ranges: The ranges of the blob that are sent.
-        result: Bytes of the blob.
-        head: Sent before them.
-        table: Digest of the chunk table that a patch goes by; None for the blob itself.
-    """
-
-    name: str
-    storage: Storage
-    digest: str
-    progress: Progress | None
-    ranges: tuple[Missing, ...]
-    result: int
-    head: bytes = b""
-    table: str | None = None
-
-    @classmethod
-    def of_blob(
-        cls, name: str, storage: Storage, digest: str, progress: Progress | None
-    ) -> _Source:
-        """The blob itself."""
-        size = storage.size(digest)
-        return cls(name, storage, digest, progress, (Missing(0, size),), size)
-
-    @classmethod
-    def of_patch(
-        cls,
-        name: str,
-        storage: Storage,
-        digest: str,
-        progress: Progress | None,
-        patch: Patch,
-        table: str,
-    ) -> _Source:
-        """A patch that makes the blob."""
-        size = storage.size(digest)
-        return cls(name, storage, digest, progress, patch.ranges, size, patch.head(), table)
-
-    @property
-    def payload(self) -> int:
-        """How many bytes of the blob are sent."""
-        return sum(length for _, length in self.ranges)
-
-    @property
-    def size(self) -> int:
-        """How many bytes are sent."""
-        return len(self.head) + self.payload
-
-    @property
-    def query(self) -> dict[str, str]:
-        """Parameters of the request that ends the upload."""
-        return {"digest": self.digest} | ({} if self.table is None else {"assemble": self.table})
-
-    def pieces(self, start: int, end: int) -> Iterator[bytes]:
-        """The bytes that are sent, from ``start`` up to ``end``."""
-        if start < len(self.head):
-            yield self.head[start:end]
-        at = len(self.head)
-        with self.storage.open(self.digest) as file:
-            for begin, length in self.ranges:
-                skipped, stop = max(start - at, 0), min(end - at, length)
-                if skipped < stop:
-                    file.seek(begin + skipped)
-                    yield from self._read(file, stop - skipped)
-                at += length
-
-    def _read(self, file: BinaryIO, length: int) -> Iterator[bytes]:
-        while length > 0:
-            piece = file.read(min(PIECE, length))
-            if not piece:
-                raise StorageError(f"blob {self.digest} is shorter than it was")
-            yield piece
-            length -= len(piece)
-            _report(self.progress, len(piece))
-
-
-def _wanted(answer: httpx.Response, size: int) -> Patch | None:
-    """The patch that a server asked for; None when it did not, or for one that cannot be."""
-    try:
-        ranges = [Missing(int(start), int(length)) for start, length in answer.json()["missing"]]
-        patch = Patch(tuple(ranges))
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, ManifestError):
-        return None
-    return patch if not ranges or sum(ranges[-1]) <= size else None
-
-
-def _body_headers(start: int, end: int) -> dict[str, str]:
-    return {"Content-Length": str(end - start), "Content-Type": "application/octet-stream"}
-
-
-def _chunk_headers(start: int, end: int) -> dict[str, str]:
-    return {**_body_headers(start, end), "Content-Range": f"{start}-{end - 1}"}
 
 
 def _report(progress: Progress | None, count: int) -> None:

@@ -62,6 +62,18 @@ def test_a_file_of_any_length_comes_back_as_it_was(
     storage.check(digest(data))
 
 
+def test_an_upload_under_way_can_be_read(storage: Storage) -> None:
+    with storage.receive(name="patch") as writer:
+        writer.write(b"abc")
+        with writer.read_back() as file:
+            assert file.read() == b"abc"
+        writer.write(b"def")
+        with writer.read_back() as file:
+            file.seek(2)
+            assert file.read() == b"cdef"
+        assert writer.commit(digest(b"abcdef")) == 6
+
+
 def test_an_empty_storage_has_nothing(storage: Storage) -> None:
     assert not storage.has(MISSING)
     assert not storage.keep(MISSING)

@@ -19,8 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from nbmodel.core.chunks import ChunkTable, chunk_digest
 from nbmodel.core.patch import Patch
 from nbmodel.errors import TargetUnreachableError
-from nbmodel.storage import MemoryStorage, Storage
-from nbmodel.storage import distribution_client as client_module
+from nbmodel.storage import MemoryStorage, Storage, send
 from nbmodel.storage.distribution_client import Distribution, Pushed
 from nbmodel.storage.manifests import load_manifest
 from tests.tools.storage_server import Device, Flaky, Server, add_version
@@ -234,8 +233,8 @@ def test_a_patch_that_breaks_off_is_gone_on_with(
     old = noise(4 * MB)
     with Distribution(device.url) as remote:
         push(remote, here, old, "1")
-    monkeypatch.setattr(client_module, "CHUNK", 50_000)
-    monkeypatch.setattr(client_module, "CHUNKED_FROM", 100_000)
+    monkeypatch.setattr(send, "CHUNK", 50_000)
+    monkeypatch.setattr(send, "CHUNKED_FROM", 100_000)
     new = retrained(old)
     transport = Flaky(lambda request, n: lost if (request.method, n) == (method, number) else None)
     with Distribution(device.url, transport=transport) as remote:

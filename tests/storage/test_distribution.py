@@ -26,8 +26,7 @@ from nbmodel.errors import (
     StorageUnavailableError,
     TargetUnreachableError,
 )
-from nbmodel.storage import MemoryStorage, Storage, reading
-from nbmodel.storage import distribution_client as client_module
+from nbmodel.storage import MemoryStorage, Storage, reading, send
 from nbmodel.storage.distribution_client import Distribution, Pushed
 from nbmodel.storage.manifests import load_manifest
 from tests.tools.storage_server import Device, Flaky, Server, add_version
@@ -107,8 +106,8 @@ def test_an_empty_blob(remote: Distribution, device: Device) -> None:
 def test_a_large_blob_goes_in_chunks(
     remote: Distribution, device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "CHUNK", 300_000)
-    monkeypatch.setattr(client_module, "CHUNKED_FROM", 600_000)
+    monkeypatch.setattr(send, "CHUNK", 300_000)
+    monkeypatch.setattr(send, "CHUNKED_FROM", 600_000)
     here = MemoryStorage()
     data = bytes(range(256)) * 5000
     digest = here.add_bytes(data)
@@ -132,8 +131,8 @@ def test_a_large_blob_goes_in_chunks(
 def test_a_lost_connection_is_gone_on_from(
     device: Device, monkeypatch: pytest.MonkeyPatch, method: str, number: int, lost: str
 ) -> None:
-    monkeypatch.setattr(client_module, "CHUNK", 300_000)
-    monkeypatch.setattr(client_module, "CHUNKED_FROM", 600_000)
+    monkeypatch.setattr(send, "CHUNK", 300_000)
+    monkeypatch.setattr(send, "CHUNKED_FROM", 600_000)
     transport = Flaky(lambda request, n: lost if (request.method, n) == (method, number) else None)
     here = MemoryStorage()
     data = bytes(range(256)) * 5000
@@ -651,8 +650,8 @@ def _wait_for(url: str) -> None:
 def test_a_foreign_registry_takes_and_gives_versions(
     docker_registry: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "CHUNK", 300_000)
-    monkeypatch.setattr(client_module, "CHUNKED_FROM", 600_000)
+    monkeypatch.setattr(send, "CHUNK", 300_000)
+    monkeypatch.setattr(send, "CHUNKED_FROM", 600_000)
     here, there = MemoryStorage(), MemoryStorage()
     digest = add_version(here, {"large.onnx": bytes(range(256)) * 5000, "small.txt": b"small"})
     with Distribution(docker_registry) as remote:
@@ -678,8 +677,8 @@ def test_a_foreign_registry_takes_and_gives_versions(
 def test_a_foreign_registry_is_gone_on_with(
     docker_registry: str, monkeypatch: pytest.MonkeyPatch, lost: str, method: str
 ) -> None:
-    monkeypatch.setattr(client_module, "CHUNK", 300_000)
-    monkeypatch.setattr(client_module, "CHUNKED_FROM", 600_000)
+    monkeypatch.setattr(send, "CHUNK", 300_000)
+    monkeypatch.setattr(send, "CHUNKED_FROM", 600_000)
     transport = Flaky(lambda request, n: lost if (request.method, n) == (method, 1) else None)
     here, there = MemoryStorage(), MemoryStorage()
     digest = here.add_bytes(bytes(range(256)) * 5000)

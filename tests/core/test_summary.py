@@ -1,0 +1,89 @@
+"""A status in one line, from runtimes older and newer than this."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nbmodel.core.summary import is_at_rest, progress_of, summary
+
+READY = {"name": "a", "state": "ready", "phase": "ready"}
+TRYING = {"name": "b", "state": "ready", "phase": "probing"}
+FETCHING = {"name": "c", "state": "loading", "phase": "fetching", "package": "p"}
+FAILED = {"name": "d", "state": "failed", "phase": "failed"}
+
+
+def package(**fetch: Any) -> dict[str, Any]:
+    return {"name": "p", "fetch": fetch}
+
+
+@pytest.mark.parametrize(
+    ("status", "line"),
+    [
+        ({}, "no services"),
+        ({"services": None}, "no services"),
+        ({"services": [READY]}, "1 service ready"),
+        ({"services": [READY, {"name": "e", "state": "ready"}]}, "2 services ready"),
+        ({"services": [READY, TRYING]}, "2 services ready; b probing"),
+        ({"services": [READY, FAILED]}, "1 of 2 services ready; d failed"),
+        (
+            {"services": [FETCHING], "packages": [package(state="fetching", percent=41.7)]},
+            "0 of 1 service ready; c fetching 42 %",
+        ),
+        (
+            {"services": [FETCHING], "packages": [package(state="fetching", percent="?")]},
+            "0 of 1 service ready; c fetching",
+        ),
+        (
+            {"services": [FAILED | {"name": str(n)} for n in range(8)]},
+            "0 of 8 services ready; 0 failed, 1 failed, 2 failed, 3 failed, 4 failed, 3 more",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_status_in_one_line(status: dict[str, Any], line: str) -> None:
+    assert summary(status) == line
+
+
+@pytest.mark.parametrize(
+    ("status", "rests"),
+    [
+        ({"services": [READY, FAILED]}, True),
+        ({"services": [READY], "settled": True}, True),
+        ({"services": [READY], "settled": False}, False),
+        ({"services": [READY, TRYING]}, False),
+        ({"services": [READY | {"phase": "provisional"}]}, False),
+        ({"services": [READY], "packages": [package(state="done")]}, True),
+        ({"services": [READY], "packages": [package(state="fetching")]}, False),
+        ({"services": [READY], "packages": [package(state="failed")]}, False),
+        ({"services": [READY], "packages": [package(state="failed", terminal=True)]}, True),
+        ({"services": [READY], "packages": [{"name": "p", "fetch": None}]}, True),
+        ({"services": [{"name": "old", "state": "ready"}]}, True),
+        ({"services": [{"name": "old", "state": "loading"}]}, False),
+    ],
+    ids=[
+        "all decided",
+        "settled",
+        "being looked at",
+        "one is tried out",
+        "one is provisional",
+        "fetched",
+        "being fetched",
+        "fetched again later",
+        "cannot be fetched",
+        "pushed",
+        "an older runtime",
+        "an older runtime that loads",
+    ],
+)
+def test_a_runtime_rests_when_nothing_goes_on_by_itself(status: Any, rests: bool) -> None:
+    assert is_at_rest(status) is rests
+
+
+def test_progress_is_told_only_of_what_moves() -> None:
+    status = {"services": [FETCHING], "packages": [package(state="fetching", percent=150)]}
+    assert progress_of(status, FETCHING) == "fetching 100 %"
+    assert progress_of({}, TRYING) == "probing"
+    assert progress_of({}, READY) == ""
+    assert progress_of({}, {}) == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,17 +15,27 @@ def file_lock(path: Path, *, wait: bool) -> Iterator[None]:
     """Hold an exclusive lock on a file, which is made when it is not there and stays.
 
     Args:
-        path: Of the file; its contents mean nothing.
+        path: Of the file; its contents mean nothing. On a disk that may only be read it must
+            be there.
         wait: Whether to wait for another holder.
 
     Raises:
         BlockingIOError: Somebody else holds it, and ``wait`` is false.
         OSError: The file cannot be opened.
     """
-    with path.open("ab") as file:
+    with _opened(path) as file:
         _lock(file, wait=wait)
         # Closing the file lets the lock go.
         yield
+
+
+def _opened(path: Path) -> IO[bytes]:
+    try:
+        return path.open("ab")
+    except OSError as exc:
+        if exc.errno != errno.EROFS:
+            raise
+        return path.open("rb")  # a lock of a disk that may only be read is one all the same
 
 
 if sys.platform == "win32":

@@ -441,10 +441,18 @@ def _held(home: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _logging_to(path: Path) -> Iterator[None]:
-    """Everything that is logged, into a file that is turned over before it gets large."""
-    handler = RotatingFileHandler(
-        path, maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, encoding="utf-8"
-    )
+    """Everything that is logged, into a file that is turned over before it gets large.
+
+    A disk that does not take it keeps no model from running: then standard error has it.
+    """
+    handler: logging.Handler
+    refusal: OSError | None = None
+    try:
+        handler = RotatingFileHandler(
+            path, maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, encoding="utf-8"
+        )
+    except OSError as exc:
+        handler, refusal = logging.StreamHandler(), exc
     formatter = logging.Formatter(
         "%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S"
     )
@@ -454,6 +462,8 @@ def _logging_to(path: Path) -> Iterator[None]:
     level = root.level
     root.addHandler(handler)
     root.setLevel(logging.INFO)
+    if refusal is not None:
+        logger.warning("cannot log to %s: %s", path, refusal.strerror)
     try:
         yield
     finally:

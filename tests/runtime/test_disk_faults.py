@@ -129,6 +129,8 @@ def test_a_client_is_told_that_the_disk_is_full(disk: Path) -> None:
 
 
 def test_a_device_whose_disk_may_only_be_read_serves(disk: Path) -> None:
+    with Device(disk / "home") as device:
+        device.stop()
     remount(disk, "ro")
     with Device(disk / "home") as device:
         device.wait(lambda status: status["state"] == "ready")

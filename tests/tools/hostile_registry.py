@@ -2,7 +2,7 @@
 
 A misbehaviour changes an honest answer before it is sent, so whatever is not asked to be wrong
 is right. It applies to one kind of request, from a chosen one on and for so many, or until
-``behave``. Everything that was asked is kept in ``seen``.
+``behave``. Everything that was asked is kept in ``asked``, what became of it in ``seen``.
 
 Source: OCI distribution specification 1.1 "Pull"; RFC 9110 §§13, 14, 15.3.7 (conditions,
 ranges, ``multipart/byteranges``).
@@ -95,6 +95,7 @@ class HostileRegistry:
         self._lock = threading.Lock()
         self._misbehaviours: list[_Misbehaviour] = []
         self._seen: list[Seen] = []
+        self._asked: list[Asked] = []
         self._calm = threading.Event()
         #: Called with each request before it is answered, in the thread that answers.
         self.watch: Callable[[Asked], object] = lambda _: None
@@ -196,14 +197,21 @@ class HostileRegistry:
         with self._lock:
             return list(self._seen)
 
+    @property
+    def asked(self) -> list[Asked]:
+        """What was asked so far, answered or not."""
+        with self._lock:
+            return list(self._asked)
+
     def sent(self, kind: Kind = "blob") -> int:
         """Bytes of bodies that were sent so far for requests of a kind."""
         return sum(one.sent for one in self.seen if one.asked.kind == kind)
 
     def forget(self) -> None:
-        """Begin ``seen`` anew."""
+        """Begin ``seen`` and ``asked`` anew."""
         with self._lock:
             self._seen.clear()
+            self._asked.clear()
 
     # Answering; called by the server's threads
 
@@ -212,6 +220,7 @@ class HostileRegistry:
         self.watch(asked)
         answer = self._honest(asked)
         with self._lock:
+            self._asked.append(asked)
             faults = [one.fault for one in self._misbehaviours if one.takes(asked)]
         for fault in faults:
             answer = fault(asked, answer)

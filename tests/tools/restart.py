@@ -62,9 +62,9 @@ def started_again(home: Path, *, deploy: bool) -> Outcome:
             time.sleep(_POLL_S)
         settled = factor(runtime)
         _note(factors, settled)
+        after = _deployed(runtime) if deploy else None
         collect(home)
-        rubbish = _rubbish(home)
-        return Outcome(tuple(factors), settled, rubbish, _deployed(runtime) if deploy else None)
+        return Outcome(tuple(factors), settled, _rubbish(home), after)
     finally:
         runtime.close()
 
@@ -132,6 +132,8 @@ def _deployed(runtime: EdgeRuntime) -> float | None:
     version = toy(storage, int(AFTER), AFTER)
     deploy(runtime, storage, version, machine(confirm_s=_CONFIRM_S))
     deadline = time.monotonic() + PATIENCE_S
-    while factor(runtime) != AFTER and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        if factor(runtime) == AFTER and runtime.settled and is_steady(runtime):
+            break
         time.sleep(_POLL_S)
     return factor(runtime)

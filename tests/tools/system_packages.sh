@@ -3,7 +3,7 @@
 # On Debian each program is in the package of its name.
 set -u
 missing=
-for program in skopeo docker-registry strace faketime; do
+for program in skopeo docker-registry strace; do
     command -v "$program" >/dev/null 2>&1 || missing="$missing $program"
 done
 [ -n "$missing" ] || exit 0

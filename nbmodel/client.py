@@ -647,8 +647,8 @@ class Client:
         from nbmodel.fleet import deploy
 
         service, remote = self._service(target)
-        remote.rollback(service)
-        notes = []
+        moved = remote.rollback(service)
+        notes = [f"{service}: back from {moved.get('from') or 'nothing'} to {moved.get('to')}"]
         for deployment in self.registry.deployments(runtime=remote.name):
             if deployment.service == service:
                 live = deploy.service_status(remote.status(), service)["digest"]

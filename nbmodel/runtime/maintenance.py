@@ -14,7 +14,7 @@ from pathlib import Path
 from nbmodel.errors import DeployError, UnavailableError
 
 TIMEOUT_S = 10.0  # the config is not followed meanwhile
-AGAIN_S = 5.0  # an answer holds so long
+AGAIN_S = 1.0  # an answer holds so long, for all services that wait
 _SECRETS = ("NBMODEL_REGISTRY_TOKEN",)  # of the runtime, not of what it asks
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -17,6 +18,7 @@ from nbmodel.client import Client
 from nbmodel.core.golden import Golden
 from nbmodel.errors import ConfigError, DeployError
 from nbmodel.local import answer_source
+from nbmodel.runtime.maintenance import AGAIN_S
 from nbmodel.source import read_source
 from tests.tools.docker_registry import PROGRAM, docker_registry
 
@@ -241,3 +243,31 @@ def test_a_registry_that_is_not_there_is_told_before_anything_changes(
     with pytest.raises(ConfigError, match="registry"):
         client.deploy(model, on="edge", registry="nonsense")
     assert client.runtimes.get("edge").config()[0] == before
+
+
+def test_a_program_of_the_machine_is_asked_before_a_version_is_taken_up(
+    linear_onnx: Path, doubled: Path, model: str, tmp_path: Path
+) -> None:
+    hook, yes = tmp_path / "may I", tmp_path / "yes"
+    hook.write_text(f"#!/bin/sh\ntest -e '{yes}'\n")
+    hook.chmod(0o755)
+    client = Client(tmp_path / "home")
+    client.runtimes.start("edge", maintenance_hook=hook)
+    try:
+        upload(client, linear_onnx, model)
+        client.deploy(model, on="edge", confirm_s=0)  # there is nothing that it could disturb
+        assert answer(client, model) == ONE
+        (note,) = upload(client, doubled, model).notes
+        assert "maintenance hook" in note
+        assert answer(client, model) == ONE
+        yes.touch()
+        time.sleep(AGAIN_S)
+        client.deploy(model, on="edge")
+        assert answer(client, model) == TWO
+        # It is asked after the next start, too.
+        client.runtimes.stop("edge")
+        table = client.runtimes.start("edge")
+        assert str(hook) in table[0]["reused"]
+    finally:
+        client.runtimes.remove("edge")
+        client.close()

@@ -40,6 +40,10 @@ def test_what_is_not_by_default_is_told_in_words() -> None:
         pytest.param({"require_token": False}, {"require_token": False}, id="a flag taken back"),
         pytest.param({"grpc": "off"}, {"grpc": None}, id="gRPC ended"),
         pytest.param(
+            {"maintenance_hook": "/may i"}, {"maintenance_hook": "/may i"}, id="a hook asked"
+        ),
+        pytest.param({"maintenance_hook": "off"}, {"maintenance_hook": None}, id="none asked"),
+        pytest.param(
             {"drain_s": 3.0},
             {"limits": Limits(max_request_bytes=1000, drain_s=3.0)},
             id="one limit",
@@ -48,7 +52,9 @@ def test_what_is_not_by_default_is_told_in_words() -> None:
 )
 def test_only_what_is_given_changes(given: dict[str, Any], changes: dict[str, Any]) -> None:
     changed = GUARDED.changed(given)
-    names = ("http", "require_token", "grpc", "workers", "server_name", "limits")
+    names = (
+        "http", "require_token", "grpc", "workers", "server_name", "limits", "maintenance_hook"
+    )  # fmt: skip
     assert {name: getattr(changed, name) for name in names} == {
         name: getattr(GUARDED, name) for name in names
     } | changes

@@ -157,3 +157,56 @@ def test_a_package_follows_its_model_to_another_name() -> None:
         "team/numbers",
         "best",
     )
+
+
+def test_how_versions_are_taken_up_is_added_to_what_is_said_already() -> None:
+    config = plan.with_placement({}, _placement(deployment={"confirm_s": 2, "windows": ["x"]}))
+    config = plan.with_placement(config, _placement(deployment={"windows": []}))
+    config = plan.with_placement(config, _placement())
+    assert plan.service_entry(config, "digits")["deployment"] == {"confirm_s": 2, "windows": []}
+    assert "deployment" not in plan.service_entry(plan.with_placement({}, _placement()), "digits")
+
+
+@pytest.mark.parametrize(
+    ("given", "after", "used"),
+    [
+        pytest.param([], None, None, id="pushed"),
+        pytest.param(["http://r:5000"], "http://r:5000", "http://r:5000", id="one given"),
+        pytest.param(["http://r:5000", None], "http://r:5000", "http://r:5000", id="kept"),
+        pytest.param(["http://r:5000", "http://s"], "http://s", "http://s", id="another"),
+        pytest.param(["http://r:5000", plan.OFF], None, None, id="none any more"),
+    ],
+)
+def test_a_package_comes_from_the_registry_given_last(
+    given: list[str | None], after: str | None, used: str | None
+) -> None:
+    config: dict[str, Any] = plan.with_placement({}, _placement())
+    for registry in given:
+        config = plan.with_placement(config, _placement(registry=registry))
+    (entry,) = config["packages"]
+    assert entry.get("registry") == after
+    assert plan.registry_of(config, "digits") == used
+    MachineConfig.from_json(config)
+    moved = plan.with_package_version(config, "digits", package="local/digits", version="x")
+    assert plan.registry_of(moved, "digits") == used
+
+
+def test_a_registry_of_the_whole_machine_counts_where_a_package_names_none() -> None:
+    usual = {"nbmodel": {"registry": "http://usual"}}
+    config = plan.with_placement(usual, _placement())
+    assert plan.registry_of(config, "digits") == "http://usual"
+    read = MachineConfig.from_json(config).package("digits")
+    assert read is not None
+    assert read.registry == "http://usual"
+    config = plan.with_placement(config, _placement(registry="http://own"))
+    assert plan.registry_of(config, "digits") == "http://own"
+
+
+def test_changes_tell_of_registries_and_of_how_versions_are_taken_up() -> None:
+    before = plan.with_placement({}, _placement())
+    after = plan.with_placement(
+        before, _placement(registry="http://r", deployment={"confirm_s": 2})
+    )
+    package, service = plan.changes(before, after)
+    assert package.endswith("to digits (local/digits at latest from http://r)")
+    assert "confirm_s=2" in service

@@ -232,7 +232,7 @@ class DeviceMachine(RuleBasedStateMachine):
         after = self.folder / str(self.starts)
         while True:  # a copy made while something was written is none that a kill leaves
             before = Disk.read(self.home).tree()
-            if Disk.read(self.home).tree().key == before.key:
+            if Disk.read(self.home).tree().key() == before.key():
                 break
         before.write(after)
         self.runtime.close()

@@ -202,16 +202,26 @@ class Tree:
     folders: frozenset[str]
     links: Mapping[str, str]
 
-    @property
-    def key(self) -> str:
-        """Equal for trees that nobody can tell apart."""
+    def key(self, scratch: re.Pattern[str] | None = None) -> str:
+        """Equal for trees that nobody can tell apart.
+
+        Args:
+            scratch: The part of a path that makes it a scratch file's, whose rest of a name
+                and whose bytes nobody looks at.
+        """
         numbers: dict[int, int] = {}
-        digest = hashlib.sha256()
+        files: set[tuple[object, ...]] = set()
+        links = set(self.links.items())
         for path, (node, content) in sorted(self.files.items()):
-            number = numbers.setdefault(node, len(numbers))
-            digest.update(repr((path, number, hashlib.sha256(content).digest())).encode())
-        digest.update(repr((sorted(self.folders), sorted(self.links.items()))).encode())
-        return digest.hexdigest()
+            if scratch is not None and scratch.search(path):
+                files.add((scratch.sub("*", path),))
+            else:
+                number = numbers.setdefault(node, len(numbers))
+                files.add((path, number, hashlib.sha256(content).hexdigest()))
+        if scratch is not None:
+            links = {(scratch.sub("*", path), target) for path, target in links}
+        told = (sorted(files, key=repr), sorted(self.folders), sorted(links))
+        return hashlib.sha256(repr(told).encode()).hexdigest()
 
     def write(self, root: Path) -> None:
         """Make a folder that holds it; ``root`` must not be there."""

@@ -20,7 +20,7 @@ MOVING_S = 0.5  # between looks at a runtime where something goes on
 RESTING_S = 20.0  # and where nothing does, unless something happens
 AWAY_S = 1.0  # between tries to reach one that does not answer
 EVENTS = 12  # shown below a status
-LINES = 25  # of a log that are shown while it is followed: more would have to be scrolled
+LINES = 20  # of a log that are shown while it is followed: more would have to be scrolled
 KEPT = 10_000  # lines of a log that are given in the end
 INTERRUPTED = 130  # as a shell reports what Ctrl-C ended
 

@@ -46,7 +46,9 @@ class Arrival:
 
     def missing(self) -> dict[str, int]:
         """Digest → size in bytes of the blobs that are not here; small ones first."""
-        missing = {one: size for one, size in self.blobs.items() if not self._storage.has(one)}
+        missing = {
+            one: size for one, size in self.blobs.items() if not _has(self._storage, one, size)
+        }
         # Config and chunk tables are looked into before anything large is fetched.
         first = {next(iter(self.blobs)), *(table.digest for table in self._tables.values())}
         return dict(sorted(missing.items(), key=lambda item: item[0] not in first))
@@ -140,4 +142,9 @@ def is_here(storage: Storage, digest: str) -> bool:
         blobs = blobs_of(storage.read(digest, limit=MAX_MANIFEST))
     except (FormatError, StorageError):
         return False
-    return all(storage.has(blob) for blob in blobs)
+    return all(_has(storage, blob, size) for blob, size in blobs.items())
+
+
+def _has(storage: Storage, digest: str, size: int) -> bool:
+    """Whether a blob is here; one of another size is damaged, or promised wrongly."""
+    return storage.has(digest) and storage.size(digest) == size

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,7 @@ from nbmodel.core.machine import MachineConfig
 from nbmodel.storage import MemoryStorage
 from tests.tools import powercut
 from tests.tools.device import PATIENCE_S, Device
+from tests.tools.hostile_registry import HostileRegistry
 from tests.tools.powercut import Cut, Disk, Tree, cuts, differences, read_calls, traced
 from tests.tools.restart import AFTER, started_again
 from tests.tools.toy_versions import MODEL, SERVICE, Toy, machine, toy
@@ -36,7 +38,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.unhurried]
 #: Told from, not relied on, and written without being synchronised.
 LOGS = frozenset({"runtime.log", "events.jsonl", "lock"})
 #: Files whose rests are removed, or gone on with only when they turn out to be right.
-SCRATCH = re.compile(r"(?<=/)\.new-[^/]*$|^\.new-[^/]*$|(?<=uploads/)[^/]*$")
+SCRATCH = re.compile(r"(?<=/)\.new-[^/]*$|^\.new-[^/]*$|(?<=uploads/)(?!fetch-)[^/]*$")
 CONFIRM_S = 0.3
 PARTS = 4  # of one scenario, so that they can be spread over processes
 
@@ -64,6 +66,7 @@ class Story:
 
     device: Device
     storage: MemoryStorage
+    registry: HostileRegistry
     promises: list[Promise] = field(default_factory=list)
 
     def push(self, version: Toy, *tags: str, runs: Toy | None = None) -> None:
@@ -71,11 +74,17 @@ class Story:
         with self._comes_to_run(runs), self._promised(**about):
             self.device.push(self.storage, version, *tags)
 
+    def publish(self, version: Toy, *, runs: Toy | None = None) -> None:
+        tags = (*version.tags, "latest")
+        self.registry.take(MODEL, self.storage, version.digest, tags=tags)
+        with self._comes_to_run(runs):
+            self.device.remote.reconcile()
+
     def untag(self, tag: str, *, runs: Toy) -> None:
         with self._comes_to_run(runs), self._promised(**{f"tag {tag}": None}):
             self.device.remote.distribution.delete_tag(MODEL, tag)
 
-    def configure(self, config: dict[str, object], *, runs: Toy | None = None) -> None:
+    def configure(self, config: dict[str, Any], *, runs: Toy | None = None) -> None:
         etag = MachineConfig.from_json(config).etag
         with self._comes_to_run(runs), self._promised(config=etag):
             self.device.configure(config)
@@ -116,6 +125,20 @@ def new_version(story: Story) -> None:
     story.push(SECOND, "latest", runs=SECOND)
 
 
+def from_a_registry(story: Story) -> None:
+    story.publish(FIRST)
+    story.configure(following(story.registry), runs=FIRST)
+
+
+def new_in_the_registry(story: Story) -> None:
+    story.publish(SECOND, runs=SECOND)
+
+
+def following(registry: HostileRegistry) -> dict[str, Any]:
+    """The config, which has packages come from a registry."""
+    return {**CONFIG, "nbmodel": {"registry": registry.url, "min_free_bytes": 0}}
+
+
 def wrong_version(story: Story) -> None:
     story.push(WRONG, "latest")
     story.device.wait(lambda status: bool(status.get("error")))
@@ -142,15 +165,16 @@ def removed(story: Story) -> None:
         assert time.monotonic() < deadline
 
 
+Part = Callable[[Story], None]
+
 #: What happened before, what happens now, and what may serve whenever the power is cut.
-SCENARIOS: dict[
-    str, tuple[Sequence[Callable[[Story], None]], Callable[[Story], None], set[float | None]]
-] = {
+SCENARIOS: dict[str, tuple[Sequence[Part], Part, set[float | None]]] = {
     "the first version": ([], first_version, {None, 2}),
     "a new version": ([first_version], new_version, {2, 3}),
     "a version that answers wrongly": ([first_version], wrong_version, {2}),
     "a new version by a new config": ([first_version], new_config, {2, 3}),
     "pinned and unpinned": ([first_version], pinned, {2, 3}),
+    "a new version in a registry": ([from_a_registry], new_in_the_registry, {2, 3}),
     "rolled back": ([first_version, new_version], rolled_back, {2, 3}),
     "removed": ([first_version], removed, {None, 2}),
 }
@@ -191,13 +215,19 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Record]:
         folder = tmp_path_factory.mktemp("scenario")
         home, log = folder / "home", folder / "log"
         log.mkdir()
+        with HostileRegistry() as registry:  # it is gone when the device starts again
+            return watched(before, now, home, log, registry)
+
+    def watched(
+        before: Sequence[Part], now: Part, home: Path, log: Path, registry: HostileRegistry
+    ) -> Record:
         with Device(home) as device:
             for part in before:
-                part(Story(device, _STORAGE))
+                part(Story(device, _STORAGE, registry))
             device.stop()
         disk = Disk.read(home, ignored=LOGS)
         with Device(home, under=lambda command: traced(command, log)) as device:
-            story = Story(device, _STORAGE)
+            story = Story(device, _STORAGE, registry)
             now(story)
             device.stop()
         found = tuple(cuts(disk, read_calls(log)))

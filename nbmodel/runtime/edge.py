@@ -12,7 +12,6 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -33,9 +32,7 @@ from nbmodel.errors import (
     UnavailableError,
 )
 from nbmodel.protocol.inference import InferRequest, InferResponse
-from nbmodel.runtime.account import Account
-from nbmodel.runtime.conditions import Condition, Phase, conditions_of, kept, phase_of
-from nbmodel.runtime.desired import changed_services, model_package, read_config
+from nbmodel.runtime.desired import changed_services, read_config
 from nbmodel.runtime.follow import Follower
 from nbmodel.runtime.journal import EVENTS_FILE, Journal
 from nbmodel.runtime.ledger import Ledger
@@ -43,9 +40,9 @@ from nbmodel.runtime.leftovers import remove_leftovers
 from nbmodel.runtime.lookup import unknown
 from nbmodel.runtime.model_control import ModelControl
 from nbmodel.runtime.packages import PackageFolder
+from nbmodel.runtime.passes import Errand, Passes
 from nbmodel.runtime.plan import Plan
 from nbmodel.runtime.reconciler import Reconciler
-from nbmodel.runtime.report import facts_of, package_status, service_status, vision_status
 from nbmodel.runtime.repository import LoadRequest
 from nbmodel.runtime.scheduler import Pending, RetiredError
 from nbmodel.runtime.server_settings import LogSettings, TraceSettings
@@ -55,6 +52,7 @@ from nbmodel.runtime.shared_memory import SharedMemory
 from nbmodel.runtime.state import Record, StateFolder
 from nbmodel.runtime.statistics import ModelStatistics
 from nbmodel.runtime.stock import Stockroom
+from nbmodel.runtime.teller import Teller
 from nbmodel.runtime.trial import Served
 from nbmodel.runtime.visions import Visions
 from nbmodel.storage import OciLayout
@@ -148,8 +146,6 @@ class EdgeRuntime:
             free_bytes=lambda: shutil.disk_usage(home).free,
             token=self._environment.get(TOKEN_VARIABLE),
         )
-        self._conditions: dict[str, tuple[Condition, ...]] = {}
-        self._conditions_lock = threading.Lock()
         self._visions = Visions(
             infer=lambda request, deadline: self.infer(request, deadline=deadline),
             try_out=self._try_out,
@@ -182,13 +178,22 @@ class EdgeRuntime:
             raise
         self._good: str | None = None  # etag of the last config that all could follow
         self._began = time.monotonic()
-        self._wake = threading.Condition()
-        self._asked = self._busy = self._closing = self._ready = self._draining = False
-        self._errand = _Errand()
+        self._draining = False
+        self._passes = Passes(
+            self._turn,
+            pause_s=self._pause_s,
+            is_busy=lambda: self._reconciler.busy,
+            journal=self._journal,
+        )
+        self._teller = Teller(
+            reconciler=self._reconciler,
+            follower=self._follower,
+            control=self._control,
+            visions=self._visions,
+            passes=self._passes,
+        )
         self._follower.follow(self._config)
-        self._thread = threading.Thread(target=self._loop, name="nbmodel-reconcile", daemon=True)
-        self._thread.start()
-        self.reconcile(retry=False)
+        self._passes.start()
 
     # The config
 
@@ -268,8 +273,8 @@ class EdgeRuntime:
             wanted = former.with_version(target.package, label)
             if wanted.etag != former.etag:
                 self._keep_config(wanted, f"{service}: rolled back from {before} to {label}")
-            self._go(
-                _Errand(
+            self._passes.ask(
+                Errand(
                     retry=changed_services(former, wanted),
                     urgent=frozenset([service]),
                     abandoned=frozenset([service]),
@@ -296,12 +301,15 @@ class EdgeRuntime:
     @property
     def ready(self) -> bool:
         """Whether what the config wants has been brought up once, or been given up."""
-        return self._ready and not self._draining and not self._closing
+        if self._draining or self._passes.is_closing:
+            return False
+        # What is being tried out need not be waited for where something serves meanwhile.
+        return self._passes.was_settled or (self._passes.was_made and self._all_serve())
 
     @property
     def is_alive(self) -> bool:
         """Whether the thread that follows the config lives."""
-        return self._thread.is_alive()
+        return self._passes.is_alive
 
     def share(self, workers: Workers) -> None:
         """Have worker processes serve what is live, from now on."""
@@ -315,8 +323,7 @@ class EdgeRuntime:
     @property
     def settled(self) -> bool:
         """Whether there is nothing left to look at."""
-        with self._wake:
-            return self._is_settled()
+        return self._passes.settled
 
     def reconcile(self, *, retry: bool = True) -> None:
         """Look again, in the background, at what should run.
@@ -327,7 +334,7 @@ class EdgeRuntime:
         if retry:
             self._follower.check_now()
         everything = frozenset(service.name for service in self._control.served())
-        self._go(_Errand(retry=everything, visions=True) if retry else _Errand())
+        self._passes.ask(Errand(retry=everything, visions=True) if retry else Errand())
 
     def tags_changed(self, _name: str) -> None:
         """Look again after a push: a repository's tags changed."""
@@ -338,9 +345,7 @@ class EdgeRuntime:
 
         A runtime that is closed looks at nothing any more, and is not waited for.
         """
-        with self._wake:
-            self._wake.wait_for(lambda: self._closing or self._is_settled(), timeout_s)
-            return self._is_settled()
+        return self._passes.wait_settled(timeout_s)
 
     # Services
 
@@ -456,21 +461,7 @@ class EdgeRuntime:
             "started": self._started,
             "settled": self.settled and not self._follower.busy,
             "config": config.etag,
-            "services": [self._service_status(s, config) for s in self._control.served()],
-            "vision": [self._vision_status(s) for s in config.services if s.is_vision],
-            "packages": [
-                package_status(
-                    package,
-                    self._reconciler.found(package.name),
-                    self._follower.status(package.name),
-                )
-                for package in config.packages
-            ],
-            "not_served": [
-                {"name": s.name, "api": s.api, "why": "not a model service"}
-                for s in config.services
-                if not s.is_served and not s.is_vision
-            ],
+            **self._teller.told(config),
         }
 
     def vision_status(self, name: str) -> dict[str, Any] | None:
@@ -482,7 +473,7 @@ class EdgeRuntime:
             return None
         for service in self._config.services:
             if service.is_vision and service.name == name:
-                return self._vision_status(service)
+                return self._teller.vision(service)
         return None
 
     def logs(self, lines: int) -> list[str]:
@@ -491,10 +482,7 @@ class EdgeRuntime:
 
     def close(self) -> None:
         """Stop. Requests under way finish; what is on disk stays as it is."""
-        with self._wake:
-            self._closing = True
-            self._wake.notify_all()
-        self._thread.join()
+        self._passes.close()
         self._follower.close()
         self._reconciler.stop()
         self._control.close()
@@ -530,7 +518,7 @@ class EdgeRuntime:
     def _replace(self, config: MachineConfig, why: str) -> None:
         changed = changed_services(self._config, config)
         self._keep_config(config, why)
-        self._go(_Errand(retry=changed, visions=True))
+        self._passes.ask(Errand(retry=changed, visions=True))
 
     def _keep_config(self, config: MachineConfig, why: str) -> None:
         self._states.save_config(config)
@@ -539,37 +527,10 @@ class EdgeRuntime:
         self._follower.follow(config)
         self._journal.note(why, type="Config")
 
-    def _go(self, errand: _Errand) -> None:
-        """Have a pass made soon."""
-        with self._wake:
-            self._asked = True
-            self._errand = self._errand + errand
-            self._wake.notify_all()
-
-    def _loop(self) -> None:
-        while (errand := self._next()) is not None:
-            try:
-                if errand.is_asked or self._reconciler.tend():
-                    self._pass(errand)
-                self._look_back()
-            except Exception as exc:
-                # The thread must live: the next config may well be better.
-                logger.exception("a pass of the reconciler failed")
-                self._journal.warn(f"cannot follow the config: {type(exc).__name__}: {exc}")
-            with self._wake:
-                self._busy = False
-                self._ready = self._ready or not self._reconciler.busy or self._all_serve()
-                self._wake.notify_all()
-
-    def _next(self) -> _Errand | None:
-        """What to do next, when it is time; None at the end."""
-        with self._wake:
-            self._wake.wait_for(lambda: self._asked or self._closing, self._pause_s())
-            if self._closing:
-                return None
-            errand = replace(self._errand, is_asked=self._asked)
-            self._asked, self._errand, self._busy = False, _Errand(), True
-            return errand
+    def _turn(self, errand: Errand) -> None:
+        if errand.is_asked or self._reconciler.tend():
+            self._pass(errand)
+        self._look_back()
 
     def _pause_s(self) -> float | None:
         """How long there is nothing to do, in seconds; None: until somebody asks."""
@@ -579,7 +540,7 @@ class EdgeRuntime:
             return pause
         return calm if pause is None else min(pause, calm)
 
-    def _pass(self, errand: _Errand) -> None:
+    def _pass(self, errand: Errand) -> None:
         overlay, config = self._control.overlay, self._config
         config = overlay.applied(config)
         self._reconciler.run(
@@ -593,8 +554,7 @@ class EdgeRuntime:
         self._visions.follow(config, retry=errand.visions)
         if self._workers is not None:
             self._workers.follow(self._reconciler.sources())
-        for service in self._control.served():
-            self._told(service, config)
+        self._teller.look(config)
 
     def _look_back(self) -> None:
         """Remember that all went well, where it did."""
@@ -615,7 +575,7 @@ class EdgeRuntime:
         return all(self._reconciler.live(name) is not None for name in names)
 
     def _follow(self, name: str) -> None:
-        self._go(_Errand(retry=frozenset([name]), urgent=frozenset([name]), visions=True))
+        self._passes.ask(Errand(retry=frozenset([name]), urgent=frozenset([name]), visions=True))
         self.wait_settled(LOAD_TIMEOUT_S)
 
     def _served(self, name: str, live: LiveService) -> Served:
@@ -629,9 +589,6 @@ class EdgeRuntime:
             mean_ms=ns / answered / 1e6 if answered else None,
             deaths=0 if workers is None else workers.deaths,
         )
-
-    def _is_settled(self) -> bool:
-        return not self._asked and not self._busy and not self._reconciler.busy
 
     def _configured(self, name: str) -> Service:
         served = self._control.served()
@@ -713,82 +670,6 @@ class EdgeRuntime:
             refusal = self._reconciler.refusal(service)
             why = str(refusal.error) if refusal is not None else "it takes too long to load"
             raise DeployError(f"service {service!r} cannot go back to {label}: {why}")
-
-    def _service_status(self, service: Service, config: MachineConfig) -> dict[str, Any]:
-        account, phase, conditions = self._told(service, config)
-        package = model_package(service, {package.name: package for package in config.packages})
-        status = service_status(
-            service,
-            account,
-            package=package,
-            found=None if package is None else self._reconciler.found(package.name),
-            fetch=None if package is None else self._follower.status(package.name),
-            phase=phase,
-            conditions=conditions,
-        )
-        if phase == "stopped":
-            return {**status, "state": "stopped"}
-        if status["state"] == "failed" and not self.settled:
-            return {**status, "state": "loading"}  # it is being tried again
-        return status
-
-    def _told(
-        self, service: Service, config: MachineConfig
-    ) -> tuple[Account, Phase, tuple[Condition, ...]]:
-        """How a service stands, and how far it is since when."""
-        package = model_package(service, {package.name: package for package in config.packages})
-        local = None if package is None else package.name
-        overlay = self._control.overlay
-        account = self._reconciler.account(service.name, local)
-        facts = facts_of(
-            account,
-            fetch=None if local is None else self._follower.status(local),
-            is_overridden=service.name in overlay.overrides,
-            is_stopped=self._closing or service.name in overlay.unloaded,
-        )
-        with self._conditions_lock:
-            before = self._conditions.get(service.name, ())
-            conditions = kept(before, conditions_of(facts, now()))
-            self._conditions[service.name] = conditions
-        return account, phase_of(facts), conditions
-
-    def _vision_status(self, service: Service) -> dict[str, Any]:
-        status = vision_status(
-            service, vision=self._visions.get(service.name), error=self._visions.error(service.name)
-        )
-        if self._closing:
-            return {**status, "state": "stopped"}
-        if status["state"] == "failed" and not self.settled:
-            return {**status, "state": "loading"}  # it is being tried again
-        return status
-
-
-@dataclass(frozen=True, slots=True)
-class _Errand:
-    """What a pass is made for.
-
-    Attributes:
-        retry: Services that try again what failed before.
-        urgent: Services that wait for no maintenance window.
-        abandoned: Services whose provisional version a person gave up.
-        visions: Whether vision services try again what failed before.
-        is_asked: Whether anybody asked; else it is only time to look.
-    """
-
-    retry: frozenset[str] = frozenset()
-    urgent: frozenset[str] = frozenset()
-    abandoned: frozenset[str] = frozenset()
-    visions: bool = False
-    is_asked: bool = False
-
-    def __add__(self, other: _Errand) -> _Errand:
-        """Both at once."""
-        return _Errand(
-            self.retry | other.retry,
-            self.urgent | other.urgent,
-            self.abandoned | other.abandoned,
-            self.visions or other.visions,
-        )
 
 
 def _label(live: LiveService | None) -> str | None:

@@ -35,6 +35,7 @@ from nbmodel.runtime.trial import Served, Verdict, failure_of, is_verdict, judge
 
 AGAIN_S = 30.0  # after which what is not the version's fault is tried again
 COMEBACK_S = 300.0  # after which what ran well before is tried again
+SOON_S = 1.0  # between looks that nobody asked for
 WINDOW_S = 15.0  # between looks at whether a window is open
 WATCH_S = 0.25  # between looks at a provisional version that has bounds to keep
 TIDY_S = 3600.0  # between looks at what is of no use
@@ -49,6 +50,7 @@ class _Pass:
 
     Attributes:
         asked: Services whose probe is not over; filled on the way.
+        waits: Services whose version waits, and for what; filled on the way.
     """
 
     stock: Stock
@@ -56,6 +58,7 @@ class _Pass:
     urgent: Collection[str]
     overridden: Collection[str]
     asked: set[str] = field(default_factory=set)
+    waits: dict[str, Why] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +222,8 @@ class Reconciler:
         }
         with self._lock:
             self._found, self._damaged, self._wishes = stock.found, stock.damaged, wishes
-            self._waits = {}
+            self._refusals = {name: one for name, one in self._refusals.items() if name in wishes}
+            self._looked = time.monotonic()
         policies = {one.name: one.deployment for one in config.services if one.is_served}
         self._follow_policies(policies)
         this = _Pass(stock, policies, urgent, overridden)
@@ -235,7 +239,7 @@ class Reconciler:
             self._follow(name, wish, this)
         self._prober.keep(this.asked)
         with self._lock:
-            self._probing, self._is_first = this.asked, False
+            self._probing, self._waits, self._is_first = this.asked, this.waits, False
             self._looked = time.monotonic()
         if not this.asked:
             self._clean(config, stock)
@@ -261,7 +265,10 @@ class Reconciler:
     def _next_look(self) -> float:
         """When a pass is needed whatever happens until then, ``time.monotonic()`` seconds."""
         with self._lock:
-            looks = [one.again for one in self._refusals.values() if one.again is not None]
+            soon = self._looked + SOON_S
+            looks = [
+                max(one.again, soon) for one in self._refusals.values() if one.again is not None
+            ]
             if self._waits:
                 looks.append(self._looked + WINDOW_S)
             if self._damaged or self._ledger.is_behind:
@@ -379,6 +386,7 @@ class Reconciler:
         """Load what is wanted beside what serves, and switch."""
         history = self._ledger.of(name)
         known = "new" if record is None else standing(history, wish.key, record.digest)
+        was_on_trial = name in self._trials
         try:
             source = self._stockroom.source(wish, this.stock)
             if record is not None and known in ("new", "provisional"):
@@ -390,8 +398,8 @@ class Reconciler:
         except NbModelError as exc:
             self._refuse_wish(name, wish, record, exc, has_run=known in ("committed", "known"))
             return
-        if record is not None:
-            self._ledger.note(name, history.forgotten().committed(record))
+        proven = history.promoted() if was_on_trial else history.forgotten()
+        self._ledger.note(name, proven if record is None else proven.committed(record))
 
     def _try(self, name: str, source: Source, record: Record, this: _Pass) -> None:
         """Go on with the trial of a new version: window, probe, load, switch."""
@@ -399,16 +407,14 @@ class Reconciler:
         if not self._prober.knows(name, source) and name not in this.urgent:
             waits = self._closed(policy) if self.live(name) is not None else None
             if waits is not None:
-                with self._lock:
-                    self._waits[name] = waits
+                this.waits[name] = waits
                 return
         if not self._is_admitted(name, source, this):
             return
-        history, live = self._ledger.of(name), self.live(name)
+        history, serves = self._ledger.of(name), name in self._trials
         tried, attempts = history.provisional, 1
         if tried is not None and tried.record.key == record.key:
             attempts = tried.attempts + 1
-        serves = tried is not None and live is not None and live.key == tried.record.key
         # On disk before it is loaded: whatever kills the runtime from here on, it is to blame.
         self._ledger.write(name, history.tried(record, now(), attempts=attempts, serves=serves))
         try:
@@ -649,9 +655,7 @@ class Reconciler:
         names = {service.name for service in config.services}
         self._ledger.retain(names)
         with self._lock:
-            for table in (self._refusals, self._reports):
-                for name in table.keys() - names:
-                    del table[name]
+            self._reports = {name: one for name, one in self._reports.items() if name in names}
             running = [live.installed for live in self._live.values()]
         held = {record.digest for name in names for record in self._ledger.of(name).records}
         held |= {installed.version.digest for installed in running if installed is not None}

@@ -36,7 +36,6 @@ from nbmodel.runtime.bandwidth import Bandwidth
 from nbmodel.runtime.fetch_status import FetchStatus
 from nbmodel.runtime.followed import Followed
 from nbmodel.runtime.journal import Journal
-from nbmodel.runtime.own_tags import own_stamp
 from nbmodel.runtime.resolve import identify, own_tags, wanted_tags
 from nbmodel.runtime.upstream import Named
 from nbmodel.storage.base import Storage
@@ -218,6 +217,8 @@ class Follower:
         except CancelledError:
             pass  # another has the turn, then it goes on
         except NbModelError as exc:
+            if not isinstance(exc, TargetUnreachableError):
+                followed.upstream.forget()
             pause = self._pause_after(followed, exc)
             self._tell(followed, exc)
             followed.failed(exc, pause, terminal=isinstance(exc, _NoRoomError))
@@ -263,7 +264,7 @@ class Follower:
         missing = arrival.missing()
         if missing:
             self._bring(followed, arrival, missing)
-        if missing or not self._is_tagged(named) or followed.nameless:
+        if missing or not self._is_tagged(named) or followed.is_to_be_named:
             self._tag(followed, arrival)
         self._arrived(followed, named.repository, named.digest, arrival.size)
 
@@ -373,15 +374,13 @@ class Follower:
     def _own_tags(self, followed: Followed, named: Named, created: str) -> tuple[str, ...]:
         here = self._tags.tags(named.repository)
         known = identify(named.repository, named.digest, here, follows=named.tag)
-        followed.nameless = False
         if known.number is not None and known.stamp is not None:
+            followed.unnamed = 0
             return ()
-        try:
-            return followed.upstream.own_tags(named, created)
-        except (TargetUnreachableError, AuthenticationError):
-            followed.nameless = True  # the version is here, and serves meanwhile
-            stamp = own_stamp(created)
-            return () if stamp is None else (stamp,)
+        found = followed.upstream.own_tags(named, created)
+        # It serves meanwhile; a registry that never tells is not asked for ever.
+        followed.unnamed = 0 if found.is_final else followed.unnamed + 1
+        return found.tags
 
     # The line and the disk
 

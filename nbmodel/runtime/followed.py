@@ -15,6 +15,7 @@ from nbmodel.runtime.upstream import Named, Upstream
 from nbmodel.storage.origin import Origin
 
 WORTH = 1024 * 1024  # bytes that came make the next failure a first one
+_MAX_NAMING = 10  # looks after which a version goes without a number
 
 
 class Followed:
@@ -33,7 +34,7 @@ class Followed:
         repository: Where the registry has it; None before that told.
         uploads: Names of the parts that wait for the rest.
         local: Bytes of this attempt that were found in blobs here.
-        nameless: Whether the number of its version is still to be asked for.
+        unnamed: How often its version's number was asked for in vain.
     """
 
     def __init__(self, package: Package, origin: Origin) -> None:
@@ -46,12 +47,17 @@ class Followed:
         self.repository: str | None = None
         self.uploads: set[str] = set()
         self.local = 0
-        self.nameless = False
+        self.unnamed = 0
         self._asks = self._answered = 0
         self._failures = self._mismatches = 0
         self._mark = 0  # bytes of the version that were here at the last failure
         self._digest: str | None = None  # of the version that is being fetched, or is here
         self._found = 0  # bytes of that version that were here before
+
+    @property
+    def is_to_be_named(self) -> bool:
+        """Whether the number of its version should be asked for again."""
+        return 0 < self.unnamed <= _MAX_NAMING
 
     @property
     def left(self) -> int:
@@ -80,6 +86,7 @@ class Followed:
         self.repository = named.repository
         if named.digest != self._digest:
             self._digest, self._found, self._mark, self._mismatches = named.digest, -1, 0, 0
+            self.unnamed = 0
             self.status = FetchStatus(
                 version=short_digest(named.digest), attempt=self.status.attempt
             )

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 
 from nbmodel.core.machine import Package
-from nbmodel.errors import BlobNotFoundError, RefError, StorageError
+from nbmodel.errors import (
+    AuthenticationError,
+    BlobNotFoundError,
+    RefError,
+    StorageError,
+    TargetUnreachableError,
+)
 from nbmodel.runtime.own_tags import likely_numbers, likely_stamps, own_stamp
 from nbmodel.runtime.resolve import wanted_tags
 from nbmodel.storage.origin import Origin
@@ -18,6 +23,7 @@ from nbmodel.storage.reading import (
     read_tags,
 )
 
+_FAILURES = (StorageError, AuthenticationError)
 _MAX_TAGS = 10_000  # of a repository that are looked through for a version's own
 
 
@@ -38,6 +44,19 @@ class Named:
     unset: tuple[str, ...]
     digest: str
     raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OwnTags:
+    """The number and the timestamp id of a version.
+
+    Attributes:
+        tags: Those that are known.
+        is_final: Whether asking again would tell no more.
+    """
+
+    tags: tuple[str, ...]
+    is_final: bool
 
 
 class Upstream:
@@ -83,7 +102,11 @@ class Upstream:
             hint="push it there, or correct the package in the machine config",
         )
 
-    def own_tags(self, named: Named, created: str) -> tuple[str, ...]:
+    def forget(self) -> None:
+        """Have everything sent again: what was sent last was no good, whatever its ETag."""
+        self._known.clear()
+
+    def own_tags(self, named: Named, created: str) -> OwnTags:
         """The number and the timestamp id of a version, as far as they can be told.
 
         They are the registry's tags on the same manifest, of which a few are looked at;
@@ -92,20 +115,16 @@ class Upstream:
         Args:
             named: The version.
             created: When it was made, UTC, ISO 8601.
-
-        Raises:
-            TargetUnreachableError: The registry does not answer.
-            AuthenticationError: It refuses the token, or wants one.
         """
-        tags: tuple[str, ...] = ()
-        with suppress(StorageError):  # some registries list no tags
-            tags = read_tags(self._origin, named.repository, at_most=_MAX_TAGS)
-        stamp = self._first(named, likely_stamps(tags, created))
-        number = self._first(named, likely_numbers(tags, stamp))
+        asking = _Asking(self._origin, named)
+        tags = asking.tags()
+        stamp = asking.first(likely_stamps(tags, created))
+        number = asking.first(likely_numbers(tags, stamp))
         derived = own_stamp(created)
         if stamp is None and derived not in tags:
             stamp = derived
-        return tuple(tag for tag in (number, stamp) if tag is not None)
+        found = tuple(tag for tag in (number, stamp) if tag is not None)
+        return OwnTags(found, number is not None or not asking.failed)
 
     def _manifest(self, repository: str, tag: str) -> RemoteManifest:
         known = self._known.pop((repository, tag), None)
@@ -117,10 +136,36 @@ class Upstream:
         self._known[repository, tag] = found
         return found
 
-    def _first(self, named: Named, tags: Iterable[str]) -> str | None:
+
+class _Asking:
+    """Requests about a version's own tags; one that fails says nothing."""
+
+    def __init__(self, origin: Origin, named: Named) -> None:
+        self.failed = False
+        self._origin = origin
+        self._named = named
+
+    def tags(self) -> tuple[str, ...]:
+        """All tags of the repository, up to a bound."""
+        try:
+            return read_tags(self._origin, self._named.repository, at_most=_MAX_TAGS)
+        except (TargetUnreachableError, *_FAILURES):
+            self.failed = True
+            return ()
+
+    def first(self, tags: Iterable[str]) -> str | None:
         """The first of some tags that is on the version."""
         for tag in tags:
-            with suppress(StorageError):  # what cannot be read says nothing
-                if read_manifest(self._origin, named.repository, tag).digest == named.digest:
-                    return tag
+            try:
+                found = read_manifest(self._origin, self._named.repository, tag)
+            except BlobNotFoundError:
+                continue  # it went meanwhile
+            except TargetUnreachableError:
+                self.failed = True
+                return None  # each further request would wait as long
+            except _FAILURES:
+                self.failed = True
+                continue
+            if found.digest == self._named.digest:
+                return tag
         return None

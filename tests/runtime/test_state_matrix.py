@@ -20,16 +20,26 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("onnxruntime", reason="pip install 'nbmodel[runtime]'")
 pytest.importorskip("onnx", reason="toy models are made with onnx")
 
-from nbmodel.errors import NbModelError
+from nbmodel.errors import InferenceError, NbModelError
+from nbmodel.fleet.remote import RemoteRuntime
 from nbmodel.storage import MemoryStorage
 from tests.tools.device import PATIENCE_S, Device
 from tests.tools.restart import AFTER, started_again
-from tests.tools.toy_versions import SERVICE, Toy, hanging_onnx, machine, toy
+from tests.tools.toy_versions import (
+    SERVICE,
+    Toy,
+    hanging_onnx,
+    machine,
+    picky_onnx,
+    sticky_onnx,
+    toy,
+)
 
 pytestmark = [
     pytest.mark.slow,
@@ -38,6 +48,7 @@ pytestmark = [
 ]
 
 CONFIRM_S = 0.3
+LONG_S = 600.0  # nothing is committed so soon
 HANG_S = 0.5  # as long as a runtime is looked at that hangs
 CONFIG = machine(confirm_s=CONFIRM_S, probe_timeout_s=20)
 _STORAGE = MemoryStorage()
@@ -45,6 +56,8 @@ _STORAGE = MemoryStorage()
 VERSIONS = {float(one + 1): toy(_STORAGE, one, one + 1) for one in (1, 2, 3)}
 WRONG = toy(_STORAGE, 4, 5, golden=6)
 HANGING = toy(_STORAGE, 5, 1, files={"model.onnx": hanging_onnx()})
+PICKY = toy(_STORAGE, 6, 7, files={"model.onnx": picky_onnx(7)})
+STICKY = toy(_STORAGE, 7, 8, files={"model.onnx": sticky_onnx(8)})
 
 Action = Callable[[Device], None]
 
@@ -230,3 +243,158 @@ def is_steady(device: Device) -> bool:
     status = device.remote.status()
     phases = {entry.get("phase") for entry in status["services"]}
     return status["settled"] and phases <= {"ready", "failed", "stopped", "waiting"}
+
+
+# Provisional
+
+
+def test_provisional_as_it_should(home_with: Callable[..., Path], tmp_path: Path) -> None:
+    with Device(home_with((2,), tmp_path / "home")) as device:
+        device.configure(machine(confirm_s=1))
+        device.push(_STORAGE, VERSIONS[3], "latest")
+        status = device.wait(lambda status: status["phase"] == "provisional")
+        assert status["provisional"]["number"] == 2
+        assert device.answer() == 3
+        device.wait_committed(VERSIONS[3])
+        assert device.status()["rollback"]["number"] == 1
+        device.stop()
+    assert started_again(tmp_path / "home", deploy=False).factors == (3,)
+
+
+def test_provisional_fails(home_with: Callable[..., Path], tmp_path: Path) -> None:
+    home = home_with((2,), tmp_path / "home")
+    with Device(home) as device:
+        device.configure(machine(confirm_s=LONG_S, max_failure_rate=0.1, min_requests=5))
+        device.push(_STORAGE, PICKY, "latest")
+        device.wait(lambda status: status["phase"] == "provisional")
+        assert device.answer() == 7
+        for _ in range(20):
+            with suppress(InferenceError):
+                device.remote.infer(SERVICE, {"x": np.array([[9, 9]], np.float32)})
+        status = device.wait(lambda status: status["failed"] is not None)
+        device.wait(lambda status: status["phase"] == "failed")
+        assert "requests failed" in status["failed"]["reason"]
+        assert device.answer() == 2
+        device.kill()
+    outcome = started_again(home, deploy=True)
+    assert (outcome.factors, outcome.unowned, outcome.after) == ((2,), (), AFTER)
+
+
+def test_provisional_killed(home_with: Callable[..., Path], tmp_path: Path) -> None:
+    home = home_with((2,), tmp_path / "home")
+    with Device(home) as device:
+        device.configure(machine(confirm_s=LONG_S))
+        device.push(_STORAGE, VERSIONS[3], "latest")
+        device.wait(lambda status: status["phase"] == "provisional")
+        assert device.answer() == 3
+        device.kill()
+    with Device(home) as device:
+        status = device.wait(lambda status: status["phase"] == "failed")
+        assert "ended while it was provisional" in status["failed"]["reason"]
+        assert device.answer() == 2
+        # A person may ask for it again.
+        device.remote.reconcile()
+        device.wait(lambda status: status["phase"] == "provisional")
+        assert device.answer() == 3
+
+
+def test_provisional_hangs(home_with: Callable[..., Path], tmp_path: Path) -> None:
+    home = home_with((2,), tmp_path / "home")
+    with Device(home) as device:
+        device.configure(machine(confirm_s=LONG_S))
+        device.push(_STORAGE, STICKY, "latest")
+        device.wait(lambda status: status["phase"] == "provisional")
+        assert device.answer() == 8
+        asking = threading.Thread(target=ask_for_ever, args=(device.remote.url,))
+        asking.start()
+        time.sleep(HANG_S)
+        device.kill()  # as a watchdog does, when the process says no more that it lives
+        asking.join(PATIENCE_S)
+    with Device(home) as device:
+        status = device.wait(lambda status: status["phase"] == "failed")
+        assert status["failed"]["digest"] == STICKY.digest
+        assert device.answer() == 2
+        device.stop()
+    outcome = started_again(home, deploy=True)
+    assert (outcome.factors, outcome.unowned, outcome.after) == ((2,), (), AFTER)
+
+
+def ask_for_ever(url: str) -> None:
+    with RemoteRuntime(url) as remote, suppress(NbModelError):
+        remote.infer(SERVICE, {"x": np.array([[1000, 1000]], np.float32)})
+
+
+# Out of loops
+
+
+def test_a_first_version_that_kills_the_runtime_again_and_again(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with Device(home) as device:
+        device.push(_STORAGE, VERSIONS[2], "latest")
+        device.configure(machine(confirm_s=LONG_S))
+        device.wait(lambda status: status["phase"] == "provisional")
+        device.kill()
+    for _ in range(2):
+        with Device(home) as device:
+            device.wait(lambda status: status["phase"] == "provisional")
+            assert device.answer() == 2, "there is nothing to go back to"
+            device.kill()
+    with Device(home) as device:
+        status = device.wait(lambda status: status["phase"] == "failed")
+        assert "ended 3 times in a row while it was provisional" in status["failed"]["reason"]
+        assert status["state"] == "failed"
+        device.configure(CONFIG)
+        device.push(_STORAGE, VERSIONS[3], "latest")
+        device.wait_committed(VERSIONS[3])
+
+
+def test_a_device_that_is_killed_again_and_again_comes_up(
+    home_with: Callable[..., Path], tmp_path: Path
+) -> None:
+    home = home_with((2, 3), tmp_path / "home")
+    for _ in range(4):
+        with Device(home) as device:
+            device.wait(lambda status: status["state"] == "ready")
+            assert device.answer() == 3
+            device.kill()
+    outcome = started_again(home, deploy=True)
+    assert (outcome.factors, outcome.unowned, outcome.after) == ((3,), (), AFTER)
+
+
+# A model that hangs
+
+
+def test_a_version_that_hangs_is_refused(home_with: Callable[..., Path], tmp_path: Path) -> None:
+    home = home_with((2,), tmp_path / "home")
+    with Device(home) as device:
+        device.configure(machine(confirm_s=CONFIRM_S, probe_timeout_s=3))
+        device.push(_STORAGE, HANGING, "latest")
+        device.wait(lambda status: status["phase"] == "probing")
+        assert device.answer() == 2
+        status = device.wait(lambda status: status["phase"] == "failed")
+        assert status["failed"]["digest"] == HANGING.digest
+        assert device.answer() == 2
+        device.push(_STORAGE, VERSIONS[3], "latest")
+        device.wait_committed(VERSIONS[3])
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are read from /proc")
+@pytest.mark.parametrize("end", [Device.kill_alone, Device.stop], ids=["killed", "ended"])
+def test_nothing_is_left_running_when_a_runtime_ends_while_it_probes(
+    home_with: Callable[..., Path], tmp_path: Path, end: Callable[[Device], None]
+) -> None:
+    home = home_with((2,), tmp_path / "home")
+    with Device(home) as device:
+        device.configure(machine(confirm_s=CONFIRM_S, probe_timeout_s=3))
+        device.push(_STORAGE, HANGING, "latest")
+        device.wait(lambda status: status["phase"] == "probing")
+        while not device.children():
+            time.sleep(0.01)
+        children = device.children()
+        end(device)
+        deadline = time.monotonic() + PATIENCE_S
+        while left := [pid for pid in children if Path(f"/proc/{pid}").exists()]:
+            assert time.monotonic() < deadline, left
+            time.sleep(0.05)
+    outcome = started_again(home, deploy=False)
+    assert outcome.factors == (2,)

@@ -97,6 +97,17 @@ class Device:
         """Wait until a version serves, and will after a restart."""
         self.wait(lambda status: is_committed(status, toy.digest))
 
+    def children(self) -> set[int]:
+        """Pids of the processes that its process has started, and they theirs."""
+        found: set[int] = set()
+        waiting = [self.process.pid]
+        while waiting:
+            for file in Path(f"/proc/{waiting.pop()}/task").glob("*/children"):
+                with contextlib.suppress(FileNotFoundError):
+                    waiting += [int(pid) for pid in file.read_text().split()]
+            found.update(waiting)
+        return found
+
     def stop(self) -> None:
         """End it as a service manager does."""
         self._signal(signal.SIGTERM)
@@ -105,6 +116,11 @@ class Device:
     def kill(self) -> None:
         """End it at once, with all its children."""
         self._signal(signal.SIGKILL)
+        self._end()
+
+    def kill_alone(self) -> None:
+        """End its own process at once."""
+        self.process.kill()
         self._end()
 
     def _signal(self, number: signal.Signals) -> None:

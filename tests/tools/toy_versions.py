@@ -59,25 +59,44 @@ def scaling_onnx(factor: float) -> bytes:
 
 def hanging_onnx() -> bytes:
     """A model of the same signature that answers only after hours."""
-    number, truth = TensorProto.INT64, TensorProto.BOOL
-    value = helper.make_tensor_value_info
-    body = helper.make_graph(
-        [
-            helper.make_node("Identity", ["go_on"], ["goes_on"]),
-            helper.make_node("Mul", ["before", "one"], ["after"]),
-        ],
-        "body",
-        [
-            value("i", number, []),
-            value("go_on", truth, []),
-            value("before", TensorProto.FLOAT, ["n", 2]),
-        ],
-        [value("goes_on", truth, []), value("after", TensorProto.FLOAT, ["n", 2])],
-    )
     return _onnx(
-        [helper.make_node("Loop", ["trips", "", "x"], ["y"], body=body)],
+        [helper.make_node("Loop", ["trips", "", "x"], ["y"], body=_counting())],
         [
             numpy_helper.from_array(np.array(2**40, np.int64), "trips"),
+            numpy_helper.from_array(np.array([1], np.float32), "one"),
+        ],
+    )
+
+
+def picky_onnx(factor: float) -> bytes:
+    """The same as ``scaling_onnx``, but its engine fails at a row with more than 4 in it."""
+    return _onnx(
+        [
+            helper.make_node("Cast", ["x"], ["places"], to=TensorProto.INT64),
+            helper.make_node("Gather", ["zeros", "places"], ["nothing"]),
+            helper.make_node("Mul", ["x", "f"], ["product"]),
+            helper.make_node("Add", ["product", "nothing"], ["y"]),
+        ],
+        [
+            numpy_helper.from_array(np.array([factor], np.float32), "f"),
+            numpy_helper.from_array(np.zeros(5, np.float32), "zeros"),
+        ],
+    )
+
+
+def sticky_onnx(factor: float) -> bytes:
+    """The same as ``scaling_onnx``, but it takes hours for a row with a thousand in it."""
+    return _onnx(
+        [
+            helper.make_node("ReduceMax", ["x"], ["most"], keepdims=0),
+            helper.make_node("Pow", ["most", "power"], ["many"]),
+            helper.make_node("Cast", ["many"], ["trips"], to=TensorProto.INT64),
+            helper.make_node("Loop", ["trips", "", "x"], ["same"], body=_counting()),
+            helper.make_node("Mul", ["same", "f"], ["y"]),
+        ],
+        [
+            numpy_helper.from_array(np.array([factor], np.float32), "f"),
+            numpy_helper.from_array(np.array(4, np.float32), "power"),
             numpy_helper.from_array(np.array([1], np.float32), "one"),
         ],
     )
@@ -142,6 +161,25 @@ def machine(version: str = "latest", **deployment: Any) -> dict[str, Any]:
             }
         ],
     }
+
+
+def _counting() -> Any:
+    """A loop's body that leaves what it is given as it is."""
+    number, truth = TensorProto.INT64, TensorProto.BOOL
+    value = helper.make_tensor_value_info
+    return helper.make_graph(
+        [
+            helper.make_node("Identity", ["go_on"], ["goes_on"]),
+            helper.make_node("Mul", ["before", "one"], ["after"]),
+        ],
+        "body",
+        [
+            value("i", number, []),
+            value("go_on", truth, []),
+            value("before", TensorProto.FLOAT, ["n", 2]),
+        ],
+        [value("goes_on", truth, []), value("after", TensorProto.FLOAT, ["n", 2])],
+    )
 
 
 def _onnx(nodes: list[Any], constants: list[Any]) -> bytes:

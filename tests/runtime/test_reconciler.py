@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +20,8 @@ pytest.importorskip("onnx", reason="toy models are made with onnx")
 from onnx import TensorProto, helper, numpy_helper
 
 from nbmodel.errors import DeployError, InferenceError, ShapeError
+from nbmodel.fleet.local import start_local, stop_local
+from nbmodel.fleet.remote import RemoteRuntime
 from nbmodel.protocol.inference import InferRequest
 from nbmodel.runtime.edge import EdgeRuntime
 from nbmodel.runtime.state import StateFolder
@@ -483,3 +488,50 @@ def test_a_version_that_does_not_come_says_why(box: Box) -> None:
         assert (status["state"], status["phase"]) == ("failed", "waiting")
         assert registry.url.removeprefix("http://") in status["error"]
         assert box.condition("Fetched") == ("False", "FetchFailed")
+
+
+# Processes that share the work
+
+
+@pytest.mark.unhurried
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shares a port between processes")
+def test_a_version_that_kills_a_worker_is_rolled_back(tmp_path: Path) -> None:
+    known = start_local("shared", tmp_path / "home", workers=2)
+    remote = RemoteRuntime(known.url)
+
+    def status() -> dict[str, Any]:
+        return dict(remote.status()["services"][0])
+
+    def wait(what: Callable[[dict[str, Any]], bool]) -> None:
+        deadline = time.monotonic() + SETTLE_S
+        while not (what(status()) and remote.status()["settled"]):
+            assert time.monotonic() < deadline, status()
+            time.sleep(0.02)
+
+    try:
+        for version, confirm_s in ((ONE, 0), (TWO, LONG_S)):
+            remote.put_config(machine(confirm_s=confirm_s), if_match=None)
+            remote.distribution.push(
+                MODEL, VERSIONS, version.digest, tags=(*version.tags, "latest")
+            )
+            wait(lambda one, number=version.number: one["number"] == number)
+        assert known.pid is not None
+        (worker,) = workers_of(known.pid)
+        os.kill(worker, signal.SIGKILL)
+        wait(lambda one: one["number"] == 1 and one["failed"] is not None)
+        assert status()["failed"]["reason"] == (
+            "a process that served it died while it was provisional"
+        )
+    finally:
+        remote.close()
+        stop_local(known)
+
+
+def workers_of(pid: int) -> list[int]:
+    found = []
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in children.read_text().split():
+            command = Path(f"/proc/{child}/cmdline").read_bytes()
+            if b"nbmodel.runtime.worker" in command:
+                found.append(int(child))
+    return found

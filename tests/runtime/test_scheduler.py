@@ -383,7 +383,8 @@ def test_one_request_too_many_is_refused(make: Make, session: Doubling) -> None:
         live.infer(ask(1))
     session.gate.set()
     assert [value_of(result) for result in inbox.wait(4)[1:]] == [0, 0, 2]
-    assert live.statistics("m").fail.count == 2
+    counts = live.statistics("m")
+    assert (counts.fail.count, counts.engine_failures) == (2, 0), "the model is not to blame"
 
 
 def test_a_thread_waits_no_longer_than_its_deadline(make: Make, session: Doubling) -> None:
@@ -540,7 +541,7 @@ def test_requests_executions_and_rows_are_counted(make: Make, session: Doubling)
     ]
     for duration in (counts.success, counts.queue, counts.compute_input, counts.compute_infer):
         assert duration.count == 4
-    assert counts.fail.count == 1
+    assert (counts.fail.count, counts.engine_failures) == (1, 0)
     assert counts.queue.ns >= 3 * 10_000_000  # three waited while the first was held up
     assert counts.compute_infer.ns >= 10_000_000
     assert counts.success.ns >= counts.queue.ns + counts.compute_infer.ns
@@ -556,5 +557,7 @@ def test_an_engine_that_leaves_out_an_output_fails_its_request_alone() -> None:
     assert isinstance(result, InferenceError)
     with pytest.raises(InferenceError, match="doubling cannot be run"):
         live.infer(ask(1))
+    counts = live.statistics("m")
+    assert (counts.fail.count, counts.engine_failures) == (2, 2)
     live.retire()
     assert session.closed == 1

@@ -34,35 +34,31 @@ def facts_of(
         is_overridden: Whether it runs what a client loaded.
         is_stopped: Whether it shall not run.
     """
-    wish, live, refusal = account.wish, account.live, account.refusal
-    found = wish.found if isinstance(wish, Wish) else None
-    is_live = live is not None and isinstance(wish, Wish) and live.key == wish.key
+    live, refusal, report = account.live, account.refusal, account.report
+    wish = account.wish if isinstance(account.wish, Wish) else None
+    key = None if wish is None else wish.key
+    found = None if wish is None else wish.found
     current = account.history.current
-    report = account.report
-    probe = None
-    if report is not None and isinstance(wish, Wish) and report[0] == wish.key:
-        probe = report[1]
+    refused = None
+    if refusal is not None and refusal.key is not None:
+        refused = Why(refusal.cause, str(refusal.error))
+    is_wanted = live is not None and live.key == key
     return Facts(
-        wanted=found.version.label if found is not None else None,
-        is_path=isinstance(wish, Wish) and (is_overridden or found is None),
+        wanted=None if found is None else found.version.label,
+        is_path=wish is not None and (is_overridden or found is None),
         stopped=is_stopped,
         missing=_missing(account),
         fetch=fetch,
         unpacked=None if account.damaged is None else Why("UnpackFailed", str(account.damaged)),
         activity=account.activity,
         waits=account.waits,
-        probe=probe,
-        refused=None
-        if refusal is None or refusal.key is None
-        else Why(refusal.cause, str(refusal.error)),
+        probe=report[1] if report is not None and report[0] == key else None,
+        refused=refused,
         probed_well=refusal is not None and refusal.cause in AFTER_PROBE,
         serves=None if live is None else _what(live),
-        is_live=is_live and (refusal is None or refusal.key is None),
+        is_live=is_wanted and refused is None,
         remaining_s=account.remaining_s,
-        is_committed=is_live
-        and current is not None
-        and isinstance(wish, Wish)
-        and current.key == wish.key,
+        is_committed=is_wanted and current is not None and current.key == key,
     )
 
 

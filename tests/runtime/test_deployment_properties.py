@@ -29,6 +29,8 @@ from nbmodel.errors import ConfigConflictError, DeployError
 from nbmodel.runtime.edge import EdgeRuntime
 from nbmodel.storage import MemoryStorage
 from nbmodel.storage.manifests import blobs_of
+from tests.tools.hostile_answers import Answer, Kind
+from tests.tools.hostile_registry import HostileRegistry
 from tests.tools.laws import unowned
 from tests.tools.powercut import Disk
 from tests.tools.restart import PATIENCE_S, collect, factor, is_steady
@@ -243,20 +245,18 @@ class DeviceMachine(RuleBasedStateMachine):
     def expect(self, model: Model) -> None:
         """The device comes to be as the model says, and serves one or the other until then."""
         before, after = self.model, model.settled()
-        may_serve = {self.factor_of(before), self.factor_of(after)}
-        if before.wants is None or after.wants is None or self.factor_of(before) is None:
+        may_serve = {factor_of(before), factor_of(after)}
+        if before.wants is None or after.wants is None or factor_of(before) is None:
             may_serve.add(None)
         self.model = after
 
         def look() -> bool:
-            served = factor(self.runtime) if self.runtime.ready else None
-            assert served in may_serve or not self.runtime.ready, (served, before, after)
+            is_ready = self.runtime.ready  # asked first: what it says of then is true of now
+            served = factor(self.runtime)
+            assert not is_ready or served in may_serve, (served, before, after)
             return self.runtime.settled and is_steady(self.runtime)
 
         self.wait_until(look)
-
-    def factor_of(self, model: Model) -> float | None:
-        return None if model.current is None else VERSIONS[model.current].factor
 
     def wait_until(self, is_so: object) -> None:
         assert callable(is_so)
@@ -268,11 +268,15 @@ class DeviceMachine(RuleBasedStateMachine):
     @invariant()
     def it_is_as_the_model_says(self) -> None:
         model = self.model
-        assert factor(self.runtime) == self.factor_of(model), model
+        assert factor(self.runtime) == factor_of(model), model
         kept = json.loads((self.home / "state.json").read_bytes())["services"].get(SERVICE, {})
         assert digest_in(kept.get("current")) == digest_of(model.current), model
         assert digest_in(kept.get("rollback")) == digest_of(model.before), model
         assert kept.get("provisional") is None, model
+
+
+def factor_of(model: Model) -> float | None:
+    return None if model.current is None else VERSIONS[model.current].factor
 
 
 def digest_in(record: dict[str, str] | None) -> str | None:
@@ -283,18 +287,129 @@ def digest_of(number: int | None) -> str | None:
     return None if number is None else VERSIONS[number].digest
 
 
+class RegistryMachine(RuleBasedStateMachine):
+    """A device that follows a registry, which is not always there, and the model of both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="nbmodel-"))
+        self.home = self.folder / "home"
+        self.registry = HostileRegistry()
+        self.is_there = True
+        self.published: dict[str, int] = {}  # tag → version, in the registry
+        self.model = Model(wants="latest")
+        self.runtime = self.started()
+        config = machine(confirm_s=CONFIRM_S)
+        config["nbmodel"] = {"registry": self.registry.url, "min_free_bytes": 0}
+        self.runtime.set_config(config, if_match=None)
+
+    def teardown(self) -> None:
+        self.runtime.close()
+        self.registry.close()
+        collect(self.home)
+        try:
+            assert unowned(self.home) == []
+        finally:
+            shutil.rmtree(self.folder)
+
+    def started(self) -> EdgeRuntime:
+        return EdgeRuntime(self.home, name="here", environment={})
+
+    @initialize(number=good_numbers)
+    def publish_first(self, number: int) -> None:
+        self.publish(number)
+
+    @rule(number=numbers)
+    def publish(self, number: int) -> None:
+        self.put(number, "latest")
+
+    @rule(number=numbers)
+    def pin(self, number: int) -> None:
+        self.put(number, "pinned")
+
+    @precondition(lambda self: "pinned" in self.published)
+    @rule()
+    def unpin(self) -> None:
+        self.registry.untag(MODEL, "pinned")
+        del self.published["pinned"]
+        self.look()
+
+    @rule()
+    def disconnect(self) -> None:
+        self.registry.vanish()
+        self.is_there = False
+        self.look()
+
+    @rule()
+    def connect(self) -> None:
+        self.registry.come_back()
+        self.is_there = True
+        self.look()
+
+    @rule(kind=st.sampled_from(["tags", "manifest", "blob"]), status=st.sampled_from([401, 500]))
+    def refuse(self, kind: Kind, status: int) -> None:
+        """It answers with errors for a while, and then as it should."""
+        self.registry.misbehave(lambda _asked, _answer: Answer(status), kind)
+        was_there, self.is_there = self.is_there, False
+        self.runtime.reconcile()
+        time.sleep(0.05)
+        self.registry.behave()
+        self.is_there = was_there
+        self.look()
+
+    @rule()
+    def restart(self) -> None:
+        self.runtime.close()
+        self.runtime = self.started()
+        self.look()
+
+    def put(self, number: int, tag: str) -> None:
+        version = VERSIONS[number]
+        self.registry.take(MODEL, _STORAGE, version.digest, tags=(*version.tags, tag))
+        self.published[tag] = number
+        self.look()
+
+    def look(self) -> None:
+        """The device asks its registry, and comes to be as the model says."""
+        self.runtime.reconcile()
+        model = self.model.forgiven()
+        if self.is_there:
+            model = replace(model, tags=dict(self.published))
+        before, self.model = self.model, model.settled()
+        may_serve = {factor_of(before), factor_of(self.model)}
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            is_ready = self.runtime.ready  # asked first: what it says of then is true of now
+            served, status = factor(self.runtime), self.runtime.status()
+            assert not is_ready or served in may_serve or served is None is factor_of(before), (
+                served,
+                before,
+            )
+            if served == factor_of(self.model) and status["settled"] and is_steady(self.runtime):
+                return
+            assert time.monotonic() < deadline, (self.model, status)
+            time.sleep(0.005)
+
+    @invariant()
+    def it_is_as_the_model_says(self) -> None:
+        kept = json.loads((self.home / "state.json").read_bytes())["services"].get(SERVICE, {})
+        assert digest_in(kept.get("current")) == digest_of(self.model.current), self.model
+        assert digest_in(kept.get("rollback")) == digest_of(self.model.before), self.model
+
+
 @pytest.mark.slow
 @pytest.mark.unhurried
-@pytest.mark.parametrize("number", range(4))
-def test_a_device_does_what_its_model_says(number: int) -> None:
+@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("kind", [DeviceMachine, RegistryMachine])
+def test_a_device_does_what_its_model_says(kind: type[RuleBasedStateMachine], number: int) -> None:
     # No shrinking: a step takes as long as a deployment.
     chosen = settings(
-        max_examples=4,
+        max_examples=5,
         stateful_step_count=12,
         deadline=None,
         database=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    sequences = type(f"Sequences{number}", (DeviceMachine,), {})
+    sequences = type(f"{kind.__name__}{number}", (kind,), {})
     run_state_machine_as_test(seed(number)(sequences), settings=chosen)  # type: ignore[no-untyped-call]

@@ -7,6 +7,7 @@ a verb needs beyond a few lines lives below: the registry, the fleet, the conver
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -593,15 +594,24 @@ class Client:
             package=placement.package,
             at=now(),
         )
-        with Progress(f"deploy {version.reference}", total=version.size) as progress:
-            delivery = deploy.bring(
-                self.registry,
-                remote,
-                deployment,
-                change=lambda config: plan.with_placement(config, placement),
-                progress=progress.advance,
-                note=progress.note,
-            )
+        is_wished = threading.Event()
+        try:
+            with Progress(f"deploy {version.reference}", total=version.size) as progress:
+                delivery = deploy.bring(
+                    self.registry,
+                    remote,
+                    deployment,
+                    change=lambda config: plan.with_placement(config, placement),
+                    progress=progress.advance,
+                    note=progress.note,
+                    wished=is_wished.set,
+                )
+        except deploy.RefusedError:
+            raise
+        except BaseException:
+            if is_wished.is_set():  # nobody waited for it; the runtime goes on by itself
+                self.registry.record_deployment(deployment)
+            raise
         self.registry.record_deployment(deployment)
         return DeployCard(
             remote.name,

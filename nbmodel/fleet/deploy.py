@@ -137,6 +137,7 @@ def bring(
     change: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
     progress: Progress | None = None,
     note: Callable[[str], None] = lambda _: None,
+    wished: Callable[[], None] = lambda: None,
 ) -> Delivery:
     """Make a runtime run what a deployment wants, whatever it runs before.
 
@@ -149,6 +150,8 @@ def bring(
         change: A further change of the machine config, made in the same step.
         progress: Called with the bytes just sent, or found to be there.
         note: Called with what the runtime is at, while it is waited for.
+        wished: Called when the runtime's config wants the version: from then on it goes on by
+            itself, whether or not anybody waits.
 
     Returns:
         The version that is live or waits for its window, and what was sent.
@@ -185,6 +188,7 @@ def bring(
     watch = Watch(remote)
     if not change_config(remote, wish):
         remote.reconcile()
+    wished()
     try:
         live = wait_live(
             remote,

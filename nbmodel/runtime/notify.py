@@ -1,7 +1,7 @@
 """Telling the service manager how the process is: ready, alive, ending.
 
 Datagrams to the socket that systemd names in ``NOTIFY_SOCKET``. Without one, nothing is
-told to nobody.
+told to nobody. What is logged goes to its journal by standard error.
 
 Source: systemd ``sd_notify(3)``, ``sd_watchdog_enabled(3)``.
 """
@@ -11,10 +11,18 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 
 logger = logging.getLogger(__name__)
 
+#: Level of a log → priority of the service manager's journal.
+_PRIORITIES = (
+    (logging.CRITICAL, 2),
+    (logging.ERROR, 3),
+    (logging.WARNING, 4),
+    (logging.INFO, 6),
+    (logging.NOTSET, 7),
+)
 _VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 _TIMEOUT_S = 1.0  # for what is said once; a sign of life follows another
 
@@ -93,3 +101,20 @@ class Notifier:
                 sender.sendto("\n".join(assignments).encode(), path)
         except OSError as exc:
             logger.debug("cannot tell %s %s: %s", address, assignments, exc)
+
+
+class JournalFormatter(logging.Formatter):
+    """Lines for standard error where the service manager keeps it: priority, then text.
+
+    Source: systemd ``sd-daemon(3)``.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record; the journal adds the time."""
+        priority = next(number for level, number in _PRIORITIES if record.levelno >= level)
+        return "\n".join(f"<{priority}>{line}" for line in super().format(record).splitlines())
+
+
+def is_kept_by_journal(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether the service manager keeps what this process writes to standard error."""
+    return bool(environment.get("JOURNAL_STREAM"))

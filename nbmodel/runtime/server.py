@@ -47,7 +47,7 @@ from nbmodel.runtime.listener import host_for_others, listen
 from nbmodel.runtime.lock import file_lock
 from nbmodel.runtime.maintenance import MaintenanceHook
 from nbmodel.runtime.memory import share_one_heap
-from nbmodel.runtime.notify import Notifier
+from nbmodel.runtime.notify import JournalFormatter, Notifier, is_kept_by_journal
 from nbmodel.runtime.workers import Setup, Workers, check_workers
 
 if TYPE_CHECKING:
@@ -294,8 +294,8 @@ def _run(
                 _say(f"{GRPC}{grpc_at}")
             if others_at is not None:
                 _say(f"{OTHERS}{others_at}")
-            logger.info("ready on %s", url)
             _say(f"{READY}{url}")
+            runtime.journal.note(f"nbmodel {version('nbmodel')} is ready on {url}", type="Started")
             notifier.ready(f"ready on {url}")
             if notifier.is_listened_to:
                 loop = asyncio.get_running_loop()
@@ -443,7 +443,7 @@ def _held(home: Path) -> Iterator[None]:
 def _logging_to(path: Path) -> Iterator[None]:
     """Everything that is logged, into a file that is turned over before it gets large.
 
-    A disk that does not take it keeps no model from running: then standard error has it.
+    Where systemd keeps what the process writes, it is there too. A disk that does not take it keeps no model from running: then standard error has it.
     """
     handler: logging.Handler
     refusal: OSError | None = None
@@ -458,18 +458,24 @@ def _logging_to(path: Path) -> Iterator[None]:
     )
     formatter.converter = time.gmtime
     handler.setFormatter(formatter)
+    handlers = [handler]
+    if is_kept_by_journal() and refusal is None:
+        handlers.append(logging.StreamHandler())
+        handlers[-1].setFormatter(JournalFormatter("%(message)s"))
     root = logging.getLogger()
     level = root.level
-    root.addHandler(handler)
+    for one in handlers:
+        root.addHandler(one)
     root.setLevel(logging.INFO)
     if refusal is not None:
         logger.warning("cannot log to %s: %s", path, refusal.strerror)
     try:
         yield
     finally:
-        root.removeHandler(handler)
         root.setLevel(level)
-        handler.close()
+        for one in handlers:
+            root.removeHandler(one)
+            one.close()
 
 
 @contextlib.contextmanager

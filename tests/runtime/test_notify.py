@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -18,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from nbmodel.runtime.notify import Notifier
+from nbmodel.runtime.notify import JournalFormatter, Notifier, is_kept_by_journal
 
 pytestmark = pytest.mark.skipif(
     not hasattr(socket, "AF_UNIX"), reason="there are no datagrams by path here"
@@ -120,6 +122,20 @@ def test_a_manager_that_does_not_read_holds_nothing_up(tmp_path: Path) -> None:
         assert time.monotonic() - began < 10
 
 
+@pytest.mark.parametrize(
+    ("level", "priority"),
+    [("DEBUG", 7), ("INFO", 6), ("WARNING", 4), ("ERROR", 3), ("CRITICAL", 2)],
+)
+def test_the_journal_is_told_how_bad_each_line_is(level: str, priority: int) -> None:
+    record = logging.makeLogRecord(
+        {"levelno": getattr(logging, level), "msg": "one\ntwo %s", "args": ("x",)}
+    )
+    lines = JournalFormatter("%(message)s").format(record)
+    assert lines == f"<{priority}>one\n<{priority}>two x"
+    assert is_kept_by_journal({"JOURNAL_STREAM": "8:1234"})
+    assert not is_kept_by_journal({})
+
+
 @pytest.fixture
 def started(
     tmp_path: Path, linear_onnx: Path, service: Callable[[str, Path], dict[str, Any]]
@@ -130,10 +146,18 @@ def started(
     config = tmp_path / "machine.json"
     config.write_text(json.dumps({"services": [service("linear", linear_onnx)]}))
     words = ["runtime", "start", "--home", str(tmp_path / "home"), "--config", str(config)]
-    environment = {**os.environ, "NOTIFY_SOCKET": address, "WATCHDOG_USEC": "600000"}
-    with manager(address) as listening:
+    environment = {
+        **os.environ,
+        "NOTIFY_SOCKET": address,
+        "WATCHDOG_USEC": "600000",
+        "JOURNAL_STREAM": "8:1234",
+    }
+    with manager(address) as listening, (tmp_path / "journal").open("wb") as kept:
         process = subprocess.Popen(
-            [sys.executable, "-m", "nbmodel", *words], env=environment, stdout=subprocess.DEVNULL
+            [sys.executable, "-m", "nbmodel", *words],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=kept,
         )
         with process:
             yield process, listening
@@ -142,7 +166,7 @@ def started(
 
 @pytest.mark.unhurried
 def test_a_runtime_says_when_it_is_ready_that_it_lives_and_when_it_ends(
-    started: tuple[subprocess.Popen[bytes], socket.socket],
+    started: tuple[subprocess.Popen[bytes], socket.socket], tmp_path: Path
 ) -> None:
     process, listening = started
     ready = said(listening)
@@ -160,6 +184,10 @@ def test_a_runtime_says_when_it_is_ready_that_it_lives_and_when_it_ends(
     while "STOPPING=1" not in (lines := said(listening)):
         assert lines == ["WATCHDOG=1"]
     assert process.wait(30) == 0
+    lines = (tmp_path / "journal").read_text().splitlines()
+    assert all(re.match("<[2-7]>", line) for line in lines)
+    assert any(re.fullmatch(r"<6>nbmodel \S+ is ready on http://127.*", line) for line in lines)
+    assert "<6>told to end" in lines
 
 
 @pytest.mark.unhurried

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
 from nbmodel.core.golden import Golden
 from nbmodel.core.labels import format_labels, labels_from_map
 from nbmodel.core.lineage import Conversion
 from nbmodel.core.manifest import DATASET_TYPE, DOC_TYPE, check_path
-from nbmodel.core.signature import Signature
-from nbmodel.errors import FormatError, InputError, ManifestError
-from nbmodel.formats import ModelFacts, read_model
+from nbmodel.core.signature import Signature, describe
+from nbmodel.errors import FormatError, InputError, ManifestError, UnknownFormatError
+from nbmodel.formats import ModelFacts, fill_gap, folder_format, read_model
 from nbmodel.label_file import read_label_file
 
 LABELS_PATH = "labels.txt"  # where a version keeps labels that its model file has not
 MAX_FILES = 10_000  # in one uploaded folder
+_CODE = ".py"
 
 #: Labels as a person gives them: a file, a list in index order, or ``{name: index}``.
 LabelsGiven: TypeAlias = "str | Path | Sequence[str] | Mapping[str, int] | None"
@@ -29,7 +30,8 @@ class Source:
 
     Attributes:
         files: Path in the version → file on this machine, or the bytes themselves.
-        model_path: Which of them is the model.
+        model_path: Which of them is the model; of a folder that is one, the file that makes
+            it one.
         framework: Its format.
         model_type: What it is for, as far as the model tells.
         signature: Inputs and outputs, labels included.
@@ -77,22 +79,27 @@ def read_source(
 ) -> Source:
     """Read what is to be uploaded: one model file with companions, or one folder.
 
-    A folder is taken whole, hidden files excepted; files that an ONNX model keeps its
-    weights in come along by themselves.
+    A folder is taken whole, hidden files excepted; files that a model keeps its weights in
+    come along by themselves. A folder that is a model, as a SavedModel is, has everything
+    in it for its own.
 
     Args:
-        paths: Files, or a single folder; exactly one file among them is a model.
+        paths: Files, or a single folder; exactly one model is among them.
         labels: Class names; they win over a ``labels.txt`` among the files.
-        signature: What to say about tensors beyond what the file says.
+        signature: What to say about tensors beyond what the file says; all of it, where a
+            format tells nothing of them.
 
     Raises:
         InputError: A path does not exist, or leads out of its folder; there is no model
-            among them, or several; or labels are none, or not as many as the classes.
+            among them, or several; labels are none, or not as many as the classes; or
+            neither the file nor ``signature`` tells datatypes.
         FormatError: The model file is not what it claims to be.
         SignatureError: ``signature`` contradicts the file.
     """
     files = _gather([Path(path).expanduser() for path in paths])
     model_path, facts = _find_model(files)
+    if facts.gap:
+        facts = _told(files[model_path], facts, signature)
     files |= _external(files[model_path], model_path, facts)
     contents: dict[str, Path | bytes] = dict(files)
     names = read_labels(labels)
@@ -113,6 +120,21 @@ def read_source(
         metadata=facts.metadata,
         description=facts.description,
     )
+
+
+def _told(model: Path, facts: ModelFacts, signature: Signature | None) -> ModelFacts:
+    """The facts of a file that does not tell all of its tensors, with what a person says."""
+    filled = facts if signature is None else fill_gap(facts, signature)
+    if filled.gap:
+        tensors = filled.signature.inputs + filled.signature.outputs
+        known = f"; it has {', '.join(map(describe, tensors))}" if tensors else ""
+        raise InputError(
+            f"cannot upload {model} without its signature: {facts.gap}{known}",
+            hint="put Triton's config.pbtxt with its inputs and outputs beside it, or give "
+            "signature=Signature(inputs=(Tensor(name, datatype, shape), …), outputs=(…)) "
+            "in Python",
+        )
+    return filled
 
 
 def _external(model: Path, model_path: str, facts: ModelFacts) -> dict[str, Path]:
@@ -238,15 +260,19 @@ def _find_model(files: Mapping[str, Path]) -> tuple[str, ModelFacts]:
     if len(files) == 1:
         (only,) = files
         return only, read_model(files[only])
-    found: list[tuple[str, ModelFacts]] = []
+    found, rest = _folder_models(files)
     refused: list[FormatError] = []
-    for name, path in files.items():
+    for name in rest:
+        path = files[name]
         try:
             found.append((name, read_model(path)))
+        except UnknownFormatError:
+            continue
         except FormatError as exc:
             if path.suffix in (".onnx", ".tflite"):
-                refused.append(exc)
-    if refused:
+                raise
+            refused.append(exc)
+    if refused and not found:
         raise refused[0]
     if len(found) != 1:
         names = ", ".join(name for name, _ in found) or "none"
@@ -255,6 +281,29 @@ def _find_model(files: Mapping[str, Path]) -> tuple[str, ModelFacts]:
             hint="upload each model under its own name",
         )
     return found[0]
+
+
+def _folder_models(files: Mapping[str, Path]) -> tuple[list[tuple[str, ModelFacts]], list[str]]:
+    """The folders among files that are models, and the files that are in none of them."""
+    found: list[tuple[str, ModelFacts]] = []
+    roots: list[PurePosixPath] = []
+    markers = [name for name, path in files.items() if folder_format(path.name)]
+    for name in sorted(markers, key=lambda name: name.count("/")):
+        if _is_in(name, roots):
+            continue
+        try:
+            found.append((name, read_model(files[name])))
+        except FormatError:
+            if not name.endswith(_CODE):  # code may have the name and mean nothing by it
+                raise
+        else:
+            roots.append(PurePosixPath(name).parent)
+    rest = [name for name in files if not name.endswith(_CODE) and not _is_in(name, roots)]
+    return found, rest
+
+
+def _is_in(name: str, roots: Sequence[PurePosixPath]) -> bool:
+    return any(PurePosixPath(name).is_relative_to(root) for root in roots)
 
 
 def _near(path: Path) -> str | None:

@@ -5,23 +5,26 @@ from __future__ import annotations
 import stat
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, final
 
-from nbmodel.core.signature import Signature
-from nbmodel.errors import FormatError, InputError
+from nbmodel.core.model_type import model_type_of
+from nbmodel.core.signature import Signature, Tensor
+from nbmodel.errors import FormatError, InputError, TensorNameError
 from nbmodel.formats.bytesource import ByteSource
+from nbmodel.formats.sidecar import CONFIG, signature_beside
 
 HEAD = 4096  # bytes from the start of a file that are enough to tell its format
+ZIP = b"PK\x03\x04"  # how a ZIP archive starts
 #: What is often saved under a model's name by mistake: how it starts, what it is, what to do.
 _IMPOSTORS = (
     (b"version https://git-lfs", "a Git LFS pointer", "fetch the file itself: git lfs pull"),
     (b"<!DOCTYPE", "a web page", "download the file itself, not the page about it"),
     (b"<html", "a web page", "download the file itself, not the page about it"),
-    (b"PK\x03\x04", "a ZIP archive", "unpack it, or give the model file that is in it"),
+    (ZIP, "a ZIP archive", "unpack it, or give the model file that is in it"),
     (b"\x1f\x8b", "gzip-compressed", "unpack it first: gunzip"),
     (b"\x89HDF", "an HDF5 file", None),
 )
@@ -39,6 +42,9 @@ class ModelFacts:
         metadata: JSON values by name: producer, versions, what the format has besides.
         external: Further files that the model needs, as POSIX paths relative to its
             folder; none of them leads out of it. They need not exist.
+        gap: What the file does not tell of its tensors, as a sentence; empty when the
+            signature is whole. What a person says then stands in its place.
+        labels: Class names that the file tells though it does not tell its outputs.
     """
 
     framework: str
@@ -47,6 +53,8 @@ class ModelFacts:
     description: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     external: tuple[str, ...] = ()
+    gap: str = ""
+    labels: tuple[str, ...] = ()
 
 
 class Format(ABC):
@@ -54,10 +62,19 @@ class Format(ABC):
 
     Readers work on untrusted files: they run nothing from the file, load no engine and
     no weights, and their time and memory do not depend on the size of the weights.
+
+    Attributes:
+        name: Key in the table of formats, and the framework of a version.
+        suffixes: Of its files, in lower case.
+        marker: Of a format whose models are folders, the name of the file that makes a
+            folder one and is read; empty for formats of files.
+        is_archive: Whether its files are ZIP archives, told by ``sniff_archive``.
     """
 
     name: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]]
+    marker: ClassVar[str] = ""
+    is_archive: ClassVar[bool] = False
 
     @abstractmethod
     def sniff(self, head: bytes) -> bool:
@@ -67,20 +84,32 @@ class Format(ABC):
             head: The first ``HEAD`` bytes, or all that the file has.
         """
 
+    def sniff_archive(self, names: Collection[str]) -> bool:  # noqa: ARG002 - most are no archives
+        """Whether a ZIP archive of these files surely is of this format.
+
+        Args:
+            names: Of its files, without the folder that all of them are in.
+        """
+        return False
+
     @final
     def read(self, path: Path) -> ModelFacts:
-        """What the file says.
+        """What the file says, or the file in a folder that makes it a model.
+
+        What a file does not tell of its tensors is taken from a Triton ``config.pbtxt``
+        beside it, where there is one.
 
         Raises:
             InputError: There is no such file, or it may not be read.
             FormatError: It is not what the format says; names the file, the place in it
                 and what was expected there.
         """
+        path = marked(path, self.marker) or path
         with open_source(path) as source:
             try:
-                return self._read(source)
+                return _completed(self._read(source), path)
             except FormatError as exc:
-                raise FormatError(f"{path}: {exc}", hint=exc.hint or _hint(source)) from exc
+                raise FormatError(f"{path}: {exc}", hint=exc.hint or _hint(self, source)) from exc
             except Exception as exc:
                 # A reader that trips over a file has met one it did not foresee. That is
                 # still the file's fault to the one who uploads it.
@@ -111,7 +140,7 @@ def open_source(path: Path) -> Iterator[ByteSource]:
         reason = exc.strerror if isinstance(exc, OSError) else str(exc)
         raise InputError(f"cannot read {str(path)[:200]!r}: {reason}") from exc
     with file:
-        yield ByteSource(file, status.st_size)
+        yield ByteSource(file, status.st_size, path)
 
 
 def starts_with(source: ByteSource) -> str:
@@ -121,7 +150,66 @@ def starts_with(source: ByteSource) -> str:
     return f"starts with {head!r}" + (f": {impostor[0]}" if impostor else "")
 
 
-def _hint(source: ByteSource) -> str | None:
+def marked(path: Path, marker: str) -> Path | None:
+    """The file of a name in a folder; None when it is no folder, or has none."""
+    try:
+        return path / marker if marker and path.is_dir() and (path / marker).is_file() else None
+    except OSError:  # a name that is too long, a folder that may not be looked into
+        return None
+
+
+def fill_gap(facts: ModelFacts, signature: Signature) -> ModelFacts:
+    """The facts with what somebody says of the tensors where the file does not.
+
+    Args:
+        facts: With a gap.
+        signature: What is said; a side without tensors is taken from the file.
+
+    Raises:
+        TensorNameError: The file tells how many tensors there are, and it is another number.
+    """
+    read = facts.signature
+    filled = Signature(
+        _filled("input", read.inputs, signature.inputs),
+        _filled("output", read.outputs, signature.outputs),
+    )
+    if facts.labels and not filled.labels:
+        filled = filled.with_labels(facts.labels)
+    is_whole = bool(filled.inputs and filled.outputs) and all(
+        tensor.datatype != "UNKNOWN" for tensor in filled.inputs + filled.outputs
+    )
+    return replace(
+        facts,
+        signature=filled,
+        model_type=facts.model_type or model_type_of(filled),
+        gap="" if is_whole else facts.gap,
+    )
+
+
+def _filled(side: str, read: tuple[Tensor, ...], given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    # What is no single tensor, such as a list of them, may be any number.
+    is_counted = bool(read) and all(tensor.datatype == "UNKNOWN" for tensor in read)
+    if given and is_counted and len(given) != len(read):
+        raise TensorNameError(
+            f"expected {len(read)} {side}s as the model has, "
+            f"{', '.join(tensor.name for tensor in read)}; "
+            f"found {', '.join(tensor.name for tensor in given)}"
+        )
+    return given or read
+
+
+def _completed(facts: ModelFacts, path: Path) -> ModelFacts:
+    """The facts with a signature from beside the file, where it is needed and there is one."""
+    signature = signature_beside(path) if facts.gap else None
+    try:
+        return facts if signature is None else fill_gap(facts, signature)
+    except TensorNameError as exc:
+        raise FormatError(f"{CONFIG} beside it: {exc}") from exc
+
+
+def _hint(format_: Format, source: ByteSource) -> str | None:
+    if format_.is_archive and source.read(0, min(source.size, 4)) == ZIP:
+        return None  # a damaged one, but no impostor
     impostor = _impostor(source)
     return impostor[1] if impostor else None
 

@@ -7,6 +7,7 @@ readers skip weights instead of reading them.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import BinaryIO
 
 from nbmodel.errors import FormatError
@@ -26,11 +27,14 @@ class ByteSource:
         file: An open, seekable binary file; it need not be buffered. Its position is
             nobody's: whoever reads from it seeks first.
         size: Its length in bytes.
+        path: Where it is, for formats that keep further files beside it; None when it is
+            no file of its own.
     """
 
-    def __init__(self, file: BinaryIO, size: int) -> None:
+    def __init__(self, file: BinaryIO, size: int, path: Path | None = None) -> None:
         self.file = file
         self.size = size
+        self.path = path
         self._start = 0
         self._window = b""
         self._steps = MAX_STEPS

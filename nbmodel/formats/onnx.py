@@ -25,6 +25,7 @@ from nbmodel.formats.base import Format, ModelFacts, starts_with
 from nbmodel.formats.bytesource import ByteSource
 from nbmodel.formats.onnx_external import GRAPH, ExternalData, entry
 from nbmodel.formats.protobuf import BYTES, VARINT, Message, signed, walk
+from nbmodel.formats.ultralytics import TASKS
 
 _MODEL = Message(
     "ModelProto",
@@ -72,14 +73,6 @@ DATATYPES = (
 _PROFILES = {"IMAGE": "image", "AUDIO": "audio", "TEXT": "text"}  # type denotations
 #: Keys of metadata_props under which exporters write class names.
 _LABEL_KEYS = ("names", "labels", "classes", "class_names", "label_names", "id2label")
-#: Ultralytics' "task" property.
-_TASKS = {
-    "detect": "detection",
-    "obb": "detection",
-    "classify": "classification",
-    "segment": "segmentation",
-    "pose": "keypoints",
-}
 _MAX_RANK = 1024
 _MAX_TENSORS = 20_000  # inputs or outputs; old files list every weight as an input
 _MAX_PROPERTY = 4096  # bytes of a property's value that are worth keeping beside the model
@@ -277,7 +270,7 @@ def _facts(model: _Model) -> ModelFacts:
     return ModelFacts(
         framework=Onnx.name,
         signature=signature,
-        model_type=_TASKS.get(properties.get("task", "")) or model_type_of(signature),
+        model_type=TASKS.get(properties.get("task", "")) or model_type_of(signature),
         description=description or properties.get("description", ""),
         metadata=_metadata(model, properties),
         external=tuple(model.external.locations),

@@ -67,7 +67,9 @@ def test_known_formats_are_named(tmp_path: Path) -> None:
     path.write_bytes(b"something")
     with pytest.raises(UnknownFormatError) as caught:
         format_of(path)
-    assert caught.value.hint == "known formats: .onnx, .tflite"
+    assert caught.value.hint == (
+        "known formats: .onnx, .tflite, .pb, .pt, .pth, .pt2, .plan, .engine, .xml, .py"
+    )
 
 
 @pytest.mark.parametrize("suffix", ["", ".onnx"])

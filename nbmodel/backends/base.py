@@ -30,7 +30,7 @@ from nbmodel.label_file import read_label_file
 from nbmodel.protocol.datatypes import DATATYPE_TO_NUMPY
 from nbmodel.protocol.tensor import datatype_of, to_tensor
 
-AttributeKind = Literal["path", "string", "integer"]
+AttributeKind = Literal["path", "string", "integer", "object"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Attribute:
     Attributes:
         name: Key in the machine config.
         kind: ``path`` and ``string`` are JSON strings, ``integer`` a JSON number without
-            fraction.
+            fraction, ``object`` a JSON object.
         help: One line for people.
         required: Whether it must be given.
         minimum: Smallest value of an integer, or None.
@@ -60,6 +60,11 @@ class Attribute:
         """What is wrong with a value, as a sentence; None when nothing is."""
         if self.kind == "integer":
             return self._integer_problem(value)
+        if self.kind == "object":
+            is_object = isinstance(value, Mapping)
+            return (
+                None if is_object else f"attribute {self.name!r} must be an object, found {value!r}"
+            )
         if not isinstance(value, str):
             return f"attribute {self.name!r} must be a string, found {value!r}"
         if self.required and not value:
@@ -134,6 +139,23 @@ def file_attributes(suffix: str) -> tuple[Attribute, ...]:
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a model besides what its files say.
+
+    Attributes:
+        signature: What its version takes and gives; None for a file by path.
+        sample: File of its golden sample, or None.
+    """
+
+    signature: Signature | None = None
+    sample: Path | None = None
+
+
+#: Of a file by path.
+NOTHING_KNOWN = Known()
+
+
+@dataclass(frozen=True, slots=True)
 class _Expected:
     """What an input has to be, for a check that is quick when it is.
 
@@ -194,6 +216,11 @@ class Session(ABC):
     def signature(self) -> Signature:
         """What the model takes and gives, as the engine reports it, with its labels."""
         return self._signature
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it cannot run just now, though it may again by itself; None: it can."""
+        return None
 
     @final
     def infer(
@@ -321,17 +348,19 @@ class Session(ABC):
 
 
 class Backend(ABC):
-    """An engine that runs model files. One is made without arguments, and holds no state.
+    """An engine that runs models. One is made without arguments, and holds no state.
 
     Attributes:
         name: In the table and in machine configs: ``onnx_cpu``.
         formats: Names of the file formats it runs.
         attributes: What a service of this backend may say, ``SCHEDULING_ATTRIBUTES`` apart.
+        runs_here: Whether a model file is all that it needs, so that it runs in any process.
     """
 
     name: ClassVar[str]
     formats: ClassVar[tuple[str, ...]]
     attributes: ClassVar[tuple[Attribute, ...]]
+    runs_here: ClassVar[bool] = False
 
     @final
     def check(self, attributes: Mapping[str, Any]) -> list[str]:
@@ -349,20 +378,22 @@ class Backend(ABC):
                 problems += [] if problem is None else [problem]
             elif attribute.required:
                 problems.append(f"attribute {name!r} is required by {self.name}")
-        return problems
+        return problems or self._contradictions(attributes)
 
     @final
-    def load(self, attributes: Mapping[str, Any]) -> Session:
+    def load(self, attributes: Mapping[str, Any], known: Known = NOTHING_KNOWN) -> Session:
         """Load a model.
 
         Args:
             attributes: As ``check`` accepts them, placeholders replaced.
+            known: What is known of the model besides what its files say.
 
         Raises:
             ConfigError: An attribute is wrong, or names a file that cannot be read; all
                 problems are listed.
             PluginError: The engine is not installed.
             InferenceError: The engine refuses the model.
+            UnavailableError: The engine cannot be reached just now.
         """
         problems = self.check(attributes)
         labels: tuple[str, ...] = ()
@@ -370,16 +401,65 @@ class Backend(ABC):
             problems, labels = self._read_files(attributes)
         if problems:
             raise ConfigError("; ".join(problems), problems=problems)
-        path = Path(attributes["model_path"])
         try:
-            session = self._load(path, attributes)
+            session = self._open(attributes, known)
         except NbModelError:
             raise
         except Exception as exc:  # engines raise untyped errors of their own
-            raise InferenceError(f"{self.name} cannot load {path.name}: {_one_line(exc)}") from exc
+            what = self._subject(attributes)
+            raise InferenceError(f"{self.name} cannot load {what}: {_one_line(exc)}") from exc
         if labels:
             session.set_labels(labels)
         return session
+
+    def tidy(self, attributes: Mapping[str, Any]) -> None:  # noqa: B027 # most leave nothing
+        """Let go of what processes that are gone have left with the engine.
+
+        Called after a version was tried out in a process of its own. It raises nothing.
+
+        Args:
+            attributes: Of the service that it was tried out for.
+        """
+
+    @abstractmethod
+    def _open(self, attributes: Mapping[str, Any], known: Known) -> Session:
+        """Load a model whose attributes are right and whose files are there.
+
+        Imports the engine. Any exception but an nbmodel error becomes an InferenceError.
+        """
+
+    @abstractmethod
+    def _absent(self, attributes: Mapping[str, Any]) -> list[str]:
+        """Which files or folders that attributes name are not there, a sentence each."""
+
+    @abstractmethod
+    def _subject(self, attributes: Mapping[str, Any]) -> str:
+        """What a model is called in messages."""
+
+    def _contradictions(self, attributes: Mapping[str, Any]) -> list[str]:  # noqa: ARG002 # few have any
+        """What is wrong with attributes together, each of which is right by itself."""
+        return []
+
+    def _unknown(self, name: str, known: Mapping[str, Attribute]) -> str:
+        near = get_close_matches(name, known, n=1)
+        advice = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+        return f"attribute {name!r} is unknown to {self.name}; {advice}"
+
+    def _read_files(self, attributes: Mapping[str, Any]) -> tuple[list[str], tuple[str, ...]]:
+        problems = self._absent(attributes)
+        labels: tuple[str, ...] = ()
+        if attributes.get("label_path"):
+            try:
+                labels = read_label_file(Path(attributes["label_path"]))
+            except InputError as exc:
+                problems.append(f"label_path cannot be read: {attributes['label_path']}: {exc}")
+        return problems, labels
+
+
+class FileBackend(Backend):
+    """An engine that runs a model file in this process, the one at ``model_path``."""
+
+    runs_here = True
 
     @abstractmethod
     def _load(self, path: Path, attributes: Mapping[str, Any]) -> Session:
@@ -388,22 +468,16 @@ class Backend(ABC):
         Imports the engine. Any exception but an nbmodel error becomes an InferenceError.
         """
 
-    def _unknown(self, name: str, known: Mapping[str, Attribute]) -> str:
-        near = get_close_matches(name, known, n=1)
-        advice = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-        return f"attribute {name!r} is unknown to {self.name}; {advice}"
+    @final
+    def _open(self, attributes: Mapping[str, Any], known: Known) -> Session:  # noqa: ARG002 # the file says it
+        return self._load(Path(attributes["model_path"]), attributes)
 
-    def _read_files(self, attributes: Mapping[str, Any]) -> tuple[list[str], tuple[str, ...]]:
-        problems: list[str] = []
-        labels: tuple[str, ...] = ()
-        if not Path(attributes["model_path"]).is_file():
-            problems.append(f"model_path is not a file: {attributes['model_path']}")
-        if attributes.get("label_path"):
-            try:
-                labels = read_label_file(Path(attributes["label_path"]))
-            except InputError as exc:
-                problems.append(f"label_path cannot be read: {attributes['label_path']}: {exc}")
-        return problems, labels
+    def _absent(self, attributes: Mapping[str, Any]) -> list[str]:
+        path = attributes["model_path"]
+        return [] if Path(path).is_file() else [f"model_path is not a file: {path}"]
+
+    def _subject(self, attributes: Mapping[str, Any]) -> str:
+        return Path(attributes["model_path"]).name
 
 
 def _one_line(exc: Exception) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nbmodel.backends.base import Backend, Session, file_attributes
+from nbmodel.backends.base import FileBackend, Session, file_attributes
 from nbmodel.core.signature import Signature, Tensor
 from nbmodel.errors import DatatypeError, InferenceError, PluginError
 
@@ -50,7 +50,7 @@ _UNKNOWN_CATEGORY = "Unknown Category and zeros = 0"  # what its OneHotEncoder s
 _FATAL = 4  # ONNX Runtime's highest log severity
 
 
-class OnnxCpu(Backend):
+class OnnxCpu(FileBackend):
     """Runs ``.onnx`` files with ONNX Runtime's CPU provider; Viam's ``onnx-cpu``."""
 
     name = "onnx_cpu"

@@ -86,10 +86,13 @@ def open_session(path: Path, framework: str, *, threads: int = 1) -> Session:
         NoCompatibleBackendError: No backend runs that format.
         ConfigError, PluginError, InferenceError: As ``Backend.load``.
     """
-    names = backends_for(framework)
-    if not names:
+    backends = [load_backend(name) for name in backends_for(framework)]
+    backend = next((one for one in backends if one.runs_here), None)
+    if backend is None:
         raise NoCompatibleBackendError(
-            f"no backend runs {framework!r} files on this machine",
-            hint=f"backends here: {', '.join(BACKENDS.names())}",
+            f"no backend runs {framework!r} files right here",
+            hint=f"deploy it to a runtime; it is run by {', '.join(one.name for one in backends)}"
+            if backends
+            else f"backends here: {', '.join(BACKENDS.names())}",
         )
-    return load_backend(names[0]).load({"model_path": str(path), "num_threads": threads})
+    return backend.load({"model_path": str(path), "num_threads": threads})

@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nbmodel.backends.base import Backend, Session, file_attributes
+from nbmodel.backends.base import FileBackend, Session, file_attributes
 from nbmodel.core.signature import Quantization, Signature, Tensor
 from nbmodel.errors import InferenceError, PluginError
 from nbmodel.formats import distinct_names
@@ -29,7 +29,7 @@ _first_load = threading.Lock()
 _has_greeted = threading.Event()
 
 
-class TfliteCpu(Backend):
+class TfliteCpu(FileBackend):
     """Runs ``.tflite`` files with LiteRT, or tflite_runtime where LiteRT has no wheel.
 
     Viam's ``tflite_cpu``. Quantised tensors pass raw: uint8 in, uint8 out.

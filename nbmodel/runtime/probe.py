@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from nbmodel.backends import load_backend
 from nbmodel.core.signature import Signature
 from nbmodel.errors import (
     ConfigError,
@@ -109,6 +110,7 @@ def probe(
         memory_bytes=limits.memory_bytes,
         cancelled=cancelled,
     )
+    load_backend(source.model).tidy(source.attributes)
     report, most = heard.report, limits.memory_bytes
     if report is not None:
         if most is not None and (report.memory_bytes or 0) > most:  # between two looks

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nbmodel.backends import Session, load_backend
+from nbmodel.backends import Known, Session, load_backend
 from nbmodel.core.golden import Golden
 from nbmodel.core.signature import Signature
 from nbmodel.errors import (
@@ -95,7 +95,7 @@ def examine(request: Mapping[str, Any], say: Say) -> dict[str, Any]:
     say({"doing": "loading the model", "memory": before})
     attributes = request["attributes"]
     began = time.perf_counter()
-    session = _load(request["model"], attributes)
+    session = _load(request)
     load_s = time.perf_counter() - began
     own = Signature.from_json(request["signature"] or {})
     check_signature(session.signature, own)
@@ -105,9 +105,7 @@ def examine(request: Mapping[str, Any], say: Say) -> dict[str, Any]:
         has_batch_axis(session, proof.inputs)
     if not session.runs_together:
         tell("loading its other instances")
-        others = [
-            _load(request["model"], attributes) for _ in range(attributes.get("instances", 1) - 1)
-        ]
+        others = [_load(request) for _ in range(attributes.get("instances", 1) - 1)]
         del others
     peak = process_memory().peak
     return {
@@ -119,9 +117,14 @@ def examine(request: Mapping[str, Any], say: Say) -> dict[str, Any]:
     }
 
 
-def _load(model: str, attributes: Mapping[str, Any]) -> Session:
+def _load(request: Mapping[str, Any]) -> Session:
+    signature, golden = request["signature"], request["golden"]
+    known = Known(
+        None if signature is None else Signature.from_json(signature),
+        None if golden is None else Path(golden["file"]),
+    )
     try:
-        return load_backend(model).load(attributes)
+        return load_backend(request["model"]).load(request["attributes"], known)
     except (ConfigError, PluginError):
         raise
     except NbModelError as exc:

@@ -11,7 +11,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from nbmodel.backends import Session, load_backend
+from nbmodel.backends import Known, Session, load_backend
 from nbmodel.core.manifest import Manifest
 from nbmodel.core.signature import Signature
 from nbmodel.core.version import now
@@ -134,17 +134,24 @@ class LiveService:
 
     def view(self, name: str) -> ServiceView:
         """How the data plane sees it, as a service of that name."""
+        trouble = self.trouble
         return ServiceView(
             name,
-            True,
+            trouble is None,
             self.version,
             self.signature,
             self.model_type,
+            reason=trouble or "",
             backend=self.source.model,
             scheduling=self.scheduling,
             label_path=str(self.source.attributes.get("label_path") or ""),
             description=self.description,
         )
+
+    @property
+    def trouble(self) -> str | None:
+        """Why its model cannot run just now, though it may again by itself; None: it can."""
+        return self._session.trouble
 
     @property
     def inferences(self) -> int:
@@ -334,7 +341,8 @@ def load_service(source: Source, note: Callable[[str], None] = lambda _: None) -
     """
     backend = load_backend(source.model)
     attributes, installed = source.attributes, source.installed
-    sessions = [backend.load(attributes)]
+    known = _known(installed)
+    sessions = [backend.load(attributes, known)]
     first = sessions[0]
     try:
         sample = None
@@ -343,11 +351,11 @@ def load_service(source: Source, note: Callable[[str], None] = lambda _: None) -
             sample = _golden_inputs(installed)
         scheduling = _scheduling(attributes, first, sample)
         while len(sessions) < scheduling.instances:
-            sessions.append(first if first.runs_together else backend.load(attributes))
+            sessions.append(first if first.runs_together else backend.load(attributes, known))
         return LiveService(
             Scheduler(sessions, scheduling),
             replace(source, model=backend.name),
-            None if installed is not None else _facts(Path(attributes["model_path"]), note),
+            None if installed is not None else _facts(attributes, note),
         )
     except BaseException:
         for session in set(sessions):
@@ -423,8 +431,20 @@ def check_golden(session: Session, manifest: Manifest, folder: Path) -> Differen
     return difference
 
 
-def _facts(path: Path, note: Callable[[str], None]) -> ModelFacts | None:
+def _known(installed: Installed | None) -> Known:
+    """What a version says of its model besides the model's own files."""
+    if installed is None:
+        return Known()
+    manifest, folder = installed.manifest, installed.folder
+    sample = None if manifest.golden is None else folder / manifest.golden.path
+    return Known(manifest.signature, sample)
+
+
+def _facts(attributes: Mapping[str, Any], note: Callable[[str], None]) -> ModelFacts | None:
     """What a file says about itself; the engine runs it whether that can be read or not."""
+    if "model_path" not in attributes:
+        return None  # its engine finds the model by another way
+    path = Path(attributes["model_path"])
     try:
         return read_model(path)
     except (NbModelError, OSError) as exc:

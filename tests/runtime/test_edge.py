@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from nbmodel.backends import BACKENDS, Backend, Session
+from nbmodel.backends import BACKENDS, FileBackend, Session
 from nbmodel.backends.base import file_attributes
 from nbmodel.backends.onnx_cpu import OnnxCpuSession
 from nbmodel.core.golden import Golden
@@ -490,7 +490,7 @@ def test_a_refused_version_stays_without_effect_over_a_restart(tmp_path: Path) -
     second.close()
 
 
-class Raising(Backend):
+class Raising(FileBackend):
     """A plug-in whose model is loaded, and then raises what no backend should."""
 
     name = "raising"

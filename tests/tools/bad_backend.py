@@ -22,14 +22,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nbmodel.backends.base import Backend, Session, file_attributes
+from nbmodel.backends.base import FileBackend, Session, file_attributes
 from nbmodel.core.signature import Signature, Tensor
 
 NAME = "bad"
 SIGNATURE = Signature((Tensor("x", "FP32", (-1, 2)),), (Tensor("y", "FP32", (-1, 2)),))
 
 
-class BadBackend(Backend):
+class BadBackend(FileBackend):
     """Runs models that misbehave."""
 
     name = NAME

@@ -364,9 +364,12 @@ class Reconciler:
             self._refusals.pop(name, None)
         if record is None:
             return
-        if live.installed is None or live.installed.version.digest != record.digest:
-            live.relabel(this.stock.installed[record.package])
+        installed = this.stock.installed[record.package]
+        before = None if live.installed is None else live.installed.version
+        if before != installed.version:
+            live.relabel(installed)  # its number, too, may be told later than its bytes come
             self._point(name, live)
+        if before is None or before.digest != record.digest:
             self._journal.note(
                 f"{name}: now version {record.label}, which has the same content",
                 service=name,

@@ -25,7 +25,7 @@ from nbmodel.commands.context import Context, pass_context
     "--max-failure-rate",
     type=click.FloatRange(0, 1),
     metavar="SHARE",
-    help="roll back when more requests fail before that, of 1",
+    help="roll back when a larger share of requests, 0..1, fails before that",
 )
 @click.option(
     "--max-latency-ms",

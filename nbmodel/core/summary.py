@@ -11,6 +11,7 @@ from typing import Any
 
 #: Phases of a service in which nothing is going on.
 AT_REST = frozenset({"ready", "failed", "stopped"})
+MAX_NUMBER = 1e15  # beyond it, nothing that a runtime counts or measures makes sense
 _SHOWN = 5  # services that are told of one by one
 
 
@@ -38,10 +39,16 @@ def share_of(fetch: Mapping[str, Any]) -> float | None:
     """How much of a package is there, 0..1; None when nobody knows."""
     if fetch.get("state") != "fetching":
         return None
-    percent = fetch.get("percent")
-    if isinstance(percent, bool) or not isinstance(percent, int | float):
+    percent = number_of(fetch, "percent")
+    return None if percent is None else min(max(percent / 100, 0.0), 1.0)
+
+
+def number_of(of: Mapping[str, Any], key: str) -> float | None:
+    """A finite number in an object; None when there is none."""
+    value = of.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return min(max(percent / 100, 0.0), 1.0)
+    return float(value) if abs(value) < MAX_NUMBER else None
 
 
 def is_at_rest(status: Mapping[str, Any]) -> bool:

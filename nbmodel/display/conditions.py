@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nbmodel.core.summary import AT_REST, entries, fetch_of, phase_of, share_of
+from nbmodel.core.summary import AT_REST, entries, fetch_of, number_of, phase_of, share_of
 from nbmodel.display.card import Bar, Cell, Chip, Note, Table, Tone
 from nbmodel.display.chips import state_chip
 from nbmodel.display.quantity import duration, file_size, moment
@@ -164,10 +164,10 @@ def provisional_words(service: Mapping[str, Any]) -> str:
     provisional = entry(service, "provisional")
     if not provisional:
         return ""
-    remaining, since = provisional.get("remaining_s"), moment(said(provisional, "since"))
+    remaining, since = number_of(provisional, "remaining_s"), moment(said(provisional, "since"))
     after = (
         f"committed in {duration(remaining)}"
-        if isinstance(remaining, int | float) and remaining > 0
+        if remaining is not None and remaining > 0
         else "about to be committed"
     )
     before = said(entry(service, "rollback"), "number")
@@ -180,23 +180,24 @@ def probe_words(service: Mapping[str, Any]) -> str:
     """What trying a version out showed; empty when it was not."""
     probe = entry(service, "probe")
     parts = []
-    latency, memory, load = (probe.get(key) for key in ("latency_ms", "memory_bytes", "load_s"))
-    if isinstance(latency, int | float):
+    keys = ("latency_ms", "memory_bytes", "load_s")
+    latency, memory, load = (number_of(probe, key) for key in keys)
+    if latency is not None:
         parts.append(f"{duration(latency / 1000)} an answer")
-    if isinstance(memory, int):
-        parts.append(f"{file_size(memory)} of memory")
-    if isinstance(load, int | float):
+    if memory is not None:
+        parts.append(f"{file_size(int(memory))} of memory")
+    if load is not None:
         parts.append(f"loaded in {duration(load)}")
     return "; ".join(filter(None, [", ".join(parts), said(probe, "golden")]))
 
 
 def fetched_words(fetch: Mapping[str, Any]) -> str:
     """``3.1 MB of 7.4 MB, 1.0 MB reused``."""
-    done, total, reused = (fetch.get(key) for key in ("bytes", "total", "reused"))
-    if not isinstance(done, int) or not isinstance(total, int):
+    done, total, reused = (number_of(fetch, key) for key in ("bytes", "total", "reused"))
+    if done is None or not total:
         return ""
-    told = f"{file_size(done)} of {file_size(total)}"
-    return f"{told}, {file_size(reused)} reused" if isinstance(reused, int) and reused else told
+    told = f"{file_size(int(done))} of {file_size(int(total))}"
+    return f"{told}, {file_size(int(reused))} reused" if reused else told
 
 
 def fetch_problem(fetch: Mapping[str, Any]) -> str:
@@ -204,12 +205,11 @@ def fetch_problem(fetch: Mapping[str, Any]) -> str:
     error = said(fetch, "error")
     if not error:
         return ""
-    retry = fetch.get("retry_in_s")
+    retry, attempt = number_of(fetch, "retry_in_s"), number_of(fetch, "attempt")
     if fetch.get("terminal"):
         return f"cannot be fetched: {error}; not tried again until something changes"
-    again = f"; tried again in {duration(retry)}" if isinstance(retry, int | float) else ""
-    attempt = fetch.get("attempt")
-    tries = f" (attempt {attempt})" if isinstance(attempt, int) and attempt > 1 else ""
+    again = "" if retry is None else f"; tried again in {duration(retry)}"
+    tries = f" (attempt {attempt:.0f})" if attempt is not None and attempt > 1 else ""
     return f"could not be fetched{tries}: {error}{again}"
 
 

@@ -180,7 +180,7 @@ def _problem(service: Mapping[str, Any]) -> str:
 def _fetched(package: Mapping[str, Any]) -> str:
     """How far a package is that comes from a registry."""
     fetch = entry(package, "fetch")
-    return fetch_problem(fetch) or (fetched_words(fetch) if fetch.get("total") else "")
+    return fetch_problem(fetch) or fetched_words(fetch)
 
 
 def _running(entry: Mapping[str, Any]) -> Cell:

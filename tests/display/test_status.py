@@ -184,3 +184,22 @@ def test_a_live_card_has_what_happened_and_the_last_one_has_not() -> None:
     assert "does not answer" in away.text()
     assert "connection refused" in away.text()
     assert away.to_json() == card.to_json()
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), -1e300, True, "x", [], {}, None])
+def test_numbers_that_make_no_sense_break_nothing(odd: object) -> None:
+    card = status(
+        fetch={
+            "state": "fetching",
+            "error": "x",
+            **dict.fromkeys(("bytes", "total", "percent", "reused", "attempt", "retry_in_s"), odd),
+        },
+        phase="fetching",
+        provisional={"number": odd, "since": odd, "remaining_s": odd},
+        rollback=odd,
+        failed=odd,
+        probe=dict.fromkeys(("latency_ms", "memory_bytes", "load_s", "golden"), odd),
+        conditions=[odd, {"type": odd, "status": odd, "reason": odd, "since": odd}],
+    )
+    assert "digits" in card.text()
+    assert "digits" in card.html()

@@ -414,12 +414,14 @@ class Follower:
         return arrival.needed(missing) + self._min_free > self._free_bytes()
 
     def _tidy(self) -> None:
-        """Let go of old parts of blobs, now and then."""
-        if time.monotonic() - self._tidied < TIDY_EVERY_S:
-            return
-        self._tidied = time.monotonic()
-        wanted = {name for one in self._followed.values() for name in one.uploads}
-        self._discard_parts(but=wanted, before=time.time() - PART_AGE_S)
+        """Let go of parts of blobs: at once when all is here, else of old ones, now and then."""
+        followed = self._followed.values()
+        if all(one.status.state == "done" for one in followed):
+            self._discard_parts(but=set(), before=float("inf"))
+        elif time.monotonic() - self._tidied > TIDY_EVERY_S:
+            self._tidied = time.monotonic()
+            wanted = {name for one in followed for name in one.uploads}
+            self._discard_parts(but=wanted, before=time.time() - PART_AGE_S)
 
     def _discard_parts(self, *, but: set[str], before: float) -> None:
         for name, _ in list(self._storage.abandoned(before)):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,12 +19,13 @@ from nbmodel.core.machine import MachineConfig
 from nbmodel.core.policy import DeploymentPolicy
 from nbmodel.core.version import now
 from nbmodel.errors import InferenceError, NbModelError, ProbeError, StorageError, UnavailableError
-from nbmodel.runtime.account import Account, Refusal
-from nbmodel.runtime.conditions import Activity, Why
+from nbmodel.runtime.account import Refusal
+from nbmodel.runtime.board import Board, Trial
+from nbmodel.runtime.conditions import Why
 from nbmodel.runtime.desired import Found, Wish
 from nbmodel.runtime.journal import Journal
 from nbmodel.runtime.ledger import Ledger
-from nbmodel.runtime.plan import Running, Step, plan_steps
+from nbmodel.runtime.plan import Step, plan_steps
 from nbmodel.runtime.probe import ProbeLimits, ProbeReport
 from nbmodel.runtime.prober import Prober
 from nbmodel.runtime.services import LiveService, Source, load_service
@@ -61,34 +61,13 @@ class _Pass:
     waits: dict[str, Why] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class _Trial:
-    """A provisional version that serves."""
-
-    record: Record
-    policy: DeploymentPolicy
-    began: float  # time.monotonic() seconds
-    deaths: int  # of processes that serve, before it began
-
-    @property
-    def age_s(self) -> float:
-        return time.monotonic() - self.began
-
-    @property
-    def remaining_s(self) -> float:
-        return max(0.0, self.policy.confirm_s - self.age_s)
-
-    @property
-    def has_bounds(self) -> bool:
-        return self.policy.max_failure_rate is not None or self.policy.max_latency_ms is not None
-
-
 class Reconciler:
-    """The services that run, and the passes that bring them in line with a config.
+    """Passes that bring the services in line with a config.
 
     ``run`` and ``tend`` are called by one thread at a time; everything else by any.
 
     Args:
+        board: How the services stand.
         stockroom: Where versions are.
         ledger: Where the histories of services are kept.
         journal: Told of everything that changes.
@@ -101,6 +80,7 @@ class Reconciler:
     def __init__(
         self,
         *,
+        board: Board,
         stockroom: Stockroom,
         ledger: Ledger,
         journal: Journal,
@@ -108,89 +88,25 @@ class Reconciler:
         served: Callable[[str, LiveService], Served],
         maintenance: Callable[[], bool] | None = None,
     ) -> None:
+        self._board = board
         self._stockroom = stockroom
         self._ledger = ledger
         self._journal = journal
         self._served = served
         self._maintenance = maintenance
         self._prober = Prober(changed)
-        self._lock = threading.Lock()
-        self._live: dict[str, LiveService] = {}
-        self._refusals: dict[str, Refusal] = {}
-        self._trials: dict[str, _Trial] = {}
-        self._wishes: Mapping[str, Wish | NbModelError] = {}
-        self._found: Mapping[str, Found | NbModelError] = {}
-        self._damaged: Mapping[str, NbModelError] = {}
-        self._waits: dict[str, Why] = {}
-        self._reports: dict[str, tuple[str, ProbeReport]] = {}
-        self._probing: Collection[str] = ()
-        self._loading: str | None = None
         self._not_up: dict[str, str] = {}  # what was said of what does not come up
-        self._is_first = True
         self._looked = 0.0  # when the last pass was over, time.monotonic() seconds
-
-    # What others may ask
-
-    def live(self, name: str) -> LiveService | None:
-        """What a service runs, or None."""
-        with self._lock:
-            return self._live.get(name)
-
-    def sources(self) -> dict[str, Source]:
-        """What the services that run were loaded from, by name."""
-        with self._lock:
-            return {name: live.source for name, live in self._live.items()}
-
-    def refusal(self, name: str) -> Refusal | None:
-        """Why a service does not run what it should, or None."""
-        with self._lock:
-            return self._refusals.get(name)
-
-    def found(self, package: str) -> Found | NbModelError | None:
-        """What became of a package in the last pass."""
-        with self._lock:
-            return self._found.get(package)
-
-    def account(self, name: str, package: str | None) -> Account:
-        """How a service stands.
-
-        Args:
-            name: Of the service.
-            package: Local name of the package that its model is in; None for a path.
-        """
-        with self._lock:
-            trial = self._trials.get(name)
-            return Account(
-                live=self._live.get(name),
-                wish=self._wishes.get(name),
-                history=self._ledger.of(name),
-                refusal=self._refusals.get(name),
-                damaged=None if package is None else self._damaged.get(package),
-                activity=self._activity(name, package),
-                waits=self._waits.get(name),
-                report=self._reports.get(name),
-                remaining_s=None if trial is None else trial.remaining_s,
-            )
 
     @property
     def busy(self) -> bool:
         """Whether something is being tried out in the background."""
         return self._prober.busy
 
-    def is_sound(self) -> bool:
-        """Whether all services run what they should, and have proven it."""
-        with self._lock:
-            return (
-                not (self._is_first or self._refusals or self._trials or self._waits)
-                and self._wishes.keys() == self._live.keys()
-            )
-
     def plan(self, config: MachineConfig) -> tuple[Step, ...]:
         """What a pass would do now; nothing is changed."""
         found = self._stockroom.look(config)
-        return plan_steps(self._stockroom.wishes(config, found), self._running())
-
-    # A pass
+        return plan_steps(self._stockroom.wishes(config, found), self._board.running())
 
     def run(
         self,
@@ -214,75 +130,64 @@ class Reconciler:
             abandoned: Services whose provisional version a person gave up.
         """
         self._ledger.catch_up()
-        stock = self._stockroom.fill(config)
+        self._looked = time.monotonic()
+        stock = self._stockroom.fill(config, self._board.unpack)
         wishes = {
             name: wish
             for name, wish in self._stockroom.wishes(config, stock.found).items()
             if name not in unloaded
         }
-        with self._lock:
-            self._found, self._damaged, self._wishes = stock.found, stock.damaged, wishes
-            self._refusals = {name: one for name, one in self._refusals.items() if name in wishes}
-            self._looked = time.monotonic()
         policies = {one.name: one.deployment for one in config.services if one.is_served}
-        self._follow_policies(policies)
+        self._board.begin_pass(stock, wishes, policies)
         this = _Pass(stock, policies, urgent, overridden)
         for name in retry:
             self._forgive(name)
         for name in abandoned:
             self._abandon(name)
-        for name in [name for name in self._running() if name not in wishes]:
+        for name in self._board.running().keys() - wishes.keys():
             self._stop(name)
         for name, wish in wishes.items():
             self._bring_up(name, wish, this)
         for name, wish in wishes.items():
             self._follow(name, wish, this)
         self._prober.keep(this.asked)
-        with self._lock:
-            self._probing, self._waits, self._is_first = this.asked, this.waits, False
-            self._looked = time.monotonic()
+        self._board.end_pass(probing=this.asked, waits=this.waits)
+        self._looked = time.monotonic()
         if not this.asked:
             self._clean(config, stock)
 
     def tend(self) -> bool:
         """Look after what is provisional; whether a pass is needed."""
-        with self._lock:
-            trials = dict(self._trials)
+        trials = self._board.trials()
         changed = [name for name, trial in trials.items() if self._tend(name, trial)]
         return bool(changed) or time.monotonic() >= self._next_look()
 
     def due_s(self) -> float | None:
         """Seconds until ``tend`` or a pass has something to do; None: not by itself."""
-        with self._lock:
-            pauses = [
-                min(WATCH_S if trial.has_bounds else TEND_S, trial.remaining_s)
-                for trial in self._trials.values()
-            ]
+        pauses = [
+            min(WATCH_S if trial.has_bounds else TEND_S, trial.remaining_s)
+            for trial in self._board.trials().values()
+        ]
         look = self._next_look() - time.monotonic()
         pause = max(0.0, min([look, *pauses]))
         return None if math.isinf(pause) else pause
 
     def _next_look(self) -> float:
         """When a pass is needed whatever happens until then, ``time.monotonic()`` seconds."""
-        with self._lock:
-            soon = self._looked + SOON_S
-            looks = [
-                max(one.again, soon) for one in self._refusals.values() if one.again is not None
-            ]
-            if self._waits:
-                looks.append(self._looked + WINDOW_S)
-            if self._damaged or self._ledger.is_behind:
-                looks.append(self._looked + AGAIN_S)
-            if self._stockroom.is_untidy:
-                looks.append(self._looked + TIDY_S)
+        soon = self._looked + SOON_S
+        looks = [max(one.again, soon) for one in self._board.refusals() if one.again is not None]
+        if self._board.has_waiting:
+            looks.append(self._looked + WINDOW_S)
+        if self._board.has_damaged or self._ledger.is_behind:
+            looks.append(self._looked + AGAIN_S)
+        if self._stockroom.is_untidy:
+            looks.append(self._looked + TIDY_S)
         return min(looks, default=math.inf)
 
     def stop(self) -> None:
         """Take no more requests; requests under way finish. The last call."""
         self._prober.close()
-        with self._lock:
-            services, self._live = list(self._live.values()), {}
-            serving, self._trials = list(self._trials), {}
+        services, serving = self._board.stop_all()
         for service in services:
             service.retire()
         self._ledger.end(serving)
@@ -291,7 +196,7 @@ class Reconciler:
 
     def _bring_up(self, name: str, wish: Wish | NbModelError, this: _Pass) -> None:
         """Where nothing serves that may, have the last good version serve, at once."""
-        live = self.live(name)
+        live = self._board.live(name)
         if live is not None and not self._is_refused(name, live):
             return
         history = self._ledger.of(name)
@@ -344,7 +249,7 @@ class Reconciler:
         digest = wish.found.version.digest if wish.found else None
         history = self._ledger.of(name)
         failed = history.failure(digest, wish.key)
-        live = self.live(name)
+        live = self._board.live(name)
         if failed is not None and record is not None:
             self._refuse(name, Refusal.of_failure(failed))
         elif live is not None and live.key == wish.key:
@@ -353,15 +258,14 @@ class Reconciler:
             self._take_up(name, wish, record, this)
 
     def _is_settled(self, name: str, wish: Wish) -> bool:
-        refusal = self.refusal(name)
+        refusal = self._board.refusal(name)
         return refusal is not None and refusal.is_about(wish)
 
     def _go_on(
         self, name: str, wish: Wish, live: LiveService, record: Record | None, this: _Pass
     ) -> None:
         """What is wanted serves; perhaps it is called otherwise from now on."""
-        with self._lock:
-            self._refusals.pop(name, None)
+        self._board.accept(name)
         if record is None:
             return
         installed = this.stock.installed[record.package]
@@ -379,7 +283,8 @@ class Reconciler:
         known = standing(history, record.key, record.digest)
         if known == "new":  # it was loaded for a client, and is wanted by the config now
             self._ledger.note(name, history.tried(record, now()))
-            self._begin(name, record, wish.service.deployment)
+            trial = self._trial(name, record, wish.service.deployment, live)
+            self._board.begin_trial(name, trial)
         elif known == "provisional":
             self._ledger.note(name, history.relabelled(record))
         else:
@@ -389,7 +294,7 @@ class Reconciler:
         """Load what is wanted beside what serves, and switch."""
         history = self._ledger.of(name)
         known = "new" if record is None else standing(history, wish.key, record.digest)
-        was_on_trial = name in self._trials
+        was_on_trial = self._board.trial(name) is not None
         try:
             source = self._stockroom.source(wish, this.stock)
             if record is not None and known in ("new", "provisional"):
@@ -408,13 +313,13 @@ class Reconciler:
         """Go on with the trial of a new version: window, probe, load, switch."""
         policy = this.policies[name]
         if not self._prober.knows(name, source) and name not in this.urgent:
-            waits = self._closed(policy) if self.live(name) is not None else None
+            waits = self._closed(policy) if self._board.live(name) is not None else None
             if waits is not None:
                 this.waits[name] = waits
                 return
         if not self._is_admitted(name, source, this):
             return
-        history, serves = self._ledger.of(name), name in self._trials
+        history, serves = self._ledger.of(name), self._board.trial(name) is not None
         tried, attempts = history.provisional, 1
         if tried is not None and tried.record.key == record.key:
             attempts = tried.attempts + 1
@@ -426,7 +331,7 @@ class Reconciler:
             # What was provisional until now, if it serves, still is.
             self._ledger.note(name, history if serves else history.forgotten())
             raise
-        self._switch(name, loaded, (record, policy))
+        self._switch(name, loaded, self._trial(name, record, policy, loaded))
         if policy.confirm_s == 0:
             self._commit(name, record)
 
@@ -434,8 +339,7 @@ class Reconciler:
         """Whether what is no new version is probed: where it could take something down."""
         if self._ledger.is_cautious:
             return True
-        with self._lock:
-            return record is None and bool(self._live) and not self._is_first
+        return record is None and bool(self._board.running()) and not self._board.is_first
 
     def _is_admitted(self, name: str, source: Source, this: _Pass) -> bool:
         """Whether a probe has let a version pass; False: it is not over.
@@ -448,17 +352,15 @@ class Reconciler:
             policy.probe_timeout_s, policy.probe_memory_bytes, policy.allow_non_finite
         )
         outcome = self._prober.ask(name, source, limits)
-        with self._lock:
-            if isinstance(outcome, ProbeReport):
-                self._reports[name] = (source.key, outcome)
-                return True
-            self._reports.pop(name, None)
-            if outcome is None:
-                self._probing = {*self._probing, name}
         if outcome is None:
             this.asked.add(name)
+            self._board.probe(name)
             return False
-        raise outcome
+        report = outcome if isinstance(outcome, ProbeReport) else None
+        self._board.probed(name, source.key, report)
+        if isinstance(outcome, NbModelError):
+            raise outcome
+        return True
 
     def _closed(self, policy: DeploymentPolicy) -> Why | None:
         """Why no new version may be taken up now; None when one may."""
@@ -480,7 +382,7 @@ class Reconciler:
         def note(text: str) -> None:
             self._journal.warn(f"{name}: {text}", service=name)
 
-        self._loading = name
+        self._board.load(name)
         try:
             return load_service(source, note)
         except NbModelError:
@@ -489,22 +391,10 @@ class Reconciler:
             logger.exception("service %s cannot be loaded", name)
             raise InferenceError(f"{source.model} failed: {type(exc).__name__}: {exc}") from exc
         finally:
-            self._loading = None
+            self._board.load(None)
 
-    def _switch(
-        self, name: str, live: LiveService, on_trial: tuple[Record, DeploymentPolicy] | None = None
-    ) -> None:
-        trial = None
-        if on_trial is not None:
-            deaths = self._served(name, live).deaths
-            trial = _Trial(*on_trial, time.monotonic(), deaths)
-        with self._lock:  # at once, so that nobody takes what is on trial for committed
-            old = self._live.get(name)
-            self._live[name] = live
-            self._refusals.pop(name, None)
-            self._trials.pop(name, None)
-            if trial is not None:
-                self._trials[name] = trial
+    def _switch(self, name: str, live: LiveService, trial: Trial | None = None) -> None:
+        old = self._board.switch(name, live, trial)
         if old is not None:
             old.retire()
         self._point(name, live)
@@ -515,7 +405,7 @@ class Reconciler:
         )
 
     def _point(self, name: str, live: LiveService) -> None:
-        wish = self._wishes.get(name)
+        wish = self._board.wish(name)
         package = wish.package if isinstance(wish, Wish) else None
         if package is None or live.installed is None:
             return
@@ -525,10 +415,7 @@ class Reconciler:
             self._journal.warn(f"{name}: {exc}", service=name)
 
     def _stop(self, name: str) -> None:
-        with self._lock:
-            live = self._live.pop(name, None)
-            self._refusals.pop(name, None)
-            self._trials.pop(name, None)
+        live = self._board.stop(name)
         if live is not None:
             live.retire()
             self._journal.note(f"{name}: stopped", service=name, type="Stopped")
@@ -536,22 +423,15 @@ class Reconciler:
 
     # What is provisional
 
-    def _begin(self, name: str, record: Record, policy: DeploymentPolicy) -> None:
-        live = self.live(name)
-        deaths = 0 if live is None else self._served(name, live).deaths
-        with self._lock:
-            self._trials[name] = _Trial(record, policy, time.monotonic(), deaths)
+    def _trial(
+        self, name: str, record: Record, policy: DeploymentPolicy, live: LiveService
+    ) -> Trial:
+        return Trial(record, policy, time.monotonic(), self._served(name, live).deaths)
 
-    def _follow_policies(self, policies: Mapping[str, DeploymentPolicy]) -> None:
-        with self._lock:
-            for name, trial in self._trials.items():
-                self._trials[name] = replace(trial, policy=policies.get(name, trial.policy))
-
-    def _tend(self, name: str, trial: _Trial) -> bool:
-        live = self.live(name)
+    def _tend(self, name: str, trial: Trial) -> bool:
+        live = self._board.live(name)
         if live is None or live.key != trial.record.key:
-            with self._lock:
-                self._trials.pop(name, None)
+            self._board.end_trial(name)
             return True
         served = self._served(name, live)
         since = replace(served, deaths=served.deaths - trial.deaths)
@@ -568,15 +448,13 @@ class Reconciler:
 
     def _commit(self, name: str, record: Record) -> None:
         self._ledger.note(name, self._ledger.of(name).committed(record))
-        with self._lock:
-            self._trials.pop(name, None)
+        self._board.end_trial(name)
         self._journal.note(
             f"{name}: version {record.label} is committed", service=name, type="Committed"
         )
 
     def _roll_back(self, name: str, record: Record, verdict: Verdict) -> None:
-        with self._lock:
-            self._trials.pop(name, None)
+        self._board.end_trial(name)
         failed = Failed(
             record.digest, record.key, record.label, verdict.cause, verdict.reason, now()
         )
@@ -621,10 +499,8 @@ class Reconciler:
         self._ledger.note(name, self._ledger.of(name).refused(failed))
 
     def _refuse(self, name: str, refusal: Refusal) -> None:
-        with self._lock:
-            before = self._refusals.get(name)
-            self._refusals[name] = refusal
-            still = "; what ran before goes on" if name in self._live else ""
+        before = self._board.refuse(name, refusal)
+        still = "; what ran before goes on" if self._board.live(name) is not None else ""
         if before is None or str(before.error) != str(refusal.error):
             what = f"version {refusal.version}" if refusal.version else "what it should run"
             self._journal.warn(
@@ -632,34 +508,18 @@ class Reconciler:
             )
 
     def _forgive(self, name: str) -> None:
-        with self._lock:
-            self._refusals.pop(name, None)
+        self._board.accept(name)
         self._ledger.note(name, self._ledger.of(name).forgiven())
 
     # What is kept
-
-    def _running(self) -> dict[str, Running]:
-        with self._lock:
-            return {
-                name: Running(live.key, live.installed.version.digest if live.installed else None)
-                for name, live in self._live.items()
-            }
-
-    def _activity(self, name: str, package: str | None) -> Activity | None:
-        if self._loading == name:
-            return "loading"
-        if name in self._probing:
-            return "probing"
-        unpacking = self._stockroom.unpacking
-        return "unpacking" if unpacking is not None and unpacking == package else None
 
     def _clean(self, config: MachineConfig, stock: Stock) -> None:
         """Let go of what nothing needs; a disk that refuses keeps no model from running."""
         names = {service.name for service in config.services}
         self._ledger.retain(names)
-        with self._lock:
-            self._reports = {name: one for name, one in self._reports.items() if name in names}
-            running = [live.installed for live in self._live.values()]
+        self._board.forget_reports(but=names)
+        sources = self._board.sources().values()
+        running = [source.installed for source in sources]
         held = {record.digest for name in names for record in self._ledger.of(name).records}
         held |= {installed.version.digest for installed in running if installed is not None}
         held |= {there.version.digest for there in stock.found.values() if isinstance(there, Found)}

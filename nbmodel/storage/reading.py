@@ -118,7 +118,9 @@ def _read(origin: Origin, name: str, reference: str, answer: Answer) -> RemoteMa
 
 def _tags(body: bytes, host: str) -> list[str]:
     try:
-        data = loads(body)
-        return [str(tag) for tag in data.get("tags") or ()]
-    except (ValueError, AttributeError, TypeError, RecursionError) as exc:
-        raise StorageError(f"{host} sent a list of tags that cannot be read: {exc}") from exc
+        tags = loads(body)["tags"] or []
+    except (ValueError, KeyError, TypeError, RecursionError) as exc:
+        raise StorageError(f"{host} sent a list of tags that cannot be read: {exc!r}") from exc
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise StorageError(f"{host} sent a list of tags that is no list of words")
+    return tags

@@ -543,18 +543,25 @@ def test_a_disk_that_fills_up_meanwhile_is_left_alone(
     assert device.changed == []
 
 
-def test_old_parts_are_let_go_of(
+def test_parts_go_when_all_is_here(device: Device, registry: Registry) -> None:
+    with device.storage.receive(name=f"{UPLOAD_PREFIX}old") as writer:
+        writer.write(b"x")
+    registry.publish(1, "latest")
+    device.follow(registry.url)
+    until(lambda: device.parts() == {})
+
+
+def test_old_parts_go_while_something_is_missing(
     device: Device, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with device.storage.receive(name=f"{UPLOAD_PREFIX}old") as writer:
         writer.write(b"x")
     monkeypatch.setattr(follow_module, "TIDY_EVERY_S", 0.0)
-    registry.publish(1, "latest")
     device.follow(registry.url)
     device.settle()
     assert len(device.parts()) == 1, "it may be gone on with"
     monkeypatch.setattr(follow_module, "PART_AGE_S", -1.0)
-    device.look()
+    device.follower.check_now()
     until(lambda: device.parts() == {})
 
 

@@ -256,8 +256,9 @@ class HttpConnection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client came."""
         self._transport = cast("asyncio.Transport", transport)
-        if os.name != "nt":
-            self._descriptor = transport.get_extra_info("socket").fileno()
+        given = transport.get_extra_info("socket")
+        if given is not None and os.name != "nt":
+            self._descriptor = given.fileno()
         self._since = self._loop.time()
         self._state.connections.add(self)  # type: ignore[arg-type] # it has .shutdown
         front = self._front

@@ -305,6 +305,9 @@ class Wire:
     has_ended: bool = False
     holds_back: bool = False
 
+    def get_extra_info(self, _name: str) -> None:
+        return None
+
     def write(self, data: bytes) -> None:
         assert not self.has_ended, "written after the end"
         if not self.is_closed:

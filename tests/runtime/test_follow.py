@@ -77,7 +77,7 @@ class Registry(HostileRegistry):
         digest = make(self.made, given or {"m.onnx": b"%d" % number}, DAYS[number - 1])
         return self.take(name, self.made, digest, tags=(str(number), STAMPS[number - 1], *tags))
 
-    def asked(self, kind: str) -> list[str]:
+    def references(self, kind: str) -> list[str]:
         """References that were asked for, in order."""
         return [one.asked.reference for one in self.seen if one.asked.kind == kind]
 
@@ -312,6 +312,20 @@ def test_a_registry_that_lists_no_tags_is_followed(device: Device, registry: Reg
     assert device.settle().version == STAMPS[0]
 
 
+def test_a_number_that_could_not_be_asked_for_comes_later(
+    device: Device, registry: Registry
+) -> None:
+    digest = registry.publish(1, "latest")
+    registry.misbehave(wrong.failing(503), "tags")
+    device.follow(registry.url)
+    device.settle()
+    assert device.tags.tags("digits") == {STAMPS[0]: digest, "latest": digest}, "it serves already"
+    registry.behave()
+    device.look()
+    assert device.tags.get("digits", "1") == digest
+    assert device.changed == ["digits", "digits"]
+
+
 def test_own_tags_are_looked_for_with_few_requests(device: Device, registry: Registry) -> None:
     for number in range(1, 25):
         registry.publish(number, *(["champion"] if number == 9 else []))
@@ -319,7 +333,7 @@ def test_own_tags_are_looked_for_with_few_requests(device: Device, registry: Reg
     device.settle()
     tags = device.tags.tags("digits")
     assert tags["9"] == tags[STAMPS[8]] == tags["champion"]
-    assert len(registry.asked("manifest")) < 10
+    assert len(registry.references("manifest")) < 10
 
 
 def test_the_repository_may_be_the_name_alone_or_with_its_namespace(
@@ -459,6 +473,18 @@ def test_what_came_before_a_restart_is_gone_on_with(device: Device, registry: Re
     assert device.parts() == {}
 
 
+def test_a_server_that_closes_after_each_answer_is_followed(
+    device: Device, registry: Registry
+) -> None:
+    for kind in ("manifest", "tags", "blob"):
+        registry.misbehave(lambda asked, answer: answer.with_headers(Connection="close"), kind)
+    registry.publish(1, "latest", m_onnx=WEIGHTS)
+    device.follow(registry.url)
+    device.settle()
+    registry.publish(2, "latest", m_onnx=OTHER_HEAD)
+    assert (device.look().state, device.status().error) == ("done", None)
+
+
 def test_only_what_is_missing_is_fetched(device: Device, registry: Registry) -> None:
     registry.publish(1, "latest", m_onnx=WEIGHTS)
     device.follow(registry.url)
@@ -492,7 +518,7 @@ def test_what_does_not_fit_is_not_begun_until_it_does(device: Device, registry: 
     assert (status.state, status.terminal, status.retry_in_s) == ("failed", True, None)
     assert "does not fit" in str(status.error)
     assert "1000000 are to stay free" in str(status.error)
-    assert registry.asked("blob") == []
+    assert registry.references("blob") == []
     device.free = len(WEIGHTS) + 2_000_000
     until(lambda: device.status().state == "done")
 

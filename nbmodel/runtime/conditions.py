@@ -7,7 +7,7 @@ only: nothing here does I/O.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from nbmodel.runtime.fetch_status import FetchStatus
@@ -129,6 +129,19 @@ def phase_of(facts: Facts) -> Phase:
 
 def conditions_of(facts: Facts, at: str) -> tuple[Condition, ...]:
     """How far a service is, step by step; every ``since`` is ``at``."""
+    if facts.fetch is not None and facts.fetch.state == "fetching":
+        # What was wanted until now may serve; these are about the version that comes.
+        facts = replace(
+            facts,
+            missing=facts.missing or Why("Fetching", ""),
+            activity=None,
+            waits=None,
+            probe=None,
+            refused=None,
+            is_live=False,
+            remaining_s=None,
+            is_committed=False,
+        )
     return tuple(
         Condition(kind, status, reason, message, at)
         for kind, (status, reason, message) in {

@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +161,25 @@ def test_a_runtime_that_starts_again_is_followed_on(tmp_path: Path, linear_onnx:
         assert "told to end" in [event.text for event in seen.events]
     finally:
         threads[0].join()
+        client.runtimes.remove("edge")
+        client.close()
+        other.close()
+
+
+def test_the_end_of_a_runtime_is_told_to_who_waits_and_not_held_up(tmp_path: Path) -> None:
+    client = Client(tmp_path / "home")
+    client.runtimes.start("edge")
+    other = Client(tmp_path / "home")
+    try:
+        watch = Watch(other.runtimes.get("edge"))
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(watch.wait, 30.0)
+            time.sleep(0.5)
+            began = time.monotonic()
+            client.runtimes.stop("edge")
+            assert time.monotonic() - began < 8  # it gives requests 10 s
+            assert [event.type for event in waiting.result()] == ["Ending"]
+    finally:
         client.runtimes.remove("edge")
         client.close()
         other.close()

@@ -52,6 +52,12 @@ STOPPED = Facts("2", stopped=True)
             id="it is fetched",
         ),
         pytest.param(
+            replace(READY, fetch=FETCHING.fetch),
+            "fetching",
+            "Fetching? NotFetched? Pending? AnotherServes? NotLive?",
+            id="the next one is fetched",
+        ),
+        pytest.param(
             UNFETCHED,
             "waiting",
             "FetchFailed? NotFetched? Pending? NothingServes? NotLive?",

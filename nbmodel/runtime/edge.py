@@ -32,6 +32,7 @@ from nbmodel.errors import (
     UnavailableError,
 )
 from nbmodel.protocol.inference import InferRequest, InferResponse
+from nbmodel.runtime.board import Board
 from nbmodel.runtime.desired import changed_services, read_config
 from nbmodel.runtime.follow import Follower
 from nbmodel.runtime.journal import EVENTS_FILE, Journal
@@ -125,7 +126,9 @@ class EdgeRuntime:
         self._states = StateFolder(home)
         self._ledger = Ledger(self._states, self._journal)
         packages = PackageFolder(home / "packages", self.storage)
+        self._board = Board(self._ledger)
         self._reconciler = Reconciler(
+            board=self._board,
             stockroom=Stockroom(
                 storage=self.storage,
                 tags=self.tags,
@@ -149,7 +152,7 @@ class EdgeRuntime:
         self._visions = Visions(
             infer=lambda request, deadline: self.infer(request, deadline=deadline),
             try_out=self._try_out,
-            reconciler=self._reconciler,
+            board=self._board,
             why_not=self._why_not,
             folder=packages.link,
             environment=self._environment,
@@ -164,7 +167,7 @@ class EdgeRuntime:
         self.trace_settings = TraceSettings()
         self._control = ModelControl(
             home / "overrides",
-            reconciler=self._reconciler,
+            board=self._board,
             config=lambda: self._config,
             follow=self._follow,
         )
@@ -186,7 +189,7 @@ class EdgeRuntime:
             journal=self._journal,
         )
         self._teller = Teller(
-            reconciler=self._reconciler,
+            board=self._board,
             follower=self._follower,
             control=self._control,
             visions=self._visions,
@@ -266,7 +269,7 @@ class EdgeRuntime:
                 raise DeployError(
                     f"package {target.package!r} of service {service!r} is not in the config"
                 )
-            live = self._reconciler.live(service)
+            live = self._board.live(service)
             before = _label(live)
             label = self._tag(target)
             former = self._config
@@ -397,7 +400,7 @@ class EdgeRuntime:
             self._configured(name)
         names = [name] if name is not None else [one.name for one in self._control.served()]
         elsewhere = () if self._workers is None else self._workers.statistics(name)
-        found = ((one, self._reconciler.live(one)) for one in names)
+        found = ((one, self._board.live(one)) for one in names)
         return tuple(_counts(one, live, elsewhere) for one, live in found if live is not None)
 
     def vision(self, name: str) -> VisionService:
@@ -553,13 +556,13 @@ class EdgeRuntime:
         )
         self._visions.follow(config, retry=errand.visions)
         if self._workers is not None:
-            self._workers.follow(self._reconciler.sources())
+            self._workers.follow(self._board.sources())
         self._teller.look(config)
 
     def _look_back(self) -> None:
         """Remember that all went well, where it did."""
         overlay, config = self._control.overlay, self._config
-        if overlay.overrides or overlay.unloaded or not self._reconciler.is_sound():
+        if overlay.overrides or overlay.unloaded or not self._board.is_sound:
             return
         if time.monotonic() - self._began >= CALM_S:
             self._ledger.calm()
@@ -572,7 +575,7 @@ class EdgeRuntime:
 
     def _all_serve(self) -> bool:
         names = [service.name for service in self._control.served()]
-        return all(self._reconciler.live(name) is not None for name in names)
+        return all(self._board.live(name) is not None for name in names)
 
     def _follow(self, name: str) -> None:
         self._passes.ask(Errand(retry=frozenset([name]), urgent=frozenset([name]), visions=True))
@@ -609,7 +612,7 @@ class EdgeRuntime:
         )
 
     def _view(self, name: str) -> ServiceView:
-        live = self._reconciler.live(name)
+        live = self._board.live(name)
         if live is None:
             return ServiceView(name, False, "1", Signature(), reason=self._why_not(name))
         return live.view(name)
@@ -617,11 +620,11 @@ class EdgeRuntime:
     def _why_not(self, name: str) -> str:
         if name in self._control.overlay.unloaded:
             return "unloaded"
-        refusal = self._reconciler.refusal(name)
+        refusal = self._board.refusal(name)
         return str(refusal.error) if refusal is not None else "it is still being loaded"
 
     def _live(self, name: str) -> LiveService:
-        live = self._reconciler.live(name)
+        live = self._board.live(name)
         if live is not None:
             return live
         try:
@@ -665,9 +668,9 @@ class EdgeRuntime:
         return stamp_of(parse_time(load_manifest(self.storage, previous.digest).created))
 
     def _check_live(self, service: str, target: Record, label: str) -> None:
-        live = self._reconciler.live(service)
+        live = self._board.live(service)
         if live is None or live.installed is None or live.installed.version.digest != target.digest:
-            refusal = self._reconciler.refusal(service)
+            refusal = self._board.refusal(service)
             why = str(refusal.error) if refusal is not None else "it takes too long to load"
             raise DeployError(f"service {service!r} cannot go back to {label}: {why}")
 

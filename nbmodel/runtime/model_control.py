@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nbmodel.core.machine import MachineConfig, Service
 from nbmodel.errors import InputError, NbModelError
-from nbmodel.runtime.reconciler import Reconciler
+from nbmodel.runtime.board import Board
 from nbmodel.runtime.repository import (
     LoadRequest,
     Overlay,
@@ -24,7 +24,7 @@ class ModelControl:
 
     Args:
         folder: Where files that come with loads are kept while they are used.
-        reconciler: What starts and stops services.
+        board: How the services stand.
         config: The machine config as it is now.
         follow: Has the reconciler follow config and overlay for a service, and waits until
             it did.
@@ -34,12 +34,12 @@ class ModelControl:
         self,
         folder: Path,
         *,
-        reconciler: Reconciler,
+        board: Board,
         config: Callable[[], MachineConfig],
         follow: Callable[[str], None],
     ) -> None:
         self._files = OverrideFolder(folder)
-        self._reconciler = reconciler
+        self._board = board
         self._config = config
         self._follow = follow
         self._one_at_a_time = threading.Lock()
@@ -114,8 +114,8 @@ class ModelControl:
         return before
 
     def _check(self, name: str, before: Overlay, *, is_special: bool) -> None:
-        refusal = self._reconciler.refusal(name)
-        live = self._reconciler.live(name)
+        refusal = self._board.refusal(name)
+        live = self._board.live(name)
         if live is not None and refusal is None:
             return
         if live is not None or is_special:

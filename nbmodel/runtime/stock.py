@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,15 +61,21 @@ class Stockroom:
         self._packages = packages
         self._collector = Collector(storage, tags)
         self._environment = environment
-        #: Local name of the package whose files are being laid out, or None.
-        self.unpacking: str | None = None
 
     def look(self, config: MachineConfig) -> dict[str, Found | NbModelError]:
         """What becomes of each package of a config; nothing is written."""
         return {package.name: self._find(package) for package in config.packages}
 
-    def fill(self, config: MachineConfig) -> Stock:
-        """Lay out the packages of a config that are here; what fails counts as not found."""
+    def fill(
+        self, config: MachineConfig, unpacking: Callable[[str | None], None] = lambda _: None
+    ) -> Stock:
+        """Lay out the packages of a config that are here; what fails counts as not found.
+
+        Args:
+            config: The config.
+            unpacking: Told the local name of the package that is being laid out; None at
+                the end.
+        """
         packages = {package.name: package for package in config.packages}
         used = {
             own.name
@@ -83,7 +89,7 @@ class Stockroom:
             there = found[package.name]
             if isinstance(there, NbModelError):
                 continue
-            self.unpacking = package.name
+            unpacking(package.name)
             try:
                 # What a model service uses is pointed at when it serves.
                 installed[package.name] = self._packages.install(
@@ -91,8 +97,7 @@ class Stockroom:
                 )
             except NbModelError as exc:
                 found[package.name] = damaged[package.name] = exc
-            finally:
-                self.unpacking = None
+        unpacking(None)
         return Stock(packages, found, installed, damaged)
 
     def wishes(

@@ -7,12 +7,12 @@ from typing import Any
 
 from nbmodel.core.machine import MachineConfig, Package, Service
 from nbmodel.core.version import now
+from nbmodel.runtime.board import Board
 from nbmodel.runtime.conditions import Condition, conditions_of, kept, phase_of
 from nbmodel.runtime.desired import model_package
 from nbmodel.runtime.follow import Follower
 from nbmodel.runtime.model_control import ModelControl
 from nbmodel.runtime.passes import Passes
-from nbmodel.runtime.reconciler import Reconciler
 from nbmodel.runtime.report import facts_of, package_status, service_status, vision_status
 from nbmodel.runtime.visions import Visions
 
@@ -21,7 +21,7 @@ class Teller:
     """Asks everyone who knows. For use from any thread.
 
     Args:
-        reconciler: Knows what model services run.
+        board: How the model services stand.
         follower: Knows what is fetched.
         control: Knows what clients loaded and unloaded.
         visions: Knows vision services.
@@ -31,13 +31,13 @@ class Teller:
     def __init__(
         self,
         *,
-        reconciler: Reconciler,
+        board: Board,
         follower: Follower,
         control: ModelControl,
         visions: Visions,
         passes: Passes,
     ) -> None:
-        self._reconciler = reconciler
+        self._board = board
         self._follower = follower
         self._control = control
         self._visions = visions
@@ -78,7 +78,7 @@ class Teller:
         package = model_package(service, {package.name: package for package in config.packages})
         local = None if package is None else package.name
         overlay = self._control.overlay
-        account = self._reconciler.account(service.name, local)
+        account = self._board.account(service.name, local)
         fetch = None if local is None else self._follower.status(local)
         facts = facts_of(
             account,
@@ -94,7 +94,7 @@ class Teller:
             service,
             account,
             package=package,
-            found=None if local is None else self._reconciler.found(local),
+            found=None if local is None else self._board.found(local),
             fetch=fetch,
             phase=phase_of(facts),
             conditions=conditions,
@@ -110,4 +110,4 @@ class Teller:
 
     def _package(self, package: Package) -> dict[str, Any]:
         name = package.name
-        return package_status(package, self._reconciler.found(name), self._follower.status(name))
+        return package_status(package, self._board.found(name), self._follower.status(name))

@@ -13,9 +13,9 @@ from nbmodel.core.placeholder import replace_placeholders
 from nbmodel.core.vision_config import VisionConfig
 from nbmodel.errors import ConfigError, InferenceError, InputError, NbModelError, UnavailableError
 from nbmodel.label_file import read_label_file
+from nbmodel.runtime.board import Board
 from nbmodel.runtime.journal import Journal
 from nbmodel.runtime.plan import Action, Step
-from nbmodel.runtime.reconciler import Reconciler
 
 if TYPE_CHECKING:
     from nbmodel.runtime.vision_service import Infer, Served, TryOut, VisionService
@@ -31,7 +31,7 @@ class Visions:
     Args:
         infer: Runs a request on a model service.
         try_out: Runs one that nobody sent, and that does not count.
-        reconciler: Knows what model services run.
+        board: How the model services stand.
         why_not: Why a model service runs nothing.
         folder: Where a package of that local name has its files.
         environment: Variables that placeholders may name.
@@ -43,7 +43,7 @@ class Visions:
         *,
         infer: Infer,
         try_out: TryOut,
-        reconciler: Reconciler,
+        board: Board,
         why_not: Callable[[str], str],
         folder: Callable[[str], Path],
         environment: Mapping[str, str],
@@ -51,7 +51,7 @@ class Visions:
     ) -> None:
         self._infer = infer
         self._try_out = try_out
-        self._reconciler = reconciler
+        self._board = board
         self._why_not = why_not
         self._folder = folder
         self._environment = environment
@@ -166,7 +166,7 @@ class Visions:
     def _served(self, model: str) -> Served:
         from nbmodel.runtime.vision_service import Served
 
-        live = self._reconciler.live(model)
+        live = self._board.live(model)
         if live is None:
             raise UnavailableError(f"model service {model!r} is not ready: {self._why_not(model)}")
         digest = live.installed.version.digest if live.installed is not None else None

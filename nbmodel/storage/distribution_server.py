@@ -297,7 +297,9 @@ class _Server:
         return chunk_index(self._storage, manifests, {digest for _, digest in table.chunks})
 
     def _is_waiting(self, key: str) -> bool:
-        return any(name == key for name, _ in self._storage.abandoned(math.inf))  # whatever clock wrote it
+        return any(
+            name == key for name, _ in self._storage.abandoned(math.inf)
+        )  # whatever clock wrote it
 
     async def _receive(self, request: Request, writer: BlobWriter) -> None:
         """Append the body; what arrived before a client went away is kept."""

@@ -27,7 +27,8 @@ def signature_beside(path: Path) -> Signature | None:
         path: The model file.
 
     Returns:
-        Its inputs and outputs, or None when there is no configuration or it has not both.
+        Its inputs and outputs, or None when there is no configuration or it leaves some of
+        that to Triton.
 
     Raises:
         FormatError: The configuration cannot be read; the message names it.
@@ -38,12 +39,24 @@ def signature_beside(path: Path) -> Signature | None:
     try:
         with config.open("rb") as file:
             content = file.read(4 * MAX_TEXT + 1)  # a character has at most four bytes
-        signature = signature_of(parse(content.decode()))
+        fields = parse(content.decode())
+        if not _is_whole(fields):
+            return None
+        signature = signature_of(fields)
     except (OSError, UnicodeDecodeError, FormatError, SignatureError) as exc:
         raise FormatError(
             f"cannot read {config.name} beside it: {exc}", hint=f"correct {config}"
         ) from exc
-    return signature if signature.inputs and signature.outputs else None
+    return signature
+
+
+def _is_whole(config: Fields) -> bool:
+    """Whether every tensor has a type and dimensions; Triton has no scalars."""
+    sides = config.messages("input"), config.messages("output")
+    return all(
+        tensors and all(one.text("data_type") and "dims" in one for one in tensors)
+        for tensors in sides
+    )
 
 
 def config_beside(path: Path) -> Path | None:

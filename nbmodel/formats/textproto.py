@@ -64,8 +64,17 @@ _TOKEN = re.compile(
     |(?P<mark>[{}<>\[\]:,;])""",
     re.VERBOSE,
 )
-_ESCAPE = re.compile(r"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|(.))", re.DOTALL)
-_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
+#: Escapes stand for bytes of UTF-8, or for a character by its number.
+_ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|u([0-9a-fA-F]{4})|(.))", re.DOTALL)
+_ESCAPES = {
+    b"n": b"\n",
+    b"r": b"\r",
+    b"t": b"\t",
+    b"a": b"\a",
+    b"b": b"\b",
+    b"f": b"\f",
+    b"v": b"\v",
+}
 _CLOSING = {"{": "}", "<": ">"}
 
 
@@ -169,12 +178,15 @@ class _Reader:
 
 
 def _unescaped(text: str) -> str:
-    return _ESCAPE.sub(_character, text) if "\\" in text else text
+    if "\\" not in text:
+        return text
+    return _ESCAPE.sub(_bytes, text.encode()).decode(errors="replace")
 
 
-def _character(match: re.Match[str]) -> str:
-    octal, hexadecimal, letter = match.groups()
+def _bytes(match: re.Match[bytes]) -> bytes:
+    octal, hexadecimal, number, letter = match.groups()
+    if number:
+        return chr(int(number, 16)).encode(errors="replace")
     if octal or hexadecimal:
-        # Escapes are bytes; names have none, and what is beyond ASCII stands as itself.
-        return chr(int(octal, 8) & 0xFF if octal else int(hexadecimal, 16))
+        return bytes([int(octal, 8) & 0xFF if octal else int(hexadecimal, 16)])
     return _ESCAPES.get(letter, letter)

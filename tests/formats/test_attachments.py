@@ -47,7 +47,8 @@ def test_a_bomb_does_not_go_off() -> None:
     bomb = archive({"labels.txt": b"\0" * (MAX_FILE + 1)})
     assert len(bomb) < MAX_FILE / 100
     with pytest.raises(
-        FormatError, match=r"'labels.txt' in the ZIP archive behind the model is longer than 4,194,304"
+        FormatError,
+        match=r"'labels.txt' in the ZIP archive behind the model is longer than 4,194,304",
     ):
         attachments(bomb).read("labels.txt")
 
@@ -82,7 +83,9 @@ def test_uncommon_packing_is_refused(method: int) -> None:
 def test_a_damaged_file_is_an_error() -> None:
     content = bytearray(archive(FILES, zipfile.ZIP_STORED))
     content[content.index(b"cat\ndog")] ^= 0xFF
-    with pytest.raises(FormatError, match=r"'labels.txt' in the ZIP archive behind the model is damaged: Bad CRC"):
+    with pytest.raises(
+        FormatError, match=r"'labels.txt' in the ZIP archive behind the model is damaged: Bad CRC"
+    ):
         attachments(bytes(content)).read("labels.txt")
 
 

@@ -26,6 +26,7 @@ from nbmodel.core.golden import Golden
 from nbmodel.core.signature import Signature, Tensor
 from nbmodel.errors import DeployError, NbModelError
 from nbmodel.fleet.known import Known, KnownRuntimes
+from nbmodel.fleet.local import start_local, stop_local
 from nbmodel.golden import GoldenSample
 from nbmodel.inference import InferenceClient
 from tests.tools import bad_models
@@ -167,9 +168,16 @@ class Edge:
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
 
+    def stop(self) -> None:
+        """End the runtime in order; the load pauses until it is back."""
+        self._end()
+        stop_local(self.known)
+
     def start(self) -> None:
-        """Start the runtime again."""
-        self.client.runtimes.start(EDGE)
+        """Start the runtime again, with nobody who brings it anything."""
+        home = self.known.home
+        assert home is not None
+        KnownRuntimes(self.folder).add(start_local(EDGE, home, before=self.known))
         self._begin()
 
     def close(self) -> None:
@@ -380,8 +388,7 @@ def test_a_bad_one_stays_refused_over_a_restart(plugin_edge: Edge, which: str) -
     if which == "the runtime is killed":
         plugin_edge.kill()
     else:
-        plugin_edge._end()
-        plugin_edge.client.runtimes.stop(EDGE)
+        plugin_edge.stop()
     plugin_edge.start()
     status = plugin_edge.settle()
     assert (status["state"], status["number"]) == ("ready", before["number"])

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -17,6 +21,7 @@ from onnx import numpy_helper
 from nbmodel.client import Client
 from nbmodel.core.golden import Golden
 from nbmodel.errors import ConfigError, DeployError
+from nbmodel.fleet.deploy import service_status
 from nbmodel.local import answer_source
 from nbmodel.runtime.maintenance import AGAIN_S
 from nbmodel.source import read_source
@@ -230,6 +235,40 @@ def test_a_registry_between_is_pushed_to_and_fetched_from(
     card = client.deploy(model, on="edge", registry="off")
     assert card.registry is None
     assert answer(client, model) == ONE
+    client.undeploy(f"{model}@edge")
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="docker-registry is not installed")
+def test_a_deployment_goes_on_when_nobody_waits_for_it(
+    client: Client, linear_onnx: Path, model: str, tmp_path: Path
+) -> None:
+    def limit(bytes_per_s: int | None) -> None:
+        config, _ = remote.config()
+        settings = {"max_bytes_per_s": bytes_per_s}
+        remote.put_config({**config, "nbmodel": settings}, if_match=None)
+
+    upload(client, linear_onnx, model)
+    remote = client.runtimes.get("edge")
+    limit(400)
+    with docker_registry(tmp_path / "registry") as url:
+        words = [sys.executable, "-m", "nbmodel", "deploy", model, "--on", "edge"]
+        environment = {**os.environ, "NBMODEL_HOME": str(client.home)}
+        with subprocess.Popen(
+            [*words, "--registry", url], env=environment, stderr=subprocess.PIPE, text=True
+        ) as process:
+            deadline = time.monotonic() + 60
+            while service_status(remote.status(), model).get("phase") != "fetching":
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            time.sleep(0.5)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert "cancelled" in errors
+        assert [one.service for one in client.registry.deployments(model=model)] == [model]
+        limit(None)
+        client.status("edge", wait=True)
+        assert answer(client, model) == ONE
     client.undeploy(f"{model}@edge")
 
 

@@ -276,14 +276,14 @@ class EdgeRuntime:
             wanted = former.with_version(target.package, label)
             if wanted.etag != former.etag:
                 self._keep_config(wanted, f"{service}: rolled back from {before} to {label}")
-            self._passes.ask(
+            number = self._passes.ask(
                 Errand(
                     retry=changed_services(former, wanted),
                     urgent=frozenset([service]),
                     abandoned=frozenset([service]),
                 )
             )
-        self.wait_settled(ROLLBACK_TIMEOUT_S)
+        self._wait(service, number, ROLLBACK_TIMEOUT_S)
         try:
             self._check_live(service, target, label)
         except DeployError:
@@ -578,8 +578,14 @@ class EdgeRuntime:
         return all(self._board.live(name) is not None for name in names)
 
     def _follow(self, name: str) -> None:
-        self._passes.ask(Errand(retry=frozenset([name]), urgent=frozenset([name]), visions=True))
-        self.wait_settled(LOAD_TIMEOUT_S)
+        errand = Errand(retry=frozenset([name]), urgent=frozenset([name]), visions=True)
+        self._wait(name, self._passes.ask(errand), LOAD_TIMEOUT_S)
+
+    def _wait(self, name: str, number: int, timeout_s: float) -> None:
+        """Wait until what a pass is made for is done for a service, and for no other one."""
+        self._passes.wait_made(
+            number, timeout_s, goes_on=lambda: self._board.account(name, None).activity is not None
+        )
 
     def _served(self, name: str, live: LiveService) -> Served:
         """What a service did since it serves, in all processes."""

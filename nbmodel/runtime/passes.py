@@ -70,7 +70,8 @@ class Passes:
         self._errand = Errand()
         self._under_way = False
         self._closing = False
-        self._began = self._settled_once = False
+        self._made = 0
+        self._settled_once = False
         self._thread = threading.Thread(target=self._loop, name="nbmodel-reconcile", daemon=True)
 
     def start(self) -> None:
@@ -78,11 +79,12 @@ class Passes:
         self.ask(Errand())
         self._thread.start()
 
-    def ask(self, errand: Errand) -> None:
-        """Have a pass made soon."""
+    def ask(self, errand: Errand) -> int:
+        """Have a pass made soon; which one it is, for ``wait_made``."""
         with self._wake:
             self._errand = self._errand + replace(errand, is_asked=True)
             self._wake.notify_all()
+            return self._made + (2 if self._under_way else 1)
 
     def close(self) -> None:
         """Make no pass any more, and wait for the one under way."""
@@ -104,7 +106,7 @@ class Passes:
     @property
     def was_made(self) -> bool:
         """Whether there was a pass."""
-        return self._began
+        return self._made > 0
 
     @property
     def was_settled(self) -> bool:
@@ -126,6 +128,25 @@ class Passes:
             self._wake.wait_for(lambda: self._closing or self._is_settled(), timeout_s)
             return self._is_settled()
 
+    def wait_made(
+        self, number: int, timeout_s: float, *, goes_on: Callable[[], bool] = lambda: False
+    ) -> bool:
+        """Wait until a pass was made; whether that was in time.
+
+        What is closed makes none any more, and is not waited for.
+
+        Args:
+            number: Of the pass, as ``ask`` gave it.
+            timeout_s: How long, in seconds.
+            goes_on: Whether what it was made for goes on in the background; that is waited
+                for, too.
+        """
+        with self._wake:
+            self._wake.wait_for(
+                lambda: self._closing or (self._made >= number and not goes_on()), timeout_s
+            )
+            return self._made >= number and not goes_on()
+
     def _is_settled(self) -> bool:
         """With the lock held."""
         return not self._errand.is_asked and not self._under_way and not self._is_busy()
@@ -140,7 +161,7 @@ class Passes:
                 self._journal.warn(f"cannot follow the config: {type(exc).__name__}: {exc}")
             with self._wake:
                 self._under_way = False
-                self._began = True
+                self._made += 1
                 self._settled_once = self._settled_once or not self._is_busy()
                 self._wake.notify_all()
 

@@ -117,12 +117,29 @@ def test_what_goes_on_in_the_background_is_waited_for(turns: Turns, passes: Pass
     assert passes.wait_settled(PATIENCE_S)
 
 
+def test_one_pass_can_be_waited_for(turns: Turns, passes: Passes) -> None:
+    turns.wait()
+    assert passes.wait_settled(PATIENCE_S)
+    turns.may_end.clear()
+    first = passes.ask(Errand())
+    turns.wait()
+    second = passes.ask(Errand())
+    assert (first, second) == (2, 3)
+    assert not passes.wait_made(first, 0.01)
+    turns.busy = True  # with what others asked for
+    turns.may_end.set()
+    assert passes.wait_made(second, PATIENCE_S)
+    assert not passes.wait_made(second, 0.01, goes_on=lambda: True)
+    assert len(turns.errands) == 3
+
+
 def test_nobody_waits_for_what_is_closed(turns: Turns) -> None:
     passes = Passes(turns, pause_s=lambda: None, is_busy=lambda: True, journal=turns.journal)
     passes.start()
     threading.Timer(0.05, passes.close).start()
     began = time.monotonic()
     assert not passes.wait_settled(PATIENCE_S)
+    assert not passes.wait_made(99, PATIENCE_S)
     assert time.monotonic() - began < PATIENCE_S / 2
     assert passes.is_closing
 

@@ -320,6 +320,25 @@ def test_rollback_from_a_version_on_trial_leads_to_the_committed_one(deployed: B
         deployed.runtime.rollback(SERVICE)
 
 
+def test_rollback_waits_for_no_other_service(deployed: Box) -> None:
+    config = machine(confirm_s=LONG_S)
+    (entry,) = config["services"]
+    package = {"name": "slow", "package": f"local/{MODEL}", "version": "6", "type": "ml_model"}
+    attributes = {"model_path": "${packages.slow}/model.onnx"}
+    deployed.push(HANGING, "6")
+    deployed.runtime.set_config(
+        {
+            "packages": [*config["packages"], package],
+            "services": [entry, {**entry, "name": "slow", "attributes": attributes}],
+        },
+        if_match=None,
+    )
+    deployed.wait(lambda _: deployed.status("slow")["phase"] == "probing")
+    deployed.runtime.rollback(SERVICE)
+    assert deployed.infer() == 2
+    assert deployed.status("slow")["phase"] == "probing"
+
+
 def test_rollback_undoes_a_change_of_settings_on_trial(deployed: Box) -> None:
     deployed.runtime.rollback(SERVICE)
     changed = machine(stamp_of(1), confirm_s=LONG_S)

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError
+from functools import partial
 
 from nbmodel.core.digest import short_digest
 from nbmodel.core.machine import MachineConfig
@@ -110,7 +111,7 @@ class Follower:
                 if package.registry is not None and package.is_model:
                     known = before.get(package.name)
                     if known is None or known.package != package:
-                        known = Followed(package, self._origin(package.registry))
+                        known = Followed(package, partial(self._connect, package.registry))
                     after[package.name] = known
             self._followed = after
             self._poll_s = config.settings.poll_s
@@ -124,9 +125,9 @@ class Follower:
             self._wake.notify_all()
             for followed in before.values():
                 if followed is self._current and self._is_left():
-                    followed.origin.abort()  # its turn ends, and closes it
+                    followed.abort()  # its turn ends, and closes it
                 elif after.get(followed.package.name) is not followed:
-                    followed.origin.close()
+                    followed.close()
 
     def status(self, package: str) -> FetchStatus | None:
         """How far a package is, by its local name; None when it follows no registry."""
@@ -160,7 +161,7 @@ class Follower:
         while self._thread is not None and self._thread.is_alive():
             current = self._current
             if current is not None:
-                current.origin.abort()
+                current.abort()
             self._thread.join(_JOIN_S)
 
     # Whose turn it is
@@ -176,10 +177,10 @@ class Follower:
             finally:
                 with self._wake:
                     if self._is_left():
-                        followed.origin.close()
+                        followed.close()
                     self._current = None
         for followed in self._followed.values():
-            followed.origin.close()
+            followed.close()
 
     def _next(self) -> Followed | None:
         """The package whose turn it is, when it is; None at the end."""
@@ -210,15 +211,15 @@ class Follower:
     def _turn(self, followed: Followed) -> None:
         with self._wake:
             followed.begin()
-        pause = 0.0
+        pause = self._poll_s
         try:
             self._look(followed)
             pause = self._until_next_look()
         except CancelledError:
-            pass  # another has the turn, then it goes on
+            pause = 0.0  # another has the turn, then it goes on
         except NbModelError as exc:
             if not isinstance(exc, TargetUnreachableError):
-                followed.upstream.forget()
+                followed.forget()
             pause = self._pause_after(followed, exc)
             self._tell(followed, exc)
             followed.failed(exc, pause, terminal=isinstance(exc, _NoRoomError))
@@ -323,7 +324,7 @@ class Follower:
         if followed.status.attempt == 1:
             self._journal.note(
                 f"package {name}: fetching {named.repository}:{named.tag} "
-                f"({short_digest(named.digest)}), {size} bytes, from {followed.origin.host}",
+                f"({short_digest(named.digest)}), {size} bytes, from {followed.upstream.origin.host}",
                 type="Fetching",
             )
         neighbours = self._neighbours(named)
@@ -333,7 +334,7 @@ class Follower:
                 arrival.check()  # nothing large is fetched of what is no model
                 checked = True
             arrival.fetch(
-                followed.origin,
+                followed.upstream.origin,
                 digest,
                 neighbours=neighbours,
                 progress=self._progress(followed),
@@ -428,7 +429,7 @@ class Follower:
             if name.startswith(UPLOAD_PREFIX) and name not in but:
                 self._storage.discard(name)
 
-    def _origin(self, url: str) -> Origin:
+    def _connect(self, url: str) -> Origin:
         return Origin(url, token=self._token, cancelled=self._is_over, hint=_REFUSED_HINT)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from nbmodel.core.digest import short_digest
@@ -25,7 +25,7 @@ class Followed:
 
     Args:
         package: As the config has it.
-        origin: Its registry.
+        connect: Makes a way to its registry; called for its first turn.
 
     Attributes:
         status: How far it is.
@@ -37,10 +37,10 @@ class Followed:
         unnamed: How often its version's number was asked for in vain.
     """
 
-    def __init__(self, package: Package, origin: Origin) -> None:
+    def __init__(self, package: Package, connect: Callable[[], Origin]) -> None:
         self.package = package
-        self.origin = origin
-        self.upstream = Upstream(package, origin)
+        self._connect = connect
+        self._upstream: Upstream | None = None
         self.status = FetchStatus()
         self.due = 0.0
         self.asked = True
@@ -53,6 +53,32 @@ class Followed:
         self._mark = 0  # bytes of the version that were here at the last failure
         self._digest: str | None = None  # of the version that is being fetched, or is here
         self._found = 0  # bytes of that version that were here before
+
+    @property
+    def upstream(self) -> Upstream:
+        """Its registry.
+
+        Raises:
+            InputError: The config's address cannot be one.
+        """
+        if self._upstream is None:
+            self._upstream = Upstream(self.package, self._connect())
+        return self._upstream
+
+    def forget(self) -> None:
+        """Have its registry send everything again, whatever the ETag."""
+        if self._upstream is not None:
+            self._upstream.forget()
+
+    def abort(self) -> None:
+        """Break off what is asked of its registry; from any thread."""
+        if self._upstream is not None:
+            self._upstream.origin.abort()
+
+    def close(self) -> None:
+        """Leave its registry."""
+        if self._upstream is not None:
+            self._upstream.origin.close()
 
     @property
     def is_to_be_named(self) -> bool:

@@ -9,6 +9,7 @@ from nbmodel.core.machine import Package
 from nbmodel.errors import (
     AuthenticationError,
     BlobNotFoundError,
+    NbModelError,
     RefError,
     StorageError,
     TargetUnreachableError,
@@ -24,6 +25,7 @@ from nbmodel.storage.reading import (
 )
 
 _FAILURES = (StorageError, AuthenticationError)
+_LOCAL = "local/"  # what comes before a model's name in the id of a package of nobody's
 _MAX_TAGS = 10_000  # of a repository that are looked through for a version's own
 
 
@@ -68,8 +70,8 @@ class Upstream:
     """
 
     def __init__(self, package: Package, origin: Origin) -> None:
+        self.origin = origin
         self._package = package
-        self._origin = origin
         self._known: dict[tuple[str, str], RemoteManifest] = {}
 
     def look(self) -> Named:
@@ -82,7 +84,7 @@ class Upstream:
             AuthenticationError: It refuses the token, or wants one.
             StorageError: It answers anything else.
         """
-        malformed: RefError | None = None
+        failure: NbModelError | None = None
         for repository in self._package.repositories:
             tags = wanted_tags(self._package.version)
             for at, tag in enumerate(tags):
@@ -91,13 +93,20 @@ class Upstream:
                 except BlobNotFoundError:
                     continue
                 except RefError as exc:
-                    malformed = exc
+                    failure = exc
                     continue
+                except AuthenticationError as exc:
+                    # Some registries say so of what is not there. "local/" is hardly there;
+                    # any other name that is refused must not become another model.
+                    if not repository.startswith(_LOCAL):
+                        raise
+                    failure = exc
+                    break
                 return Named(repository, tag, tags[:at], found.digest, found.raw)
-        if malformed is not None:
-            raise malformed
+        if failure is not None:
+            raise failure
         raise BlobNotFoundError(
-            f"registry {self._origin.host} has no "
+            f"registry {self.origin.host} has no "
             f"{self._package.repositories[-1]}:{self._package.version}",
             hint="push it there, or correct the package in the machine config",
         )
@@ -116,7 +125,7 @@ class Upstream:
             named: The version.
             created: When it was made, UTC, ISO 8601.
         """
-        asking = _Asking(self._origin, named)
+        asking = _Asking(self.origin, named)
         tags = asking.tags()
         stamp = asking.first(likely_stamps(tags, created))
         number = asking.first(likely_numbers(tags, stamp))
@@ -129,9 +138,9 @@ class Upstream:
     def _manifest(self, repository: str, tag: str) -> RemoteManifest:
         known = self._known.pop((repository, tag), None)
         if known is None or known.etag is None:
-            found = read_manifest(self._origin, repository, tag)
+            found = read_manifest(self.origin, repository, tag)
         else:
-            changed = read_manifest_unless(self._origin, repository, tag, known.etag)
+            changed = read_manifest_unless(self.origin, repository, tag, known.etag)
             found = known if changed is None else changed
         self._known[repository, tag] = found
         return found

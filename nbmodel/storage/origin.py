@@ -22,6 +22,7 @@ from nbmodel.core.address import is_loopback
 from nbmodel.errors import (
     AuthenticationError,
     BlobNotFoundError,
+    InputError,
     StorageError,
     StorageUnavailableError,
     TargetUnreachableError,
@@ -34,6 +35,7 @@ TIMEOUT = httpx.Timeout(60.0, connect=5.0)  # seconds
 _ANSWER_S = 60.0  # for a head, and for all of a small answer, however steadily it drips
 _MAX_REDIRECTS = 5
 _MAX_ERROR = 64 * 1024  # bytes read of an answer that refuses
+_NO_URL = (httpx.InvalidURL, UnicodeError)  # names of hosts are checked as characters
 _AWAY = (429, 502, 503, 504)  # statuses of a server that may do better later
 
 _T = TypeVar("_T")
@@ -55,6 +57,18 @@ class Answer:
     body: bytes
     url: httpx.URL
 
+    def join(self, reference: str) -> str:
+        """The address that a reference in this answer means.
+
+        Raises:
+            StorageError: It means none.
+        """
+        try:
+            url = self.url.join(reference)
+            return str(url) if url.host else ""  # a host is looked at when it is asked for
+        except _NO_URL as exc:
+            raise StorageError(f"{self.url.host} refers to what is no address") from exc
+
 
 class Origin:
     """A server, and the token that it and nobody else gets.
@@ -68,6 +82,9 @@ class Origin:
         transport: What carries requests; None for the network.
         cancelled: Asked before each request and while bytes come.
         hint: What to do when it refuses the token, or wants one.
+
+    Raises:
+        InputError: ``base_url`` cannot be one.
     """
 
     def __init__(
@@ -80,7 +97,11 @@ class Origin:
         cancelled: Callable[[], bool] = lambda: False,
         hint: str = "give the token that the runtime showed when it was started",
     ) -> None:
-        self.base = httpx.URL(base_url.rstrip("/") + "/")
+        try:
+            self.base = httpx.URL(base_url.rstrip("/") + "/")
+            host = self.base.host
+        except _NO_URL as exc:
+            raise InputError(f"not the address of a server: {base_url[:200]!r} ({exc})") from exc
         self._token = token
         self._cancelled = cancelled
         self._hint = hint
@@ -90,7 +111,7 @@ class Origin:
             timeout=timeout,
             transport=transport,
             # A proxy cannot reach this machine's own loopback.
-            trust_env=not is_loopback(self.base.host),
+            trust_env=not is_loopback(host),
         )
         # A registry has nothing to remember here; a hostile one would without bounds.
         self.client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -177,8 +198,11 @@ class Origin:
                 headers=self.headers(target, given),
                 extensions={"trace": self._trace},
             )
-            with self._ended_after(_ANSWER_S):
-                answer = self.client.send(request, stream=True)
+            try:
+                with self._ended_after(_ANSWER_S):
+                    answer = self.client.send(request, stream=True)
+            except _NO_URL as exc:
+                raise StorageError(f"{self.host} redirects to what is no address") from exc
             try:
                 if answer.next_request is None:
                     yield answer
@@ -289,7 +313,7 @@ def _said(body: bytes) -> str:
     return ""
 
 
-def _place(url: httpx.URL) -> tuple[str, str, int | None]:
+def _place(url: httpx.URL) -> tuple[str, bytes, int | None]:
     """Scheme, host and port: what a token belongs to."""
     port = url.port if url.port is not None else {"http": 80, "https": 443}.get(url.scheme)
-    return url.scheme, url.host, port
+    return url.scheme, url.raw_host, port

@@ -352,6 +352,64 @@ def test_a_registry_below_a_path(device: Device, registry: Registry) -> None:
     assert status.state == "failed"
 
 
+def test_a_registry_that_refuses_what_it_does_not_have_is_asked_for_the_name_alone(
+    device: Device, registry: Registry
+) -> None:
+    def refuse(asked: Any, answer: Any) -> Any:
+        return wrong.failing(403)(asked, answer) if asked.name == "local/digits" else answer
+
+    registry.misbehave(refuse, "manifest")
+    registry.publish(1, "latest")
+    device.follow(registry.url)
+    assert device.settle().state == "done"
+
+
+def test_a_model_that_is_refused_does_not_become_another_one(
+    device: Device, registry: Registry
+) -> None:
+    def refuse(asked: Any, answer: Any) -> Any:
+        return wrong.failing(403)(asked, answer) if asked.name == "team/digits" else answer
+
+    registry.misbehave(refuse, "manifest")
+    registry.publish(1, "latest", name="digits")
+    device.configure([{"name": "a", "package": "team/digits", "registry": registry.url}])
+    status = device.settle()
+    assert status.state == "failed"
+    assert "NBMODEL_REGISTRY_TOKEN" in str(status.hint)
+
+
+def test_an_address_that_is_none_keeps_no_runtime_from_starting(
+    device: Device, registry: Registry
+) -> None:
+    registry.publish(1, "latest")
+    packages = [
+        {"name": name, "package": "local/digits", "registry": url}
+        for name, url in (("a", "http://xn--"), ("b", registry.url))
+    ]
+    device.configure(packages)
+    status = device.settle()
+    assert "not the address of a server" in str(status.error)
+    assert device.status("b").state == "done"
+
+
+@pytest.mark.parametrize(
+    "where", ["http://xn--/", "http://[::1", "//x:y/"], ids=["a label", "brackets", "a port"]
+)
+def test_a_redirect_or_link_to_no_address_is_an_error_like_others(
+    device: Device, registry: Registry, where: str
+) -> None:
+    registry.publish(1, "latest")
+    registry.misbehave(
+        lambda asked, answer: answer.with_headers(Link=f'<{where}>; rel="next"'), "tags"
+    )
+    registry.misbehave(wrong.redirected(where), "blob")
+    device.follow(registry.url)
+    assert device.settle().state == "failed"
+    assert "Error:" not in str(device.status().error), "no error of a library"
+    registry.behave()
+    assert device.look().version == STAMPS[0]
+
+
 def test_two_registries_for_one_repository_are_a_contradiction(
     device: Device, registry: Registry
 ) -> None:

@@ -243,7 +243,7 @@ def _sent_of(client: Client, meter: Meter, folder: Path, words: str, size: int) 
 
     def write(head_seed: int) -> bytes:
         body, head = int(size * (1 - HEAD)), int(size * HEAD)
-        write_layers_onnx(path, body=body, head=head, seed=0, head_seed=head_seed)
+        write_layers_onnx(path, body=body, head=head, seed=size, head_seed=size + head_seed)
         return path.read_bytes()
 
     before = write(1)
@@ -385,7 +385,7 @@ def _fetched(folder: Path, url: str) -> Iterator[Row]:
             before = meter.down
             for head_seed in (1, 2):
                 body, head = int(size * (1 - HEAD)), int(size * HEAD)
-                write_layers_onnx(path, body=body, head=head, seed=0, head_seed=head_seed)
+                write_layers_onnx(path, body=body, head=head, seed=size, head_seed=size + head_seed)
                 client.upload(path, name=name, type="other")
                 digest = client.registry.resolve(name).digest
                 remote.push(name, client.registry.storage, digest, tags=["latest"])

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,9 +89,12 @@ class Edge:
     Args:
         folder: For all of it.
         backend: What runs the service's models.
+        deployment: How new versions are taken up.
     """
 
-    def __init__(self, folder: Path, backend: str) -> None:
+    def __init__(
+        self, folder: Path, backend: str, deployment: Mapping[str, Any] = DEPLOYMENT
+    ) -> None:
         self.client = Client(folder)
         self.backend = backend
         self.model = "scale"
@@ -99,7 +102,7 @@ class Edge:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         config = folder / "machine.json"
-        config.write_text(json.dumps({"nbmodel": {"deployment": DEPLOYMENT}}))
+        config.write_text(json.dumps({"nbmodel": {"deployment": deployment}}))
         self.client.runtimes.start(EDGE, config=config)
         self.load = Load(self.model)
         self.factor = 0.0
@@ -123,6 +126,14 @@ class Edge:
             assert time.monotonic() < deadline
             time.sleep(0.02)
         return self.status()
+
+    def wait(self, until: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The status as soon as something is true of it."""
+        deadline = time.monotonic() + SETTLE_S
+        while not until(status := self.status()):
+            assert time.monotonic() < deadline, status
+            time.sleep(0.02)
+        return status
 
     def publish(
         self,
@@ -397,3 +408,86 @@ def test_a_bad_one_stays_refused_over_a_restart(plugin_edge: Edge, which: str) -
     time.sleep(0.3)
     assert plugin_edge.load.answers > answered
     assert plugin_edge.load.wrong == []
+
+
+def test_a_bad_one_of_another_backend_leaves_the_old_one_its_own(plugin_edge: Edge) -> None:
+    """The config names the new backend; the old version goes on with the old one."""
+    plugin_edge.load.wrong.clear()
+    before = plugin_edge.settle()
+    bad = plugin_edge.publish(b"not a model")
+    with pytest.raises(DeployError, match=r"model\.onnx"):
+        plugin_edge.client.deploy(bad, on=EDGE, backend="onnx_cpu")
+    plugin_edge.kill()
+    plugin_edge.start()
+    status = plugin_edge.settle()
+    assert (status["state"], status["number"]) == ("ready", before["number"])
+    answered = plugin_edge.load.answers
+    time.sleep(0.3)
+    assert plugin_edge.load.answers > answered
+    assert plugin_edge.load.wrong == []
+
+
+# What no trial finds out
+
+
+@pytest.fixture
+def trusting_edge(tmp_path: Path, plugins: None) -> Iterator[Edge]:
+    """An edge whose new versions are on trial for longer than the tests take."""
+    deployment = {**DEPLOYMENT, "confirm_s": 60, "max_failure_rate": 0.1, "min_requests": 20}
+    edge = Edge(tmp_path, "bad", deployment)
+    yield edge
+    edge.close()
+
+
+def test_one_that_begins_to_fail_is_rolled_back(trusting_edge: Edge) -> None:
+    edge = trusting_edge
+    bad = edge.publish(b'{"factor": 5, "run": "raise worn out", "on": 60}', golden=5)
+    edge.load.right |= {5.0}
+    edge.deploy(bad)
+    edge.wait(lambda status: status["failed"] is not None)
+    status = edge.wait(lambda status: status["number"] == 1)
+    assert "failed" in status["failed"]["reason"]
+    assert status["failed"]["digest"] == edge.client.registry.resolve(bad).digest
+    edge.load.right = frozenset({edge.factor})
+    assert all("worn out" in problem for problem in edge.load.wrong)
+    edge.load.wrong.clear()
+    answered = edge.load.answers
+    time.sleep(0.5)
+    assert edge.load.answers > answered
+    assert edge.load.wrong == []
+    assert edge.settle()["number"] == 1, "it is not tried again"
+
+
+def test_one_that_takes_the_runtime_with_it_is_not_started_again(trusting_edge: Edge) -> None:
+    edge = trusting_edge
+    bad = edge.publish(b'{"factor": 5, "run": "segfault", "on": 150}', golden=5)
+    edge.load.right |= {5.0}
+    edge.deploy(bad)
+    pid = edge.known.pid
+    assert pid is not None
+    wait_for_end(pid)
+    edge.stop()
+    edge.load.wrong.clear()
+    edge.load.right = frozenset({edge.factor})
+    edge.start()
+    status = edge.settle()
+    assert (status["state"], status["number"]) == ("ready", 1)
+    assert status["failed"]["digest"] == edge.client.registry.resolve(bad).digest
+    assert "ended while it was provisional" in status["failed"]["reason"]
+    time.sleep(0.5)
+    assert edge.load.wrong == []
+
+
+def wait_for_end(pid: int) -> None:
+    deadline = time.monotonic() + SETTLE_S
+    while not is_ended(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def is_ended(pid: int) -> bool:
+    """Whether a process is no more, or waits for its parent to ask for it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True

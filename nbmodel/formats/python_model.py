@@ -25,7 +25,7 @@ from nbmodel.formats.textproto import Fields, Word
 CLASS = "TritonPythonModel"
 MAX_CODE = 1 << 20  # bytes
 _MAX_DEPTH = 16
-_MAX_TENSORS = 20_000  # inputs or outputs
+_MAX_TOKENS = 50_000  # words and marks of the method
 _BRANCHES = ("if", "elif", "else", "while", "try", "except", "match")
 _CHANGING = ("append", "extend", "insert", "pop", "remove", "clear", "update", "setdefault")
 _CLASS = re.compile(rf"^class\s+{CLASS}\b".encode(), re.MULTILINE)
@@ -172,8 +172,6 @@ class _Completion:
     def _add(self, added: list[Any], value: Any) -> None:
         each = value.values if isinstance(value, _Each) else [value]
         added.extend(each if isinstance(each, list) else [_UNREADABLE])
-        if len(added) > _MAX_TENSORS:
-            raise FormatError(f"more than {_MAX_TENSORS:,} tensors")
 
     def _value(self, depth: int) -> Any:
         """The value that starts here; the place is behind it, or where it is unreadable."""
@@ -206,8 +204,6 @@ class _Completion:
         while not self._takes(closing):
             items.append(self._value(depth + 1))
             if not self._takes(",") and self._text(0) != closing:
-                return _UNREADABLE
-            if len(items) > _MAX_TENSORS:
                 return _UNREADABLE
         return items
 
@@ -260,16 +256,24 @@ def _method(code: str) -> list[_Token]:
     start = _METHOD.search(code)
     if start is None:
         return []
-    # Up to what stands no deeper than the method itself.
-    end = re.compile(rf"^(?!{start['indent']}[ \t])[ \t]*[^\s#)\]}}]", re.MULTILINE)
-    stop = end.search(code, code.find("\n", start.end()) + 1 or len(code))
-    text = code[start.end() : stop.start() if stop else len(code)]
     tokens: list[_Token] = []
-    for match in _TOKEN.finditer(text):
-        if match.group() in ("'", '"'):  # of a text that does not end: nothing behind it is code
-            return []
-        if match.lastgroup != "space":
-            tokens.append(_Token(match.lastgroup or "", match.group()))
+    depth = 1  # of brackets: the method's arguments come first
+    indent: int | None = None  # of a line of which no code was met yet
+    for match in _TOKEN.finditer(code, start.end()):
+        kind, text = match.lastgroup or "", match.group()
+        if kind == "line":
+            indent = 0 if depth == 0 else None
+        elif kind == "space":
+            indent = len(text) if indent == 0 else indent
+            continue
+        elif indent is not None and indent <= len(start["indent"]):
+            break  # what stands no deeper than the method is behind it
+        else:
+            indent = None
+        if text in ("'", '"') or len(tokens) > _MAX_TOKENS:
+            return []  # a text that does not end: nothing behind it is code
+        depth += (text in "([{") - (text in ")]}") if kind == "mark" else 0
+        tokens.append(_Token(kind, text))
     return tokens
 
 

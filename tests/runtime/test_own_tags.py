@@ -29,7 +29,9 @@ def test_a_time_of_creation_is_a_timestamp_id(created: str, stamp: str | None) -
     ("created", "stamps"),
     [
         pytest.param(
-            "2026-01-03T10:00:00.5Z", (THIRD, "2026-01-04T10-00-00"), id="its own, then later ones"
+            "2026-01-03T10:00:00.500000Z",
+            (THIRD, "2026-01-04T10-00-00"),
+            id="its own, then later ones",
         ),
         pytest.param("2026-01-05T00:00:00Z", (), id="newer than all"),
         pytest.param("", (), id="unknown"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import cast
 
@@ -44,9 +45,13 @@ def read_model(path: Path) -> ModelFacts:
 
 def folder_format(name: str) -> str | None:
     """The format of the folder that a file of this name makes a model; None for most names."""
-    return next(
-        (key for key in FORMATS.builtin if (marker := _load(key).marker) and marker == name), None
-    )
+    return _markers().get(name)
+
+
+@cache
+def _markers() -> dict[str, str]:
+    """The names of files that make a folder a model, with the format that it is then of."""
+    return {marker: name for name in FORMATS.builtin if (marker := _load(name).marker)}
 
 
 def format_of(path: Path) -> str:
@@ -90,16 +95,16 @@ def _nearness(path: PurePosixPath) -> tuple[int, str]:
 
 
 def _format_of(path: Path) -> Format:
-    formats = [_load(name) for name in FORMATS.builtin]
-    of_folder = next((format_ for format_ in formats if marked(path, format_.marker)), None)
-    if of_folder is not None:
-        return of_folder
+    for marker, name in _markers().items():
+        if marked(path, marker):
+            return _load(name)
     with open_source(path) as source:
         head = source.read(0, min(source.size, HEAD))
         found = starts_with(source)
         names = _archived(source) if head.startswith(ZIP) else frozenset()
     # Looking for entry points reads the metadata of every installed package, so formats of
     # other packages are asked only about files that none of our own knows.
+    formats = [_load(name) for name in FORMATS.builtin]
     by_content = _by_content(formats, head, names)
     if by_content is None:
         formats = [_load(name) for name in FORMATS.names()]

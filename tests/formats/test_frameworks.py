@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+import random
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -162,3 +164,30 @@ def test_a_file_that_is_cut_short_is_refused(path: str, tmp_path: Path) -> None:
         read_model(short)
     assert str(caught.value).startswith(str(short))
     assert "unpack it" not in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "tensorflow/tensorflow1/saved_model.pb",
+        "tensorflow/many/saved_model.pb",
+        "torch/two.pt",
+        "torch/many.pt2",
+        "openvino/dims.xml",
+    ],
+)
+def test_damaged_models_are_facts_or_an_error_that_was_foreseen(path: str, tmp_path: Path) -> None:
+    whole, dice = (DATA / path).read_bytes(), random.Random(0)
+    damaged = tmp_path / Path(path).name
+    for _ in range(150):
+        content = bytearray(whole)
+        for _ in range(dice.choice((1, 1, 2, 8))):
+            content[dice.randrange(len(content))] = dice.choice((0, 0xFF, dice.randrange(256)))
+        cut = dice.randrange(len(content)) if dice.random() < 0.2 else len(content)
+        damaged.write_bytes(content[: cut or 1])
+        with suppress(FormatError):
+            read_model(damaged)
+            continue
+        with pytest.raises(FormatError) as caught:
+            read_model(damaged)
+        assert "cannot be read as" not in str(caught.value)

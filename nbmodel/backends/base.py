@@ -8,8 +8,8 @@ the hooks below them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn, final
@@ -30,7 +30,14 @@ from nbmodel.label_file import read_label_file
 from nbmodel.protocol.datatypes import DATATYPE_TO_NUMPY
 from nbmodel.protocol.tensor import datatype_of, to_tensor
 
-AttributeKind = Literal["path", "string", "integer", "object"]
+AttributeKind = Literal["path", "string", "integer", "boolean", "object", "array"]
+
+#: Kind of an attribute that is neither text nor a number → its Python type, and what it is called.
+_OTHER_KINDS: Mapping[str, tuple[type, str]] = {
+    "boolean": (bool, "true or false"),
+    "object": (Mapping, "an object"),
+    "array": (list, "a list"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +47,7 @@ class Attribute:
     Attributes:
         name: Key in the machine config.
         kind: ``path`` and ``string`` are JSON strings, ``integer`` a JSON number without
-            fraction, ``object`` a JSON object.
+            fraction, ``boolean``, ``object`` and ``array`` what JSON calls so.
         help: One line for people.
         required: Whether it must be given.
         minimum: Smallest value of an integer, or None.
@@ -60,11 +67,10 @@ class Attribute:
         """What is wrong with a value, as a sentence; None when nothing is."""
         if self.kind == "integer":
             return self._integer_problem(value)
-        if self.kind == "object":
-            is_object = isinstance(value, Mapping)
-            return (
-                None if is_object else f"attribute {self.name!r} must be an object, found {value!r}"
-            )
+        if self.kind in _OTHER_KINDS:
+            wanted, called = _OTHER_KINDS[self.kind]
+            fits = isinstance(value, wanted)
+            return None if fits else f"attribute {self.name!r} must be {called}, found {value!r}"
         if not isinstance(value, str):
             return f"attribute {self.name!r} must be a string, found {value!r}"
         if self.required and not value:
@@ -145,10 +151,15 @@ class Known:
     Attributes:
         signature: What its version takes and gives; None for a file by path.
         sample: File of its golden sample, or None.
+        engines: Folder of this device in which a backend may keep what it makes of models,
+            in folders of its own; None: nowhere.
+        tell: Called with what is being done, in a few words, where that takes long.
     """
 
     signature: Signature | None = None
     sample: Path | None = None
+    engines: Path | None = None
+    tell: Callable[[str], None] = field(default=lambda _doing: None, compare=False)
 
 
 #: Of a file by path.
@@ -221,6 +232,21 @@ class Session(ABC):
     def trouble(self) -> str | None:
         """Why it cannot run just now, though it may again by itself; None: it can."""
         return None
+
+    @property
+    def runs_on(self) -> str:
+        """What it runs on, ``cuda`` say; empty where there is no choice."""
+        return ""
+
+    @property
+    def note(self) -> str:
+        """What a person should know of how it runs, as a sentence; empty: nothing."""
+        return ""
+
+    @property
+    def plain(self) -> Session:
+        """The same model with its tensors under their own names, as its version knows them."""
+        return self
 
     @final
     def infer(
@@ -411,6 +437,14 @@ class Backend(ABC):
         if labels:
             session.set_labels(labels)
         return session
+
+    def patience_s(self, attributes: Mapping[str, Any]) -> float:  # noqa: ARG002 # few need any
+        """Seconds that loading may take longer than others take, since something is made first.
+
+        Args:
+            attributes: As ``check`` accepts them.
+        """
+        return 0.0
 
     def tidy(self, attributes: Mapping[str, Any]) -> None:  # noqa: B027 # most leave nothing
         """Let go of what processes that are gone have left with the engine.

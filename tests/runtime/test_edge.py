@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from nbmodel.backends import BACKENDS, FileBackend, Session
 from nbmodel.backends.base import file_attributes
-from nbmodel.backends.onnx_cpu import OnnxCpuSession
+from nbmodel.backends.onnx_session import OnnxSession
 from nbmodel.core.golden import Golden
 from nbmodel.core.manifest import FileEntry, Manifest
 from nbmodel.core.signature import Signature, Tensor
@@ -498,7 +498,7 @@ class Raising(FileBackend):
     attributes = file_attributes("")
 
     def _load(self, path: Path, attributes: Mapping[str, Any]) -> Session:
-        class Broken(OnnxCpuSession):
+        class Broken(OnnxSession):
             @property
             def signature(self) -> Signature:
                 raise KeyError("signature")

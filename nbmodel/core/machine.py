@@ -48,7 +48,8 @@ class Package:
             organisation's.
         version: ``latest``, a timestamp id, a version number or an alias.
         type: One of ``PACKAGE_TYPES``.
-        registry: URL of the registry that it is fetched from; None: others push it here.
+        registry: URL of the registry that it is fetched from; None: others push it here. An
+            empty one in the document means none, also where there is a usual one.
     """
 
     name: str
@@ -316,7 +317,8 @@ class _Reader:
         own = self._registry(where, entry) if kind == ML_MODEL else None
         if len(self.problems) > before:
             return None
-        return Package(name, package, version, kind, own or settings.registry)
+        source = own if "registry" in entry else settings.registry
+        return Package(name, package, version, kind, source)
 
     def _service(
         self, where: str, entry: Mapping[str, Any], settings: RuntimeSettings

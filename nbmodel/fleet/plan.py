@@ -126,7 +126,9 @@ def with_placement(config: Mapping[str, Any], placement: Placement) -> dict[str,
     registry = placement.registry
     if registry is None:
         registry = _named(config, "packages", placement.service).get("registry")
-    if registry is not None and registry != OFF:
+    if registry in (OFF, "") and usual_registry(config) is not None:
+        package["registry"] = ""  # says no to the usual one
+    elif registry not in (OFF, "", None):
         package["registry"] = registry
     model = f"nbmodel:mlmodel:{placement.backend}"
     kept = {}
@@ -160,7 +162,12 @@ def registry_of(config: Mapping[str, Any], package: str) -> str | None:
     """Address of the registry that a package of a config is fetched from, or None."""
     own = _named(config, "packages", package).get("registry")
     if own is not None:
-        return str(own)
+        return str(own) or None
+    return usual_registry(config)
+
+
+def usual_registry(config: Mapping[str, Any]) -> str | None:
+    """Address of the registry for packages of a config that name none, or None."""
     settings = config.get("nbmodel")
     usual = settings.get("registry") if isinstance(settings, Mapping) else None
     return None if usual is None else str(usual)

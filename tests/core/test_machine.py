@@ -219,6 +219,7 @@ def test_the_runtimes_own_settings_are_kept_apart() -> None:
             "packages": [
                 {"name": "a", "package": "local/a"},
                 {"name": "b", "package": "local/b", "registry": "http://127.0.0.1:5001"},
+                {"name": "pushed", "package": "local/pushed", "registry": ""},
                 {"name": "c", "package": "acme/c", "type": "module"},
             ],
             "services": [
@@ -238,6 +239,7 @@ def test_the_runtimes_own_settings_are_kept_apart() -> None:
     assert [one.registry for one in config.packages] == [
         registry,
         "http://127.0.0.1:5001",
+        None,
         registry,
     ]
     assert [one.deployment for one in config.services] == [

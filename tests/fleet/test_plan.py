@@ -191,6 +191,14 @@ def test_a_package_comes_from_the_registry_given_last(
     assert plan.registry_of(moved, "digits") == used
 
 
+def test_a_package_may_say_no_to_the_registry_of_the_whole_machine() -> None:
+    usual = {"nbmodel": {"registry": "http://usual"}}
+    config = plan.with_placement(usual, _placement(registry=plan.OFF))
+    for again in (config, plan.with_placement(config, _placement())):
+        assert plan.registry_of(again, "digits") is None
+        assert MachineConfig.from_json(again).packages[0].registry is None
+
+
 def test_a_registry_of_the_whole_machine_counts_where_a_package_names_none() -> None:
     usual = {"nbmodel": {"registry": "http://usual"}}
     config = plan.with_placement(usual, _placement())

@@ -84,7 +84,7 @@ class TorchExport(Format):
         program = _json(archive, path, _MAX_GRAPH)
         try:
             signature = _signature(program)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as exc:
+        except (LookupError, TypeError, ValueError, AttributeError, StopIteration) as exc:
             raise FormatError(f"{path}: expected an exported program, found {exc!r}") from exc
         return ModelFacts(
             framework=self.name,
@@ -122,9 +122,7 @@ def _compiled(archive: Archive) -> ModelFacts:
         signature=Signature(),
         metadata={
             "compiled_for": {
-                ours: str(said[name])[:200]
-                for name, ours in _COMPILED_FOR.items()
-                if said.get(name)
+                ours: _note(said[name]) for name, ours in _COMPILED_FOR.items() if said.get(name)
             }
         },
         gap="an archive that AOTInductor compiled does not tell its tensors",
@@ -132,16 +130,28 @@ def _compiled(archive: Archive) -> ModelFacts:
 
 
 def _metadata(program: Mapping[str, Any], others: list[str]) -> dict[str, Any]:
-    opset, schema = program.get("opset_version"), program.get("schema_version")
+    schema = _numbers(program.get("schema_version"))
     found = {
-        "torch_version": program.get("torch_version"),
-        "opset": opset if isinstance(opset, dict) and len(opset) < 100 else None,
-        "schema_version": f"{schema.get('major')}.{schema.get('minor')}"
-        if isinstance(schema, dict)
-        else None,
+        "torch_version": _note(program.get("torch_version", "")),
+        "opset": _numbers(program.get("opset_version")),
+        "schema_version": ".".join(
+            str(schema[part]) for part in ("major", "minor") if part in schema
+        ),
         "other_graphs": others[:100],
     }
     return {key: value for key, value in found.items() if value}
+
+
+def _numbers(value: object) -> dict[str, int]:
+    """What is a number of a small object."""
+    pairs = list(value.items())[:100] if isinstance(value, dict) else []
+    return {_note(key): number for key, number in pairs if type(number) is int}
+
+
+def _note(value: object) -> str:
+    """A short text, or nothing; JSON may have halves of characters, which nothing can write."""
+    text = value[:200] if isinstance(value, str) else ""
+    return text.encode(errors="replace").decode()
 
 
 def _signature(program: Mapping[str, Any]) -> Signature:
@@ -204,6 +214,7 @@ def _size(size: Mapping[str, Any]) -> int:
 def _short(name: str) -> str:
     if len(name) > _MAX_NAME:
         raise FormatError(f"a name of {len(name):,} characters, expected at most {_MAX_NAME:,}")
+    name.encode()  # JSON may have halves of characters, which nothing can write
     return name
 
 

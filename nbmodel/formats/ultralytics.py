@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from nbmodel.core.document import canonical_json
 from nbmodel.core.labels import labels_by_index
 from nbmodel.errors import InputError
 
@@ -26,9 +27,10 @@ TASKS = {
 
 
 def read_notes(text: str | bytes) -> dict[str, Any] | None:
-    """The object, or None when the text is none."""
+    """The object, or None when the text is none, or has what JSON cannot pass on."""
     with suppress(ValueError, RecursionError):
         notes = json.loads(text)
+        canonical_json(notes)
         if isinstance(notes, dict):
             return notes
     return None

@@ -212,6 +212,16 @@ def test_numbers_are_scalars_and_nothing_is_nothing(tmp_path: Path) -> None:
     assert list(map(describe, signature.outputs)) == ["x FP32[2]"]
 
 
+def test_notes_that_nothing_can_write_are_left_out(tmp_path: Path) -> None:
+    content = {**program(), "torch_version": "2\ud800", "opset_version": {"aten": 10, "x": [1]}}
+    metadata = TorchExport().read(exported(tmp_path, content)).metadata
+    assert metadata == {"torch_version": "2?", "opset": {"aten": 10}}
+    code = forward(", x: Tensor", "Tensor")
+    for note in ('{"task": "\\ud800"}', '{"stride": NaN}', "[1]", "{", "[" * 100_000):
+        facts = TorchScript().read(script(tmp_path, code, **{"extra/config.txt": note}))
+        assert facts.metadata.keys() == {"archive_version", "forward"}
+
+
 def test_of_several_graphs_one_is_the_model(tmp_path: Path) -> None:
     graph = json.dumps(program())
     files = {f"models/{name}.json": graph for name in ("encoder", "model", "decoder")}
@@ -227,6 +237,16 @@ def test_of_several_graphs_one_is_the_model(tmp_path: Path) -> None:
         pytest.param("[]", "expected an object, found list", id="a list"),
         pytest.param("{}", "expected an exported program", id="no program"),
         pytest.param({"graph_module": 1}, "expected an exported program", id="another kind"),
+        pytest.param(
+            program(signature={"input_specs": [{"user_input": {"arg": {}}}], "output_specs": []}),
+            "expected an exported program",
+            id="an empty argument",
+        ),
+        pytest.param(
+            program(signature={"input_specs": [{"user_input": {"arg": {"as_int": {"as_name": "\ud800"}}}}], "output_specs": []}),
+            "surrogates not allowed",
+            id="half a character",
+        ),
         pytest.param(program(graph={"tensor_values": {}}), "expected an exported program", id="no tensors"),
         pytest.param(
             of_x(dtype=99, sizes=[]),

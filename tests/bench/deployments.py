@@ -60,8 +60,9 @@ def rows(folder: Path) -> Iterator[Row]:
     yield from _swaps(folder / "swaps")
     yield from _sent(folder / "sent")
     yield _first_answer(folder / "first")
-    if PROGRAM is None:
-        yield Row("versions from a registry", Spread(()), broken="docker-registry is not installed")
+    if PROGRAM is None or shutil.which("curl") is None:
+        missing = "docker-registry and curl are not both installed"
+        yield Row("versions from a registry", Spread(()), broken=missing)
         return
     with docker_registry(folder / "registry") as url:
         yield from _fetched(folder / "fetched", url)

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +28,7 @@ from nbmodel.errors import (
 from nbmodel.storage import MemoryStorage, Storage, reading, send
 from nbmodel.storage.distribution_client import Distribution, Pushed
 from nbmodel.storage.manifests import load_manifest
+from tests.tools.docker_registry import PROGRAM, docker_registry
 from tests.tools.storage_server import Device, Flaky, Server, add_version
 
 pytestmark = pytest.mark.unhurried
@@ -602,59 +602,22 @@ def test_pulling_what_is_not_there(remote: Distribution) -> None:
 
 
 @pytest.fixture
-def docker_registry(tmp_path: Path) -> Iterator[str]:
+def foreign_registry(tmp_path: Path) -> Iterator[str]:
     """The CNCF's registry on a free port."""
-    program = shutil.which("docker-registry")
-    if program is None:
+    if PROGRAM is None:
         pytest.skip("docker-registry is not installed")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    config = tmp_path / "registry.yml"
-    config.write_text(
-        json.dumps(
-            {
-                "version": 0.1,
-                "log": {"level": "error", "accesslog": {"disabled": True}},
-                "storage": {
-                    "filesystem": {"rootdirectory": str(tmp_path / "registry")},
-                    "delete": {"enabled": True},
-                },
-                "http": {"addr": f"127.0.0.1:{port}"},
-            }
-        )
-    )
-    url = f"http://127.0.0.1:{port}"
-    with subprocess.Popen(
-        [program, "serve", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        try:
-            _wait_for(url)
-            yield url
-        finally:
-            process.terminate()
-
-
-def _wait_for(url: str) -> None:
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            httpx.get(f"{url}/v2/", trust_env=False)
-        except httpx.TransportError:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        else:
-            return
+    with docker_registry(tmp_path / "registry") as url:
+        yield url
 
 
 def test_a_foreign_registry_takes_and_gives_versions(
-    docker_registry: str, monkeypatch: pytest.MonkeyPatch
+    foreign_registry: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(send, "CHUNK", 300_000)
     monkeypatch.setattr(send, "CHUNKED_FROM", 600_000)
     here, there = MemoryStorage(), MemoryStorage()
     digest = add_version(here, {"large.onnx": bytes(range(256)) * 5000, "small.txt": b"small"})
-    with Distribution(docker_registry) as remote:
+    with Distribution(foreign_registry) as remote:
         remote.check()
         remote.push("team/digits", here, digest, tags=["1", "latest"])
         assert remote.push("team/digits", here, digest, tags=["2"]).sent == 0
@@ -675,14 +638,14 @@ def test_a_foreign_registry_takes_and_gives_versions(
     ],
 )
 def test_a_foreign_registry_is_gone_on_with(
-    docker_registry: str, monkeypatch: pytest.MonkeyPatch, lost: str, method: str
+    foreign_registry: str, monkeypatch: pytest.MonkeyPatch, lost: str, method: str
 ) -> None:
     monkeypatch.setattr(send, "CHUNK", 300_000)
     monkeypatch.setattr(send, "CHUNKED_FROM", 600_000)
     transport = Flaky(lambda request, n: lost if (request.method, n) == (method, 1) else None)
     here, there = MemoryStorage(), MemoryStorage()
     digest = here.add_bytes(bytes(range(256)) * 5000)
-    with Distribution(docker_registry, transport=transport) as remote:
+    with Distribution(foreign_registry, transport=transport) as remote:
         assert remote.push_blob("digits", here, digest).saved == 0
         remote.pull_blob("digits", there, digest, size=here.size(digest))
 

@@ -25,6 +25,7 @@ _CHUNK = 1 << 16  # bytes
 _MAX_DEPTH = 256
 _MAX_TENSORS = 20_000  # inputs or outputs
 _MAX_RANK = 1024
+_NAMED_TENSORS = 11  # the version of the IR that has names of tensors apart from layers
 
 #: Element types, as attributes have them in lower case and ports in upper case.
 DATATYPES = {
@@ -239,8 +240,9 @@ def _number(text: str, what: str) -> int:
 
 
 def _signature(graph: _Graph) -> Signature:
-    inputs = [_parameter(end) for end in graph.parameters]
-    outputs = [_result(end, graph) for end in graph.results]
+    version = graph.about["ir_version"]
+    inputs = [_parameter(end, version) for end in graph.parameters]
+    outputs = [_result(end, graph, version) for end in graph.results]
     return Signature(_named(inputs, "input"), _named(outputs, "output"))
 
 
@@ -252,30 +254,48 @@ def _named(tensors: list[Tensor], side: str) -> tuple[Tensor, ...]:
     )
 
 
-def _parameter(end: _End) -> Tensor:
+def _parameter(end: _End, version: int) -> Tensor:
     port = end.ports[0] if end.ports else _Port()
     datatype = _datatype(end.element_type or port.precision, end.name)
     shape: tuple[int, ...] | None = tuple(max(dim, -1) for dim in port.dims)
     if end.shape is not None:
         shape = _shape(end.shape, end.name)
-    return Tensor(_first(port.names) or end.name, datatype, shape)
+    return Tensor(_name(port.names, end.name, end.name, version), datatype, shape)
 
 
-def _result(end: _End, graph: _Graph) -> Tensor:
-    """An output is named as the tensor that it takes, or as the layer that makes that."""
-    source = graph.sources.get(end.id, ("", ""))
+def _result(end: _End, graph: _Graph, version: int) -> Tensor:
+    """An output has the names of the tensor that it takes."""
+    layer, port_id = graph.sources.get(end.id, ("", ""))
+    names = end.output_names or graph.names.get((layer, port_id), "")
     port = end.ports[0] if end.ports else _Port()
-    name = _first(end.output_names) or _first(graph.names.get(source, ""))
     # A scalar's port has no dims, nor has one of unknown rank.
     shape = tuple(max(dim, -1) for dim in port.dims) or None
     datatype = _datatype(port.precision, end.name) if port.precision else "UNKNOWN"
-    return Tensor(name or graph.friendly.get(source[0], "") or end.name, datatype, shape)
+    made_by = graph.friendly.get(layer, "")
+    return Tensor(_name(names, made_by, end.name, version), datatype, shape)
 
 
-def _first(names: str) -> str:
-    """The first of names behind each other; a comma in one has a backslash before it."""
-    match = re.match(r"(?:[^,\\]|\\.)*", names, re.DOTALL)
-    return re.sub(r"\\(.)", r"\1", match.group()) if match else ""
+def _name(names: str, made_by: str, end: str, version: int) -> str:
+    """The name of several by which OpenVINO finds a tensor: the first in order.
+
+    Args:
+        names: Of the tensor, behind each other.
+        made_by: The layer that makes it, which was a name of it before version 11.
+        end: The parameter or result, for tensors without names.
+        version: Of the IR.
+    """
+    known = _split(names)
+    if version < _NAMED_TENSORS and made_by:
+        known.append(made_by)
+    return min(known, default=end)
+
+
+def _split(names: str) -> list[str]:
+    """Names behind each other; a comma in one has a backslash before it."""
+    return [
+        re.sub(r"\\(.)", r"\1", name, flags=re.DOTALL)
+        for name in re.findall(r"(?:[^,\\]|\\.)+", names, re.DOTALL)
+    ]
 
 
 def _datatype(text: str, name: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from nbmodel.core.signature import describe
 from nbmodel.errors import FormatError
-from nbmodel.formats.openvino import OpenVino, _first, _shape
+from nbmodel.formats.openvino import OpenVino, _shape, _split
 
 PARAMETER = (
     '<layer id="0" name="data" type="Parameter"><data shape="1,3" element_type="f32"/>'
@@ -80,10 +80,38 @@ def test_shapes(text: str, shape: tuple[int, ...] | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "first"), [("a", "a"), ("a,b", "a"), (r"a\,b,c", "a,b"), ("", ""), (r"a\\,b", "a\\")]
+    ("names", "split"),
+    [
+        ("a", ["a"]),
+        ("b,a", ["b", "a"]),
+        (r"a\,b,c", ["a,b", "c"]),
+        ("", []),
+        (r"a\\,b", ["a\\", "b"]),
+    ],
 )
-def test_the_first_name_counts(names: str, first: str) -> None:
-    assert _first(names) == first
+def test_names_are_behind_each_other(names: str, split: list[str]) -> None:
+    assert _split(names) == split
+
+
+@pytest.mark.parametrize(
+    ("version", "names", "output_names", "name"),
+    [
+        (10, "", "", "prob"),
+        (10, "zoo,out", "", "out"),
+        (10, "zoo", "", "prob"),
+        (11, "", "", "prob/sink_port_0"),
+        (11, "zoo,out", "", "out"),
+        (11, "zoo", "own", "own"),
+    ],
+)
+def test_outputs_are_called_as_openvino_finds_them(
+    tmp_path: Path, version: int, names: str, output_names: str, name: str
+) -> None:
+    """``get_any_name`` of OpenVINO 2026.4, by which Triton knows a tensor, says the same."""
+    softmax = SOFTMAX.replace('precision="FP32"', f'precision="FP32" names="{names}"')
+    result = RESULT.replace('type="Result"', f'type="Result" output_names="{output_names}"')
+    text = net(PARAMETER, softmax, result).replace('version="10"', f'version="{version}"')
+    assert read(tmp_path, text)[1] == f"{name} FP32[1,3]"
 
 
 BOMB = (

@@ -258,7 +258,7 @@ class Follower:
         """Have here what the registry names."""
         if self._is_settled(followed):
             return
-        named = followed.upstream.look()
+        named = self._ask(followed)
         followed.named(named)
         self._check_not_taken(followed, named)
         arrival = Arrival(named, self._storage)
@@ -268,6 +268,18 @@ class Follower:
         if missing or not self._is_tagged(named) or followed.is_to_be_named:
             self._tag(followed, arrival)
         self._arrived(followed, named.repository, named.digest, arrival.size)
+
+    def _ask(self, followed: Followed) -> Named:
+        """What the registry names; one that says nothing in all of its turn has failed."""
+        try:
+            return followed.upstream.look()
+        except CancelledError:
+            if self._closing or self._is_left():
+                raise
+            raise TargetUnreachableError(
+                f"{followed.upstream.origin.host} does not answer: nothing came in {TURN_S:.0f} s",
+                hint="is it running, and is the address right?",
+            ) from None
 
     def _is_settled(self, followed: Followed) -> bool:
         """Whether a version that is named for good is here as a whole; then nobody is asked."""

@@ -25,7 +25,7 @@ from nbmodel.core.manifest import FILEPATH
 from nbmodel.golden import GoldenSample
 from nbmodel.protocol.inference import InferRequest
 from nbmodel.registry import Registry
-from nbmodel.runtime import backoff
+from nbmodel.runtime import backoff, follow
 from nbmodel.runtime.edge import EdgeRuntime
 from nbmodel.storage import fetch as fetch_module
 from nbmodel.storage import origin as origin_module
@@ -152,7 +152,7 @@ class Site:
 
     def fetch(self) -> Mapping[str, Any]:
         """What the runtime says of the package's fetch."""
-        (package,) = self.runtime.status()["packages"]
+        package = self.runtime.status()["packages"][-1]
         return dict(package["fetch"] or {})
 
     def status(self) -> dict[str, Any]:
@@ -594,6 +594,29 @@ def test_a_tag_that_is_gone_takes_no_version_away(site: Site) -> None:
     wait_for(lambda: site.fetch().get("error") is not None, lambda: str(site.fetch()))
     site.check_only(site.factor)
     assert site.status()["state"] == "ready"
+
+
+# Several registries
+
+
+def test_a_silent_registry_does_not_keep_others_from_their_turn(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "TURN_S", 0.2)
+    data, _ = site.runtime.config
+    with HostileRegistry(shared=site.registry) as silent:
+        silent.misbehave(wrong.hanging(), "manifest")
+        other = {"name": "other", "package": "local/other", "type": "ml_model"}
+        packages = [{**other, "version": "latest", "registry": silent.url}, *data["packages"]]
+        site.runtime.set_config({**data, "packages": packages}, if_match=None)
+        for _ in range(3):
+            site.publish(same=True)
+            wait_for(lambda: site.status()["digest"] == site.newest, lambda: str(site.status()))
+        (first, _) = site.runtime.status()["packages"]
+        assert "does not answer" in first["fetch"]["error"]
+        assert first["fetch"]["attempt"] > 1
+        site.runtime.set_config(data, if_match=None)
+        site.wait_serving()
 
 
 # The token

@@ -71,6 +71,7 @@ class Account:
         refusal: Why it does not run what it should, or None.
         damaged: Why the files of what it should run cannot be laid out, or None.
         activity: What is being done for it right now.
+        doing: How far that is, in words; may be empty.
         waits: What its trial waits for, or None.
         report: What came of the last probe that it passed, and of which key; or None.
         remaining_s: How long what it runs is still provisional; None when it is not.
@@ -82,6 +83,7 @@ class Account:
     refusal: Refusal | None = None
     damaged: NbModelError | None = None
     activity: Activity | None = None
+    doing: str = ""
     waits: Why | None = None
     report: tuple[str, ProbeReport] | None = None
     remaining_s: float | None = None

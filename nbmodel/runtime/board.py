@@ -73,6 +73,7 @@ class Board:
         self._damaged: Mapping[str, NbModelError] = {}
         self._waits: Mapping[str, Why] = {}
         self._probing: frozenset[str] = frozenset()
+        self._doing: tuple[str, str] = ("", "")  # of the probe that is under way
         self._loading: str | None = None
         self._unpacking: str | None = None
         self._is_first = True
@@ -128,6 +129,7 @@ class Board:
                 refusal=self._refusals.get(name),
                 damaged=None if package is None else self._damaged.get(package),
                 activity=self._activity(name, package),
+                doing=self._doing[1] if self._doing[0] == name else "",
                 waits=self._waits.get(name),
                 report=self._reports.get(name),
                 remaining_s=None if trial is None else trial.remaining_s,
@@ -213,6 +215,10 @@ class Board:
             self._probing |= {name}
             self._refusals.pop(name, None)
             self._reports.pop(name, None)
+
+    def tell(self, name: str, doing: str) -> None:
+        """How far trying a service's model out is, in words."""
+        self._doing = (name, doing)
 
     def probed(self, name: str, key: str, report: ProbeReport | None) -> None:
         """What came of the probe of a wish with that key; None: it must not serve."""

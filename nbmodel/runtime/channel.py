@@ -78,6 +78,7 @@ def source_to_json(source: Source) -> dict[str, Any]:
         "model": source.model,
         "attributes": dict(source.attributes),
         "key": source.key,
+        "engines": None if source.engines is None else str(source.engines),
         "installed": None
         if installed is None
         else {"version": asdict(installed.version), "folder": str(installed.folder)},
@@ -99,7 +100,8 @@ def source_from_json(data: Mapping[str, Any], storage: Storage) -> Source:
         version = PackageVersion(**installed["version"])
         manifest = load_manifest(storage, version.digest)
         installed = Installed(version, manifest, Path(installed["folder"]))
-    return Source(data["model"], data["attributes"], data["key"], installed)
+    engines = None if data["engines"] is None else Path(data["engines"])
+    return Source(data["model"], data["attributes"], data["key"], installed, engines)
 
 
 def statistics_from_json(data: Mapping[str, Any]) -> ModelStatistics:

@@ -54,6 +54,7 @@ class Facts:
         fetch: How far fetching it is; None when nobody fetches.
         unpacked: Why its files are not laid out; None when they are.
         activity: What is being done right now.
+        doing: How far that is, in words; may be empty.
         waits: What it waits for before it is tried, or None.
         probe: What came of its probe; None when it was not probed.
         refused: Why it must not run, or None.
@@ -71,6 +72,7 @@ class Facts:
     fetch: FetchStatus | None = None
     unpacked: Why | None = None
     activity: Activity | None = None
+    doing: str = ""
     waits: Why | None = None
     probe: ProbeReport | None = None
     refused: Why | None = None
@@ -206,7 +208,7 @@ def _probed(facts: Facts) -> _Told:
     if facts.refused is not None and not facts.probed_well:
         return "False", facts.refused.cause, facts.refused.text
     if facts.activity == "probing":
-        return "Unknown", "Probing", ""
+        return "Unknown", "Probing", facts.doing
     if facts.is_live:
         return "True", "NotNeeded", "it ran before" if facts.is_committed else ""
     return "Unknown", "Pending", ""

@@ -134,6 +134,7 @@ class EdgeRuntime:
                 tags=self.tags,
                 packages=packages,
                 environment=self._environment,
+                engines=(home / "engines").absolute(),
             ),
             ledger=self._ledger,
             journal=self._journal,

@@ -87,6 +87,7 @@ def probe(
     limits: ProbeLimits | None = None,
     *,
     cancelled: Callable[[], bool] = lambda: False,
+    tell: Callable[[str], None] = lambda _doing: None,
 ) -> ProbeReport:
     """Load a model in a process of its own, and let it prove itself there.
 
@@ -94,6 +95,7 @@ def probe(
         source: What the runtime would load, and how.
         limits: What the probe may take.
         cancelled: Asked 50 times a second; once it says yes, the process is killed.
+        tell: Called with what the backend says of work that takes long.
 
     Raises:
         ProbeError: The version must not serve; ``reason`` says why in one word.
@@ -101,7 +103,8 @@ def probe(
         UnavailableError: Nothing was found out: cancelled, or no process can be started.
     """
     limits = _settled(ProbeLimits() if limits is None else limits)
-    heard = _Heard()
+    limits = replace(limits, timeout_s=limits.timeout_s + _patience_s(source))
+    heard = _Heard(tell)
     ending = run_confined(
         [sys.executable, "-m", "nbmodel.runtime.probe_child"],
         _request(source, limits),
@@ -145,10 +148,19 @@ def _settled(limits: ProbeLimits) -> _Settled:
     )
 
 
+def _patience_s(source: Source) -> float:
+    """What is given to a backend that makes something before it can load."""
+    try:
+        return load_backend(source.model).patience_s(source.attributes)
+    except Exception:  # noqa: BLE001 # a plug-in; what is wrong shows when it loads
+        return 0.0
+
+
 class _Heard:
     """What the child has said so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
         self.doing = "starting"
         self.report: ProbeReport | None = None
         self.refusal: Mapping[str, Any] | None = None
@@ -156,6 +168,9 @@ class _Heard:
     def hear(self, said: Mapping[str, Any]) -> bool:
         """Take in a line; whether it was the last."""
         self.doing = said.get("doing", self.doing)
+        if "told" in said:
+            self.doing = str(said["told"])
+            self._tell(self.doing)
         if "report" in said:
             self.report = ProbeReport(**said["report"])
         self.refusal = said.get("refused", self.refusal)
@@ -171,6 +186,7 @@ def _request(source: Source, limits: _Settled) -> dict[str, Any]:
         "attributes": dict(source.attributes),
         "signature": None if installed is None else _bare(installed.manifest.signature),
         "golden": None if installed is None else _golden(installed),
+        "engines": None if source.engines is None else str(source.engines),
         "allow_non_finite": limits.allow_non_finite,
         "data_bytes": None if most is None else most * _ASKED_FOR + _ASKED_BYTES,
     }

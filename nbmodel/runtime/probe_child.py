@@ -95,7 +95,7 @@ def examine(request: Mapping[str, Any], say: Say) -> dict[str, Any]:
     say({"doing": "loading the model", "memory": before})
     attributes = request["attributes"]
     began = time.perf_counter()
-    session = _load(request)
+    session = _load(request, say)
     load_s = time.perf_counter() - began
     own = Signature.from_json(request["signature"] or {})
     check_signature(session.signature, own)
@@ -105,7 +105,7 @@ def examine(request: Mapping[str, Any], say: Say) -> dict[str, Any]:
         has_batch_axis(session, proof.inputs)
     if not session.runs_together:
         tell("loading its other instances")
-        others = [_load(request) for _ in range(attributes.get("instances", 1) - 1)]
+        others = [_load(request, say) for _ in range(attributes.get("instances", 1) - 1)]
         del others
     peak = process_memory().peak
     return {
@@ -117,11 +117,13 @@ def examine(request: Mapping[str, Any], say: Say) -> dict[str, Any]:
     }
 
 
-def _load(request: Mapping[str, Any]) -> Session:
-    signature, golden = request["signature"], request["golden"]
+def _load(request: Mapping[str, Any], say: Say) -> Session:
+    signature, golden, engines = (request[key] for key in ("signature", "golden", "engines"))
     known = Known(
         None if signature is None else Signature.from_json(signature),
         None if golden is None else Path(golden["file"]),
+        None if engines is None else Path(engines),
+        lambda doing: say({"told": doing}),
     )
     try:
         return load_backend(request["model"]).load(request["attributes"], known)

@@ -22,10 +22,17 @@ class Prober:
 
     Args:
         done: Called, from a thread of the prober's, when an outcome is there.
+        tell: Called, from such a thread, with a service and how far trying it out is, in
+            words, where that takes long; with no words when it is over.
     """
 
-    def __init__(self, done: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        done: Callable[[], None],
+        tell: Callable[[str, str], None] = lambda _name, _doing: None,
+    ) -> None:
         self._done = done
+        self._tell = tell
         self._lock = threading.Lock()
         self._running: _Probe | None = None
         self._over: dict[str, _Probe] = {}
@@ -83,12 +90,18 @@ class Prober:
 
     def _run(self, one: _Probe) -> None:
         try:
-            one.outcome = probe(one.source, one.limits, cancelled=one.cancelled.is_set)
+            one.outcome = probe(
+                one.source,
+                one.limits,
+                cancelled=one.cancelled.is_set,
+                tell=lambda doing: self._tell(one.name, doing),
+            )
         except NbModelError as exc:
             one.outcome = exc
         except Exception as exc:  # somebody waits, whatever went wrong
             logger.exception("the probe of %s failed", one.name)
             one.outcome = ProbeError(f"the probe failed: {type(exc).__name__}: {exc}")
+        self._tell(one.name, "")
         with self._lock:
             self._running = None
             self._over[one.name] = one  # one that was broken off, too: it is over when asked

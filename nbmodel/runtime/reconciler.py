@@ -94,7 +94,7 @@ class Reconciler:
         self._journal = journal
         self._served = served
         self._maintenance = maintenance
-        self._prober = Prober(changed)
+        self._prober = Prober(changed, board.tell)
         self._not_up: dict[str, str] = {}  # what was said of what does not come up
         self._looked = 0.0  # when the last pass was over, time.monotonic() seconds
 

@@ -77,12 +77,14 @@ class Source:
         attributes: Of the service, with placeholders replaced.
         key: Of the wish it is loaded for: equal for sources that an engine cannot tell apart.
         installed: The version it is from; None for a file by path.
+        engines: Folder in which backends keep what they make of models; None: nowhere.
     """
 
     model: str
     attributes: Mapping[str, Any]
     key: str
     installed: Installed | None = None
+    engines: Path | None = None
 
     @property
     def number(self) -> str:
@@ -152,6 +154,16 @@ class LiveService:
     def trouble(self) -> str | None:
         """Why its model cannot run just now, though it may again by itself; None: it can."""
         return self._session.trouble
+
+    @property
+    def runs_on(self) -> str:
+        """What its model runs on, ``cuda`` say; empty where there is no choice."""
+        return self._session.runs_on
+
+    @property
+    def note(self) -> str:
+        """What a person should know of how its model runs; empty: nothing."""
+        return self._session.note
 
     @property
     def inferences(self) -> int:
@@ -341,7 +353,7 @@ def load_service(source: Source, note: Callable[[str], None] = lambda _: None) -
     """
     backend = load_backend(source.model)
     attributes, installed = source.attributes, source.installed
-    known = _known(installed)
+    known = _known(source)
     sessions = [backend.load(attributes, known)]
     first = sessions[0]
     try:
@@ -431,13 +443,14 @@ def check_golden(session: Session, manifest: Manifest, folder: Path) -> Differen
     return difference
 
 
-def _known(installed: Installed | None) -> Known:
-    """What a version says of its model besides the model's own files."""
+def _known(source: Source) -> Known:
+    """What is known of a model besides what its own files say."""
+    installed = source.installed
     if installed is None:
-        return Known()
+        return Known(engines=source.engines)
     manifest, folder = installed.manifest, installed.folder
     sample = None if manifest.golden is None else folder / manifest.golden.path
-    return Known(manifest.signature, sample)
+    return Known(manifest.signature, sample, source.engines)
 
 
 def _facts(attributes: Mapping[str, Any], note: Callable[[str], None]) -> ModelFacts | None:

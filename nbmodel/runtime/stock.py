@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from nbmodel.core.machine import MachineConfig, Package
@@ -55,12 +56,14 @@ class Stockroom:
         tags: TagStore,
         packages: PackageFolder,
         environment: Mapping[str, str],
+        engines: Path | None = None,
     ) -> None:
         self._storage = storage
         self._tags = tags
         self._packages = packages
         self._collector = Collector(storage, tags)
         self._environment = environment
+        self._engines = engines
 
     def look(self, config: MachineConfig) -> dict[str, Found | NbModelError]:
         """What becomes of each package of a config; nothing is written."""
@@ -186,7 +189,7 @@ class Stockroom:
         attributes = dict(replaced.value)
         if own is not None and attributes.get("model_path") == str(own.folder):
             attributes["model_path"] = str(own.folder / model_file(own.manifest))
-        return Source(model, attributes, key, own)
+        return Source(model, attributes, key, own, self._engines)
 
     def _find(self, package: Package) -> Found | NbModelError:
         if not package.is_model:

@@ -14,15 +14,18 @@ BACKENDS = PluginTable(
     builtin={
         "onnx_cpu": "nbmodel.backends.onnx_cpu:OnnxCpu",
         "tflite_cpu": "nbmodel.backends.tflite_cpu:TfliteCpu",
+        "triton": "nbmodel.backends.triton:Triton",
     },
-    extras={"onnx_cpu": "runtime", "tflite_cpu": "runtime"},
+    extras={"onnx_cpu": "runtime", "tflite_cpu": "runtime", "triton": "triton"},
 )
 #: What Viam calls the same things: name of the module's model → backend.
-#: Source: meta.json of viam-modules/mlmodel-tflite and onnx-cpu; rdk before its #4476.
+#: Source: meta.json of viam-modules/mlmodel-tflite, onnx-cpu and viam-mlmodelservice-triton;
+#: rdk before its #4476.
 VIAM_MODELS = {
     "viam:mlmodel-tflite:tflite_cpu": "tflite_cpu",
     "viam:mlmodel:onnx-cpu": "onnx_cpu",
     "rdk:builtin:tflite_cpu": "tflite_cpu",
+    "viam:mlmodelservice:triton": "triton",
 }
 
 

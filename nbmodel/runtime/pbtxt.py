@@ -11,7 +11,9 @@ specification of protocol buffers for literals.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 
+from nbmodel.backends.triton_config import PYTHON
 from nbmodel.core.manifest import Manifest
 from nbmodel.core.signature import Tensor
 from nbmodel.errors import NbModelError
@@ -51,9 +53,12 @@ def config_pbtxt(
 
 def _file(manifest: Manifest, usual: str) -> str:
     try:
-        return model_file(manifest)
+        path = model_file(manifest)
     except NbModelError:
         return usual  # of a format that is not installed here: its own default
+    if manifest.framework == PYTHON.format:  # whose model is a folder, and Triton's its program
+        return (PurePosixPath(path) / PYTHON.file).as_posix()
+    return path
 
 
 def _tensor(side: str, tensor: Tensor, label_file: str) -> list[str]:

@@ -95,7 +95,7 @@ def examine(request: Mapping[str, Any], say: Say) -> dict[str, Any]:
     say({"doing": "loading the model", "memory": before})
     attributes = request["attributes"]
     began = time.perf_counter()
-    session = _load(request, say)
+    session = _load(request, say).plain
     load_s = time.perf_counter() - began
     own = Signature.from_json(request["signature"] or {})
     check_signature(session.signature, own)

@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from nbmodel.core.machine import Package, Service
-from nbmodel.errors import DeployError, NbModelError, StorageError, VersionNotFoundError
+from nbmodel.errors import (
+    DeployError,
+    NbModelError,
+    StorageError,
+    UnavailableError,
+    VersionNotFoundError,
+)
 from nbmodel.runtime.account import Account
 from nbmodel.runtime.conditions import Condition, Facts, Phase, Why
 from nbmodel.runtime.desired import Found, Wish
@@ -76,7 +82,7 @@ def service_status(
     """One service: what it runs, since when, what it follows, and why it runs no other.
 
     ``state`` is ``ready`` while something runs, whatever ``error`` says about a newer
-    version; else ``failed`` with an error, and ``loading`` without. ``rollback`` is where a
+    version; ``failed`` while the engine of what runs is gone and brought back; else ``failed`` with an error, and ``loading`` without. ``rollback`` is where a
     rollback leads.
 
     Args:
@@ -95,10 +101,13 @@ def service_status(
     if refusal is not None and refusal.key is None and fetch is not None:
         # That it is not here says less than why it does not come.
         error = None if fetch.error is None else DeployError(fetch.error, hint=fetch.hint)
+    trouble = None if live is None else live.trouble
+    if trouble is not None:  # what it runs says more just now than what it does not
+        error = UnavailableError(trouble, hint="it is brought back by itself")
     waiting = "loading" if error is None else "failed"
     return {
         "name": service.name,
-        "state": "ready" if live is not None else waiting,
+        "state": "ready" if live is not None and trouble is None else waiting,
         "phase": phase,
         "conditions": [condition.to_json() for condition in conditions],
         "backend": service.model,

@@ -394,7 +394,7 @@ def _scheduling(
     rows = int(given or 0)
     if rows:
         check_batch_axis(session.signature, rows)
-    elif given is None and has_batch_axis(session, sample):
+    elif given is None and has_batch_axis(session.plain, sample):
         rows = MAX_BATCH_SIZE
     return Scheduling(
         instances=attributes.get("instances", 1),
@@ -431,7 +431,7 @@ def check_golden(session: Session, manifest: Manifest, folder: Path) -> Differen
         raise GoldenSampleError(f"the golden sample {golden.path!r} is not among the files")
     sample = read_sample(folder / golden.path)
     try:
-        answers = session.infer(sample.inputs, list(sample.outputs))
+        answers = session.plain.infer(sample.inputs, list(sample.outputs))
     except NbModelError as exc:
         raise GoldenSampleError(f"cannot run the golden sample: {exc}", hint=exc.hint) from exc
     difference = compare(sample.outputs, answers, golden)

@@ -20,6 +20,7 @@ from nbmodel.errors import NoCompatibleBackendError, PluginError
         ("viam:mlmodel-tflite:tflite_cpu", "tflite_cpu"),
         ("viam:mlmodel:onnx-cpu", "onnx_cpu"),
         ("rdk:builtin:tflite_cpu", "tflite_cpu"),
+        ("viam:mlmodelservice:triton", "triton"),
     ],
 )
 def test_our_names_and_viams_name_the_same_backends(model, name):
@@ -43,7 +44,7 @@ def test_an_unknown_backend_gets_the_nearest_name_as_hint(model, hint):
 
 @pytest.mark.parametrize(
     ("framework", "names"),
-    [("onnx", ("onnx_cpu",)), ("tflite", ("tflite_cpu",)), ("keras", ()), ("", ())],
+    [("onnx", ("onnx_cpu", "triton")), ("tflite", ("tflite_cpu",)), ("keras", ()), ("", ())],
 )
 def test_backends_are_found_by_format(framework, names):
     assert backends_for(framework) == names
@@ -52,6 +53,12 @@ def test_backends_are_found_by_format(framework, names):
 def test_a_format_that_nothing_runs_is_named():
     with pytest.raises(NoCompatibleBackendError, match="no backend runs 'keras' files"):
         open_session(Path("model.keras"), "keras")
+
+
+def test_a_format_that_only_a_server_runs_is_not_run_right_here():
+    with pytest.raises(NoCompatibleBackendError, match="no backend runs 'savedmodel'") as caught:
+        open_session(Path("model"), "savedmodel")
+    assert caught.value.hint == "deploy it to a runtime; it is run by triton"
 
 
 def test_a_backend_is_called_what_the_table_calls_it():

@@ -107,3 +107,15 @@ def _wait_ready(address: str) -> None:
             connection.close()
         assert time.monotonic() < deadline, "the runtime was not ready in time"
         time.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def triton_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real tritonserver without models, which takes them."""
+    scratch = tmp_path_factory.mktemp("triton")
+    (scratch / "models").mkdir()
+    try:
+        with triton(scratch / "models", scratch, models=[]) as server:
+            yield f"http://{server.http}"
+    except NoTritonError as exc:
+        pytest.skip(str(exc))

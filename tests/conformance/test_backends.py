@@ -6,7 +6,7 @@ A backend takes part by an entry in ``TOYS``: functions that write its toy model
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from nbmodel.errors import (
 )
 from nbmodel.formats import read_model
 from nbmodel.protocol.datatypes import to_numpy
+from tests.tools.triton import packages
 
 # --- toy models ------------------------------------------------------------------------
 
@@ -157,6 +158,18 @@ class Toys:
     identity: Callable[[str], bytes]
     sums: Callable[[], bytes]
     datatypes: frozenset[str]
+    #: What a service has to say besides ``model_path``.
+    more: Callable[[pytest.FixtureRequest], dict[str, Any]] = lambda _: {}
+
+
+def in_triton(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """ONNX Runtime inside the Python backend, which the tritonserver of the wheel has alone."""
+    parameters = {"python_path": {"string_value": ":".join(packages())}}
+    return {
+        "model_name": "toy",
+        "address": request.getfixturevalue("triton_address"),
+        "model_config": {"backend": "python", "parameters": parameters},
+    }
 
 
 TOYS = {
@@ -164,6 +177,15 @@ TOYS = {
     # LiteRT's Python interface has no bfloat16.
     "tflite_cpu": Toys(
         ".tflite", ("ai_edge_litert",), tflite_identity, tflite_sums, frozenset(TFLITE_TYPES)
+    ),
+    # The Python backend has no bfloat16 in numpy.
+    "triton": Toys(
+        ".onnx",
+        ("tritonclient", "onnxruntime"),
+        onnx_identity,
+        onnx_sums,
+        frozenset(ONNX_ELEMENTS) - {"BF16"},
+        in_triton,
     ),
 }
 
@@ -196,7 +218,12 @@ FLOATS = st.floats(-100, 100, width=32, allow_subnormal=False)
 # --- fixtures --------------------------------------------------------------------------
 
 
-@pytest.fixture(params=BACKENDS.names())
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=pytest.mark.slow) if name == "triton" else name
+        for name in BACKENDS.names()
+    ]
+)
 def backend(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     assert name in TOYS, f"add toy models for the backend {name!r} to TOYS"
@@ -221,8 +248,24 @@ def write(toys: Toys, tmp_path: Path) -> Callable[[bytes], Path]:
 
 
 @pytest.fixture
-def sums(backend: str, toys: Toys, write: Callable[[bytes], Path]) -> Session:
-    return load_backend(backend).load({"model_path": str(write(toys.sums()))})
+def load(
+    backend: str, toys: Toys, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Session]]:
+    sessions = []
+
+    def load_model(path: Path, **attributes: Any) -> Session:
+        given = {"model_path": str(path), **toys.more(request), **attributes}
+        sessions.append(load_backend(backend).load(given))
+        return sessions[-1]
+
+    yield load_model
+    for session in sessions:
+        session.close()
+
+
+@pytest.fixture
+def sums(load: Callable[..., Session], toys: Toys, write: Callable[[bytes], Path]) -> Session:
+    return load(write(toys.sums()))
 
 
 def ones(rows: int = 2) -> NDArray[np.float32]:
@@ -238,11 +281,11 @@ def test_the_suite_knows_every_datatype():
 
 class TestDatatypes:
     @pytest.mark.parametrize("datatype", DATATYPES)
-    def test_values_pass_unchanged(self, backend, toys, write, datatype):
+    def test_values_pass_unchanged(self, load, backend, toys, write, datatype):
         if datatype not in toys.datatypes:
             pytest.skip(f"the engine of {backend} has no {datatype}")
         expected = values(datatype)
-        session = load_backend(backend).load({"model_path": str(write(toys.identity(datatype)))})
+        session = load(write(toys.identity(datatype)))
         answer = session.infer({"x": expected})["y"]
         assert answer.dtype == expected.dtype
         assert answer.shape == (2, 3)
@@ -252,16 +295,16 @@ class TestDatatypes:
             assert answer.tobytes() == expected.tobytes()  # bit for bit: -0.0 and NaN too
 
     @pytest.mark.parametrize("datatype", DATATYPES)
-    def test_the_signature_is_what_the_file_says(self, backend, toys, write, datatype):
+    def test_the_signature_is_what_the_file_says(self, load, backend, toys, write, datatype):
         if datatype not in toys.datatypes:
             pytest.skip(f"the engine of {backend} has no {datatype}")
         path = write(toys.identity(datatype))
-        session = load_backend(backend).load({"model_path": str(path)})
+        session = load(path)
         assert session.signature == read_model(path).signature
         assert session.signature.inputs[0].datatype == datatype
 
-    def test_text_is_taken_for_bytes(self, backend, toys, write):
-        session = load_backend(backend).load({"model_path": str(write(toys.identity("BYTES")))})
+    def test_text_is_taken_for_bytes(self, load, backend, toys, write):
+        session = load(write(toys.identity("BYTES")))
         answer = session.infer({"x": np.array([["a", "é", ""]] * 2)})["y"]
         assert answer.tolist() == [[b"a", "é".encode(), b""]] * 2
 
@@ -342,9 +385,11 @@ class TestInference:
             thread.join()
         assert wrong == []
 
-    def test_two_threads_per_inference_answer_the_same(self, backend, toys, write):
+    def test_two_threads_per_inference_answer_the_same(self, load, backend, toys, write):
+        if not load_backend(backend).runs_here:
+            pytest.skip("its threads are its server's")
         path = write(toys.sums())
-        session = load_backend(backend).load({"model_path": str(path), "num_threads": 2})
+        session = load(path, num_threads=2)
         assert session.infer({"a": ones(), "b": ones()})["sum"].tolist() == (2 * ones()).tolist()
 
 
@@ -424,13 +469,13 @@ class TestLoading:
         [b"", b"hello, this is text\n" * 50, None, bytes(4096)],
         ids=["an empty file", "a text", "half a model", "zeros"],
     )
-    def test_a_file_that_is_no_model_is_named(self, backend, toys, write, content):
+    def test_a_file_that_is_no_model_is_named(self, load, backend, toys, write, content):
         if content is None:
             whole = toys.sums()
             content = whole[: len(whole) // 2]
         path = write(content)
         with pytest.raises(InferenceError, match=f"{backend} cannot load {path.name}: "):
-            load_backend(backend).load({"model_path": str(path)})
+            load(path)
 
     def test_files_that_are_not_there_are_all_named(self, backend, toys, tmp_path):
         attributes = {
@@ -443,29 +488,31 @@ class TestLoading:
         assert caught.value.problems[0].startswith("model_path is not a file: ")
         assert caught.value.problems[1].startswith("label_path cannot be read: ")
 
-    def test_a_folder_is_no_model(self, backend, toys, tmp_path):
+    def test_a_folder_is_no_model(self, load, backend, toys, tmp_path):
         folder = tmp_path / f"model{toys.suffix}"
         folder.mkdir()
         with pytest.raises(ConfigError, match="model_path is not a file"):
-            load_backend(backend).load({"model_path": str(folder)})
+            load(folder)
 
-    def test_any_path_will_do(self, backend, toys, tmp_path):
+    def test_any_path_will_do(self, load, backend, toys, tmp_path):
         path = tmp_path / "Ünï ço∂e & spaces" / f"a model.v1{toys.suffix.upper()}"
         path.parent.mkdir()
         path.write_bytes(toys.sums())
-        session = load_backend(backend).load({"model_path": str(path)})
+        session = load(path)
         assert session.infer({"a": ones(), "b": ones()})["sum"].tolist() == (2 * ones()).tolist()
 
-    def test_labels_go_to_the_output_they_count(self, backend, toys, write, tmp_path):
+    def test_labels_go_to_the_output_they_count(self, load, backend, toys, write, tmp_path):
         labels = tmp_path / "labels.txt"
         labels.write_text("cat\ndog\nfish\n")
         path = write(toys.sums())
-        session = load_backend(backend).load({"model_path": str(path), "label_path": str(labels)})
+        session = load(path, label_path=str(labels))
         assert session.signature.labels == ("cat", "dog", "fish")
 
     def test_a_format_finds_its_backend(self, backend, toys, write):
         for framework in load_backend(backend).formats:
             assert backend in backends_for(framework)
+            if not load_backend(backend).runs_here:
+                continue  # a file is not all that it needs
             session = open_session(write(toys.sums()), framework, threads=1)
             assert [tensor.name for tensor in session.signature.inputs] == ["a", "b"]
 
@@ -509,6 +556,8 @@ def attribute_rows(path: str) -> dict[str, tuple[dict[str, Any], list[str]]]:
 class TestAttributes:
     @pytest.mark.parametrize("row", attribute_rows(""))
     def test_every_problem_is_a_sentence(self, backend, toys, row):
+        if not load_backend(backend).runs_here:
+            pytest.skip("its attributes are its own, and so are the tests of them")
         attributes, expected = attribute_rows(f"model{toys.suffix}")[row]
         problems = load_backend(backend).check(attributes)
         assert len(problems) == len(expected)
@@ -548,7 +597,7 @@ class TestRealModels:
                 assert theirs.fits(mine.shape or ())
 
 
-def test_every_error_of_a_backend_is_one_of_ours(backend, toys, write):
+def test_every_error_of_a_backend_is_one_of_ours(load, backend, toys, write):
     path = write(toys.sums()[:100])
     with pytest.raises(NbModelError):
-        load_backend(backend).load({"model_path": str(path)})
+        load(path)

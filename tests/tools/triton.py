@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import os
 import platform
+import shlex
 import shutil
 import socket
 import subprocess
@@ -73,6 +74,30 @@ def installed() -> Path:
 def packages() -> list[str]:
     """What goes first on the path of a model in its Python backend: numpy < 2, then ours."""
     return [str(packages_folder()), *(p for p in sys.path if p.endswith("site-packages"))]
+
+
+def program(scratch: Path) -> tuple[Path, Path]:
+    """A ``tritonserver`` that anybody may start, and the folder of its backends.
+
+    Its Python backend finds onnxruntime.
+
+    Args:
+        scratch: An empty folder for both.
+
+    Raises:
+        NoTritonError: It does not run here.
+    """
+    folder = installed()
+    environment = {
+        "LD_LIBRARY_PATH": _environment(folder)["LD_LIBRARY_PATH"],
+        "PYTHONPATH": os.pathsep.join(packages()),
+    }
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
+    path = scratch / "bin" / "tritonserver"
+    path.parent.mkdir(parents=True)
+    path.write_text("\n".join(["#!/bin/sh", *lines, f'exec {_server(folder)} "$@"', ""]))
+    path.chmod(0o755)
+    return path, _backends(folder, scratch)
 
 
 def packages_folder() -> Path:

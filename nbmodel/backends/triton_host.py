@@ -1,0 +1,272 @@
+"""Where a session's model runs: a tritonserver of our own, or one that others started.
+
+Every loaded model has a name of its own in Triton, so that nothing that serves is ever loaded
+anew. Seen with Triton 2.51 in explicit mode, of a model whose version 1 is asked without pause
+while version 2 comes: with ``version_policy`` specific 1 and 2 and a second load, no request
+fails, but version 1 is loaded again too, beside itself; with 2 alone after that, so is version
+2, and who asks for version 1 by number is refused at once. Each switch thus costs four loads
+and, meanwhile, twice the memory of both. With two names it costs one load, and the old model
+goes when its last request is answered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+
+from nbmodel.backends.owner import is_left, owner
+from nbmodel.backends.triton_client import Client, Endpoint, connect
+from nbmodel.backends.triton_config import ENGINES
+from nbmodel.backends.triton_model import CONFIG, Content, TritonModel, to_json, to_pbtxt
+from nbmodel.backends.triton_server import START_S, Program, TritonServer, acquire, release
+from nbmodel.errors import (
+    InferenceError,
+    NbModelError,
+    NoCompatibleBackendError,
+    StorageUnavailableError,
+)
+
+_VERSION = 1  # each model of ours has one, under a name of its own
+_NO_BACKEND = "unable to find backend library"
+_count = itertools.count(1)
+
+logger = logging.getLogger(__name__)
+
+
+class Host(ABC):
+    """A Triton that takes models from us."""
+
+    #: Whether it surely sees the shared memory of this process.
+    is_here: bool
+
+    @property
+    @abstractmethod
+    def trouble(self) -> str | None:
+        """Why it cannot be asked just now, as far as that is known; None: it can."""
+
+    @abstractmethod
+    def client(self, timeout_s: float = 0.0) -> Client:
+        """A client of it.
+
+        Args:
+            timeout_s: How long to wait for it where it is being started, in seconds.
+
+        Raises:
+            UnavailableError: It is not up.
+            PluginError: It can never be.
+        """
+
+    @abstractmethod
+    def check_backend(self, backend: str) -> None:
+        """See to it that it can run what needs a backend; nothing is moved for that.
+
+        Raises:
+            NoCompatibleBackendError: It cannot; those that it has are named.
+            UnavailableError: It cannot be asked.
+        """
+
+    @abstractmethod
+    def new_name(self, model: str) -> str:
+        """A name in it that nothing has yet."""
+
+    @abstractmethod
+    def bring(self, name: str, model: TritonModel) -> None:
+        """Have it load a model under a name.
+
+        Raises:
+            InferenceError: It refuses the model.
+            UnavailableError: It cannot be reached.
+            StorageUnavailableError: The disk does not take the model, or give it.
+        """
+
+    def take_away(self, name: str) -> None:
+        """Have it let a model go; nothing where it is gone already."""
+        try:
+            self.client().unload(name)
+        except NbModelError as exc:
+            logger.info("%s is not unloaded: %s", name, exc)
+
+    @abstractmethod
+    def close(self) -> None:
+        """Use it no more."""
+
+
+class OwnHost(Host):
+    """A tritonserver that this process starts and watches over; models come to it by links.
+
+    Args:
+        program: What is started.
+    """
+
+    is_here = True
+
+    def __init__(self, program: Program) -> None:
+        self._server: TritonServer = acquire(program)
+
+    @property
+    def trouble(self) -> str | None:
+        """As ``Host.trouble``."""
+        return self._server.trouble
+
+    def client(self, timeout_s: float = 0.0) -> Client:
+        """As ``Host.client``."""
+        return self._server.client(timeout_s)
+
+    def check_backend(self, backend: str) -> None:
+        """As ``Host.check_backend``."""
+        found = self._server.backends()
+        if found is not None and backend and backend not in found:
+            raise _lacking(backend, found, "the tritonserver of this machine")
+
+    def new_name(self, model: str) -> str:
+        """As ``Host.new_name``."""
+        return f"{model}.{next(_count)}"
+
+    def bring(self, name: str, model: TritonModel) -> None:
+        """As ``Host.bring``."""
+        folder = self._server.repository / name
+        try:
+            if not folder.is_dir():
+                _lay_out(folder, model, to_pbtxt(model.configured(name, _VERSION)))
+        except OSError as exc:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise StorageUnavailableError(
+                f"cannot write the model repository {folder}: {exc.strerror or exc}",
+                hint="check free space and permissions of the folder",
+            ) from exc
+        self.client(START_S).load(name)
+
+    def take_away(self, name: str) -> None:
+        """As ``Host.take_away``."""
+        super().take_away(name)
+        shutil.rmtree(self._server.repository / name, ignore_errors=True)
+
+    def close(self) -> None:
+        """As ``Host.close``."""
+        release(self._server)
+
+
+class OtherHost(Host):
+    """A Triton that runs already, with explicit model control; models are sent to it.
+
+    Args:
+        endpoint: Where it listens.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._client = connect(endpoint)
+        self.is_here = endpoint.is_here
+
+    @property
+    def trouble(self) -> str | None:
+        """As ``Host.trouble``."""
+        return None
+
+    def client(self, timeout_s: float = 0.0) -> Client:  # noqa: ARG002 # it is up or it is not
+        """As ``Host.client``."""
+        return self._client
+
+    def check_backend(self, backend: str) -> None:
+        """As ``Host.check_backend``."""
+        if not backend or self._has(backend):
+            return
+        others = sorted({engine.backend for engine in ENGINES.values()} - {backend})
+        found = frozenset(other for other in others if self._has(other))
+        raise _lacking(backend, found, f"Triton at {self._client.endpoint}")
+
+    def new_name(self, model: str) -> str:
+        """As ``Host.new_name``."""
+        return f"{model}.{owner()}.{next(_count)}"
+
+    def bring(self, name: str, model: TritonModel) -> None:
+        """As ``Host.bring``."""
+        self.tidy()
+        files = {f"{_VERSION}/{path}": content for path, content in model.files.items()}
+        try:
+            sent = {path: _bytes(content) for path, content in {**files, **model.beside}.items()}
+        except OSError as exc:
+            raise StorageUnavailableError(
+                f"cannot read the files of {name}: {exc.strerror or exc}"
+            ) from exc
+        self._client.load(name, to_json(model.configured(name, _VERSION)), sent)
+
+    def take_away(self, name: str) -> None:
+        """As ``Host.take_away``."""
+        super().take_away(name)
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Have it let go of what processes of this machine that are gone have left there."""
+        with contextlib.suppress(NbModelError):
+            for name in self._client.models():
+                if is_left(name):
+                    self._client.unload(name)
+
+    def close(self) -> None:
+        """As ``Host.close``."""
+        self._client.close()
+
+    def _has(self, backend: str) -> bool:
+        """Whether it has a backend: what it says to a model of that which is none."""
+        engine = next((one for one in ENGINES.values() if one.backend == backend), None)
+        file = engine.file if engine is not None else "model"
+        name = self.new_name(f"nbmodel-asks-for-{backend}")
+        tensor = {"data_type": "TYPE_FP32", "dims": [1]}
+        config = {
+            "name": name,
+            "backend": backend,
+            "input": [{"name": "x", **tensor}],
+            "output": [{"name": "y", **tensor}],
+        }
+        if engine is not None and engine.platform:
+            config["platform"] = engine.platform
+        inner = f"{file}/saved_model.pb" if file.endswith(".savedmodel") else file
+        model = TritonModel(config, {inner: b"raise ValueError('this is no model')\n"})
+        try:
+            self.bring(name, model)
+        except InferenceError as exc:
+            return _NO_BACKEND not in str(exc)
+        finally:
+            super().take_away(name)
+        return True
+
+
+def _lacking(backend: str, found: frozenset[str], which: str) -> NoCompatibleBackendError:
+    hint = "install that backend, or give another Triton"
+    if backend == "onnxruntime" and "python" in found:
+        hint = (
+            'set "model_config": {"backend": "python"}: ONNX Runtime then runs inside its Python '
+            "backend, whose Python needs numpy and onnxruntime"
+        )
+    return NoCompatibleBackendError(
+        f"{which} has no backend {backend!r}, it has {', '.join(sorted(found)) or 'none'}",
+        hint=hint,
+    )
+
+
+def _lay_out(folder: Path, model: TritonModel, config: str) -> None:
+    """Make the folder of a model, complete or not at all; files are linked."""
+    temporary = folder.with_name(f".{folder.name}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    inside: Mapping[str, Content] = {
+        **model.beside,
+        **{f"{_VERSION}/{path}": content for path, content in model.files.items()},
+        CONFIG: config.encode(),
+    }
+    for path, content in inside.items():
+        target = temporary / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, bytes):
+            target.write_bytes(content)
+        else:
+            target.symlink_to(content.resolve(strict=True))
+    temporary.rename(folder)
+
+
+def _bytes(content: Content) -> bytes:
+    return content if isinstance(content, bytes) else content.read_bytes()

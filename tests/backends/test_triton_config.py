@@ -1,0 +1,404 @@
+"""Configurations as Triton's own message reads them, and attributes; no server is needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nbmodel.backends import Known, backends_for, load_backend
+from nbmodel.backends.owner import is_left, owner
+from nbmodel.backends.renamed import Renaming
+from nbmodel.backends.triton_client import Endpoint
+from nbmodel.backends.triton_config import ENGINES, Wanted, check_written, model_config
+from nbmodel.core.signature import DATATYPES, Signature, Tensor
+from nbmodel.errors import ConfigError, SignatureError, TensorNameError
+from nbmodel.golden import GoldenSample
+
+pytest.importorskip("tritonclient.grpc", reason="Triton's message is tritonclient's")
+from google.protobuf import json_format, text_format
+from tritonclient.grpc import model_config_pb2
+
+from nbmodel.backends.triton_model import model_from_file, model_from_repository, to_pbtxt
+from tests.conformance.test_backends import onnx_sums
+
+SIGNATURE = Signature(
+    (Tensor("image", "UINT8", (-1, 224, 224, 3)),),
+    (Tensor("probability", "FP32", (-1, 2), labels=("cat", "dog")),),
+)
+
+
+def parsed(config: dict[str, Any]) -> dict[str, Any]:
+    """What Triton's message has after reading what we write."""
+    message = text_format.Parse(to_pbtxt(config).encode(), model_config_pb2.ModelConfig())
+    return dict(json_format.MessageToDict(message, preserving_proto_field_name=True))
+
+
+def made(
+    signature: Signature | None = SIGNATURE,
+    wanted: Wanted | None = None,
+    *,
+    format_: str = "onnx",
+    written: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    config = model_config(
+        ENGINES[format_],
+        signature,
+        wanted or Wanted(),
+        file="m.bin",
+        label_files={},
+        written=written or {},
+    )
+    return parsed({**config, "name": "m"})
+
+
+#: Backend and platform of each format.
+#: Source: "Backend and Platform" tables of Triton's backend documentation.
+FORMATS = {
+    "onnx": ("onnxruntime", "onnxruntime_onnx"),
+    "savedmodel": ("tensorflow", "tensorflow_savedmodel"),
+    "torchscript": ("pytorch", "pytorch_libtorch"),
+    "tensorrt": ("tensorrt", "tensorrt_plan"),
+    "openvino": ("openvino", None),
+    "python": ("python", None),
+}
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_a_format_has_its_backend(format_: str) -> None:
+    config = made(format_=format_)
+    assert (config["backend"], config.get("platform")) == FORMATS[format_]
+    assert config["default_model_filename"] == "m.bin"
+    assert "triton" in backends_for(format_)
+
+
+def test_every_datatype_is_one_of_tritons() -> None:
+    tensors = tuple(Tensor(name.lower(), name, (-1, 3)) for name in DATATYPES)
+    config = made(Signature(tensors, SIGNATURE.outputs))
+    assert [entry["data_type"] for entry in config["input"]] == [
+        "TYPE_STRING" if name == "BYTES" else f"TYPE_{name}" for name in DATATYPES
+    ]
+
+
+def test_without_batches_every_dimension_is_said() -> None:
+    config = made()
+    assert config["input"][0]["dims"] == ["-1", "224", "224", "3"]
+    assert "dynamic_batching" not in config
+
+
+def test_with_batches_their_dimension_is_left_out() -> None:
+    config = made(wanted=Wanted(max_batch_size=8, max_queue_delay_microseconds=500))
+    assert config["max_batch_size"] == 8
+    assert config["input"][0]["dims"] == ["224", "224", "3"]
+    assert config["output"][0]["dims"] == ["2"]
+    assert config["dynamic_batching"] == {"max_queue_delay_microseconds": "500"}
+
+
+def test_a_model_without_a_batch_axis_is_not_batched() -> None:
+    fixed = Signature((Tensor("x", "FP32", (1, 3)),), (Tensor("y", "FP32", (-1, 3)),))
+    with pytest.raises(ConfigError, match=r"no variable first dimension|x FP32\[1,3\]"):
+        made(fixed, Wanted(max_batch_size=4))
+
+
+@pytest.mark.parametrize("shape", [(), (0, 2), (-1,)], ids=["scalar", "empty", "a row"])
+def test_every_shape_can_be_said(shape: tuple[int, ...]) -> None:
+    config = made(Signature((Tensor("x", "FP32", shape),), SIGNATURE.outputs))
+    assert all(int(dim) > 0 or dim == "-1" for dim in config["input"][0]["dims"])
+
+
+def test_tensors_of_no_known_rank_are_left_to_triton() -> None:
+    config = made(Signature((Tensor("x", "FP32", None),), SIGNATURE.outputs))
+    assert "input" not in config
+    assert "output" not in config
+
+
+def test_instances_are_where_the_service_says() -> None:
+    config = made(wanted=Wanted(kind="KIND_GPU", instances=3))
+    assert config["instance_group"] == [{"kind": "KIND_GPU", "count": 3}]
+
+
+def test_what_the_service_gives_prevails() -> None:
+    given = {
+        "max_batch_size": 4,
+        "instance_group": [{"kind": "KIND_CPU", "count": 2}],
+        "optimization": {
+            "execution_accelerators": {"gpu_execution_accelerator": [{"name": "tensorrt"}]}
+        },
+        "parameters": {"intra_op_thread_count": {"string_value": "2"}},
+    }
+    config = made(wanted=Wanted(max_batch_size=16, given=given))
+    for name, value in given.items():
+        assert config[name] == value
+    assert config["input"][0]["dims"] == ["224", "224", "3"]
+
+
+def test_another_backend_takes_the_platform_away() -> None:
+    config = made(wanted=Wanted(given={"backend": "python"}))
+    assert config["backend"] == "python"
+    assert "platform" not in config
+
+
+WRITTEN: dict[str, Any] = {
+    "max_batch_size": 4,
+    "input": [{"name": "image", "data_type": "TYPE_UINT8", "dims": [224, 224, 3]}],
+    "output": [{"name": "probability", "data_type": "TYPE_FP32", "dims": [2]}],
+}
+
+
+def entry(side: str, **changes: Any) -> dict[str, Any]:
+    return {**WRITTEN, side: [{**WRITTEN[side][0], **changes}]}
+
+
+def test_a_configuration_by_hand_is_kept() -> None:
+    config = made(written=entry("input", format="FORMAT_NHWC"))
+    assert config["max_batch_size"] == 4
+    assert config["input"] == [
+        {
+            "name": "image",
+            "data_type": "TYPE_UINT8",
+            "format": "FORMAT_NHWC",
+            "dims": ["224", "224", "3"],
+        }
+    ]
+
+
+def test_dimensions_by_hand_are_made_anew_for_another_batch() -> None:
+    config = made(wanted=Wanted(given={"max_batch_size": 0}), written=WRITTEN)
+    assert config["input"][0]["dims"] == ["-1", "224", "224", "3"]
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        (entry("input", name="x"), "input 'x' is not the model's; input 'image' is missing"),
+        (entry("input", data_type="TYPE_FP32"), r"input 'image' is image UINT8\[-1,224,224,3\]"),
+        (entry("input", dims=[3, 224, 224]), r"FP32|UINT8\[-1,3,224,224\] in the file"),
+        (entry("output", dims=[2, 1]), r"probability FP32\[-1,2,1\] in the file"),
+        (entry("input", data_type="TYPE_FLOAT"), "data_type such as TYPE_FP32"),
+        ({**WRITTEN, "max_batch_size": 0}, r"image UINT8\[224,224,3\] in the file"),
+    ],
+    ids=["another name", "another type", "another shape", "another rank", "no type", "no batch"],
+)
+def test_a_configuration_of_another_model_is_refused(written: dict[str, Any], message: str) -> None:
+    with pytest.raises(SignatureError, match=message):
+        check_written(written, SIGNATURE)
+
+
+# --- models as Triton takes them ---------------------------------------------------------
+
+
+@pytest.fixture
+def sums(tmp_path: Path) -> Path:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(onnx_sums())
+    return path
+
+
+def test_a_file_of_onnx_is_moved_alone(sums: Path) -> None:
+    (sums.parent / "notes.txt").write_text("not the model's")
+    model = model_from_file(sums, Known(), Wanted())
+    assert dict(model.files) == {"net.onnx": sums}
+    assert [entry["name"] for entry in model.config["input"]] == ["a", "b"]
+
+
+def test_onnx_in_the_python_backend_has_a_program(sums: Path) -> None:
+    wanted = Wanted(given={"backend": "python"})
+    model = model_from_file(sums, Known(), wanted)
+    assert set(model.files) == {"model.py", "settings.json", "net.onnx"}
+    assert model.backend == "python"
+    assert model.config["default_model_filename"] == "model.py"
+
+
+def test_labels_lie_beside_the_model(sums: Path) -> None:
+    signature = Signature(
+        (Tensor("a", "FP32", (-1, 3)), Tensor("b", "FP32", (-1, 3))),
+        (
+            Tensor("sum", "FP32", (-1, 3), labels=("x", "y\nz", "")),
+            Tensor("double", "FP32", (-1, 3)),
+        ),
+    )
+    model = model_from_file(sums, Known(signature), Wanted())
+    assert model.config["output"][0]["label_filename"] == "labels-0.txt"
+    assert model.beside == {"labels-0.txt": b"x\ny z\n\n"}
+
+
+@pytest.mark.parametrize(
+    ("batch", "dims", "size"), [(0, [2, 3], 0), (4, [3], 2), (1, None, None)],
+    ids=["whole", "as a batch", "too many rows"],
+)  # fmt: skip
+def test_the_golden_sample_warms_up(
+    sums: Path, batch: int, dims: list[int] | None, size: int | None
+) -> None:
+    a = np.arange(6, dtype=np.float32).reshape(2, 3)
+    sample = sums.with_name("golden.npz")
+    sample.write_bytes(GoldenSample({"a": a, "b": a}, {"sum": a + a}).to_bytes())
+    model = model_from_file(sums, Known(sample=sample), Wanted(max_batch_size=batch))
+    if dims is None:
+        assert "model_warmup" not in model.config
+        return
+    (warm_up,) = parsed({**model.config, "name": "m"})["model_warmup"]
+    assert warm_up.get("batch_size", 0) == size
+    assert warm_up["inputs"]["a"]["dims"] == [str(dim) for dim in dims]
+    file = warm_up["inputs"]["a"]["input_data_file"]
+    assert model.beside[f"warmup/{file}"] == a.tobytes()
+
+
+def test_a_field_that_triton_has_not_is_named(sums: Path) -> None:
+    with pytest.raises(ConfigError, match="instance_groups"):
+        model_from_file(sums, Known(), Wanted(given={"instance_groups": []}))
+
+
+def test_a_configuration_by_hand_beside_the_file_counts(sums: Path) -> None:
+    sums.with_name("config.pbtxt").write_text(
+        'name: "x"\nbackend: "tensorrt"\noptimization { priority: PRIORITY_MAX }\n'
+        'input { name: "c" data_type: TYPE_FP32 dims: [-1, 3] }\n'
+    )
+    with pytest.raises(SignatureError, match="'c' is not the model's"):
+        model_from_file(sums, Known(), Wanted())
+    sums.with_name("config.pbtxt").write_text("optimization { priority: PRIORITY_MAX }\n")
+    config = model_from_file(sums, Known(), Wanted()).config
+    assert config["optimization"] == {"priority": "PRIORITY_MAX"}
+    assert config["backend"] == "onnxruntime"
+
+
+def test_a_model_in_a_repository_brings_all_that_it_has(tmp_path: Path) -> None:
+    (tmp_path / "2" / "variables").mkdir(parents=True)
+    for name in ("2/model.plan", "2/variables/data", "labels.txt"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "config.pbtxt").write_text("version_policy { all {} }\nmax_batch_size: 2\n")
+    model = model_from_repository(tmp_path, 2, Wanted(max_batch_size=8))
+    assert set(model.files) == {"model.plan", "variables/data"}
+    assert set(model.beside) == {"labels.txt"}
+    assert model.config["max_batch_size"] == 2
+    assert model.backend == "tensorrt"
+    assert model.configured("m.1", 1)["version_policy"] == {"specific": {"versions": [1]}}
+
+
+# --- attributes ----------------------------------------------------------------------------
+
+PATH = {"model_path": "/m/model.onnx"}
+ATTRIBUTES: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "a path": (PATH, []),
+    "as Viam writes it": (
+        {
+            "model_name": "effdet",
+            "model_repository_path": "/r",
+            "model_version": 1,
+            "backend_directory": "/opt/tritonserver/backends",
+            "tensor_name_remappings": {
+                "inputs": {"images": "image"},
+                "outputs": {"output_0": "location"},
+            },
+            "model_config": {"max_batch_size": 0},
+        },
+        [],
+    ),
+    "an address": ({**PATH, "address": "grpc://127.0.0.1:8001", "device": "gpu"}, []),
+    "both paths": (
+        {**PATH, "model_name": "m", "model_repository_path": "/r"},
+        ["expected exactly one of 'model_path' and 'model_repository_path'"],
+    ),
+    "no path": ({"model_name": "m"}, ["expected exactly one of 'model_path' and "]),
+    "a repository without a name": (
+        {"model_repository_path": "/r"},
+        ["attribute 'model_name' is required with 'model_repository_path'"],
+    ),
+    "a version of a path": (
+        {**PATH, "model_version": 3},
+        ["attribute 'model_version' is for 'model_repository_path'"],
+    ),
+    "version 0": (
+        {"model_name": "m", "model_repository_path": "/r", "model_version": 0},
+        ["attribute 'model_version' must be 1 or more, or -1"],
+    ),
+    "a name that leads elsewhere": (
+        {**PATH, "model_name": "../m"},
+        ["attribute 'model_name' must be letters, digits, '_', '-' and '.', found '../m'"],
+    ),
+    "an address and a program": (
+        {**PATH, "address": "http://h:8000", "tritonserver": "/t", "backend_directory": "/b"},
+        [
+            "attribute 'tritonserver' is for a program that is started here, not for an address",
+            "attribute 'backend_directory' is for a program that is started here",
+        ],
+    ),
+    "an address of something else": (
+        {**PATH, "address": "ftp://h"},
+        ["attribute 'address': expected http://host:8000 or grpc://host:8001 as the address"],
+    ),
+    "another device": (
+        {**PATH, "device": "cuda"},
+        ["attribute 'device' must be cpu, gpu, auto, found 'cuda'"],
+    ),
+    "remappings of something else": (
+        {**PATH, "tensor_name_remappings": {"input": {}, "outputs": ["a"]}},
+        [
+            "tensor_name_remappings: expected inputs and outputs, found 'input'",
+            "tensor_name_remappings.outputs must be names by names of tensors",
+        ],
+    ),
+    "a configuration in text": (
+        {**PATH, "model_config": "x"},
+        ["attribute 'model_config' must be an object, found 'x'"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("attributes", "expected"), ATTRIBUTES.values(), ids=ATTRIBUTES)
+def test_every_problem_is_a_sentence(attributes: dict[str, Any], expected: list[str]) -> None:
+    problems = load_backend("viam:mlmodelservice:triton").check(attributes)
+    assert len(problems) == len(expected)
+    for problem, start in zip(problems, expected, strict=True):
+        assert problem.startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("http://jetson:8000", "http://jetson:8000"),
+        ("grpc://127.0.0.1", "grpc://127.0.0.1:8001"),
+        ("https://[::1]:8443/", "https://[::1]:8443"),
+    ],
+)
+def test_an_address_is_read(address: str, expected: str) -> None:
+    assert str(Endpoint.parse(address)) == expected
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", "jetson:8000", "http://", "http://h:0", "http://h:x", "http://u@h", "grpc://h/x"],
+)
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(ConfigError, match="as the address of Triton"):
+        Endpoint.parse(address)
+
+
+# --- names ---------------------------------------------------------------------------------
+
+
+def test_tensors_are_renamed() -> None:
+    renamed = Renaming({"image": "picture"}, {"probability": "score"}).of(SIGNATURE)
+    assert [tensor.name for tensor in (*renamed.inputs, *renamed.outputs)] == ["picture", "score"]
+    assert renamed.labels == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    "names", [{"nothing": "x"}, {"a": "b"}], ids=["an unknown one", "two the same"]
+)
+def test_a_renaming_that_cannot_be_is_refused(names: dict[str, str]) -> None:
+    signature = Signature((Tensor("a", "FP32", ()), Tensor("b", "FP32", ())))
+    with pytest.raises(TensorNameError, match="tensor_name_remappings"):
+        Renaming(names).of(signature)
+
+
+def test_what_this_process_names_is_not_left() -> None:
+    assert not is_left(f"digits.{owner()}.3")
+
+
+def test_what_a_process_that_is_gone_named_is_left() -> None:
+    place, pid, start = owner().split("-")
+    assert is_left(f"digits.{place}-{pid}-{int(start) + 1}.3")  # its number was given again
+    assert not is_left(f"digits.{'0' * 8}-{pid}-{int(start) + 1}.3")  # on another machine
+    assert not is_left("digits.3")

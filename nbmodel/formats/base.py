@@ -26,7 +26,11 @@ _IMPOSTORS = (
     (b"<html", "a web page", "download the file itself, not the page about it"),
     (ZIP, "a ZIP archive", "unpack it, or give the model file that is in it"),
     (b"\x1f\x8b", "gzip-compressed", "unpack it first: gunzip"),
-    (b"\x89HDF", "an HDF5 file", None),
+    (b"\x89HDF", "an HDF5 file", "of a Keras model, model.export(folder) makes a SavedModel"),
+    *(
+        (bytes([0x80, protocol]), "a Python pickle", "log the object itself, or export it")
+        for protocol in (2, 3, 4, 5)
+    ),
 )
 
 
@@ -109,7 +113,9 @@ class Format(ABC):
             try:
                 return _completed(self._read(source), path)
             except FormatError as exc:
-                raise FormatError(f"{path}: {exc}", hint=exc.hint or _hint(self, source)) from exc
+                raise FormatError(
+                    f"{path}: {exc}", hint=exc.hint or _own_hint(self, source)
+                ) from exc
             except Exception as exc:
                 # A reader that trips over a file has met one it did not foresee. That is
                 # still the file's fault to the one who uploads it.
@@ -207,9 +213,14 @@ def _completed(facts: ModelFacts, path: Path) -> ModelFacts:
         raise FormatError(f"{CONFIG} beside it: {exc}") from exc
 
 
-def _hint(format_: Format, source: ByteSource) -> str | None:
+def _own_hint(format_: Format, source: ByteSource) -> str | None:
     if format_.is_archive and source.read(0, min(source.size, 4)) == ZIP:
         return None  # a damaged one, but no impostor
+    return impostor_hint(source)
+
+
+def impostor_hint(source: ByteSource) -> str | None:
+    """What to do with a file that is often saved under a model's name; None for others."""
     impostor = _impostor(source)
     return impostor[1] if impostor else None
 

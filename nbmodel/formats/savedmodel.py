@@ -62,6 +62,7 @@ _FOLDERS = ("variables", "assets", "assets.extra")
 _MAX_FILES = 10_000  # beside the graph
 _MAX_RANK = 1024
 _MAX_ITEMS = 20_000  # signatures, tags or tensors
+_FROZEN = "a frozen graph does not tell its tensors; tf.saved_model.save(model, folder) does"
 _INIT = "__saved_model_init_op"  # a signature that is no function of the model
 
 
@@ -107,7 +108,12 @@ class _Graph:
 
 
 def _not_saved_model(source: ByteSource, why: str) -> FormatError:
-    return FormatError(f"not a TensorFlow SavedModel, {starts_with(source)} ({why})")
+    # A frozen graph is a GraphDef: its first field is a node. It has no signature.
+    is_graph = source.read(0, 1) == b"\n"
+    return FormatError(
+        f"not a TensorFlow SavedModel, {starts_with(source)} ({why})",
+        hint=_FROZEN if is_graph else None,
+    )
 
 
 def _graphs(source: ByteSource) -> Iterator[_Graph]:

@@ -11,7 +11,16 @@ from typing import cast
 from nbmodel.core.manifest import Manifest
 from nbmodel.errors import FormatError, UnknownFormatError
 from nbmodel.formats.archive import MAX_DIRECTORY, open_archive
-from nbmodel.formats.base import HEAD, ZIP, Format, ModelFacts, marked, open_source, starts_with
+from nbmodel.formats.base import (
+    HEAD,
+    ZIP,
+    Format,
+    ModelFacts,
+    impostor_hint,
+    marked,
+    open_source,
+    starts_with,
+)
 from nbmodel.formats.bytesource import ByteSource
 from nbmodel.plugins import PluginTable
 
@@ -29,6 +38,8 @@ FORMATS = PluginTable(
     },
     extras={},
 )
+
+_KERAS = "model.weights.h5"  # what only Keras's archives have
 
 
 def read_model(path: Path) -> ModelFacts:
@@ -100,7 +111,7 @@ def _format_of(path: Path) -> Format:
             return _load(name)
     with open_source(path) as source:
         head = source.read(0, min(source.size, HEAD))
-        found = starts_with(source)
+        found, hint = starts_with(source), impostor_hint(source)
         names = _archived(source) if head.startswith(ZIP) else frozenset()
     # Looking for entry points reads the metadata of every installed package, so formats of
     # other packages are asked only about files that none of our own knows.
@@ -114,8 +125,11 @@ def _format_of(path: Path) -> Format:
     chosen = by_content or by_suffix
     if chosen is None:
         known = ", ".join(suffix for format_ in formats for suffix in format_.suffixes)
+        if _KERAS in names:
+            found, hint = "is a Keras model", "model.export(folder) makes a SavedModel of it"
         raise UnknownFormatError(
-            f"{path}: not a known model format, it {found}", hint=f"known formats: {known}"
+            f"{path}: not a known model format, it {found}",
+            hint=f"{hint}; known formats: {known}" if hint else f"known formats: {known}",
         )
     if by_suffix is not None and by_suffix.name != chosen.name:
         raise FormatError(

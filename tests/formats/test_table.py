@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pickle
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,40 @@ def test_a_git_lfs_pointer_comes_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="a Git LFS pointer") as caught:
         read_model(path)
     assert caught.value.hint == "fetch the file itself: git lfs pull"
+
+
+@pytest.mark.parametrize(
+    ("content", "what", "hint"),
+    [
+        pytest.param(b"\x89HDF\r\n\x1a\n", "an HDF5 file", "model.export(folder)", id="HDF5"),
+        pytest.param(pickle.dumps([1], 4), "a Python pickle", "log the object itself", id="a pickle"),
+        pytest.param(b"\x1f\x8b\x08", "gzip-compressed", "gunzip", id="gzip"),
+        pytest.param(None, "it is a Keras model", "model.export(folder)", id="Keras"),
+    ],
+)  # fmt: skip
+def test_what_can_be_exported_says_how(
+    tmp_path: Path, content: bytes | None, what: str, hint: str
+) -> None:
+    path = tmp_path / "m"
+    if content is None:
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in ("metadata.json", "config.json", "model.weights.h5"):
+                archive.writestr(name, "{}")
+    else:
+        path.write_bytes(content)
+    with pytest.raises(UnknownFormatError) as caught:
+        read_model(path)
+    assert what in str(caught.value)
+    assert hint in (caught.value.hint or "")
+    assert "known formats: .onnx" in (caught.value.hint or "")
+
+
+def test_a_frozen_graph_is_no_saved_model(tmp_path: Path) -> None:
+    path = tmp_path / "frozen.pb"
+    path.write_bytes(b"\n;\n\x01x\x12\x0bPlaceholder")
+    with pytest.raises(FormatError, match="not a TensorFlow SavedModel") as caught:
+        read_model(path)
+    assert "a frozen graph" in (caught.value.hint or "")
 
 
 def test_known_formats_are_named(tmp_path: Path) -> None:

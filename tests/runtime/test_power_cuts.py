@@ -6,6 +6,7 @@ calls, with and without what it did not synchronise, is what a runtime is starte
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sys
@@ -21,6 +22,7 @@ import pytest
 pytest.importorskip("onnxruntime", reason="pip install 'nbmodel[runtime]'")
 pytest.importorskip("onnx", reason="toy models are made with onnx")
 
+from nbmodel.core.digest import is_digest
 from nbmodel.core.machine import MachineConfig
 from nbmodel.storage import MemoryStorage
 from tests.tools import powercut
@@ -39,6 +41,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.unhurried]
 LOGS = frozenset({"runtime.log", "events.jsonl", "lock"})
 #: Files whose rests are removed, or gone on with only when they turn out to be right.
 SCRATCH = re.compile(r"(?<=/)\.new-[^/]*$|^\.new-[^/]*$|(?<=uploads/)(?!fetch-)[^/]*$")
+BLOBS = "blobs/blobs/sha256/"
 CONFIRM_S = 0.3
 PARTS = 4  # of one scenario, so that they can be spread over processes
 
@@ -98,7 +101,7 @@ class Story:
         if version is None:
             yield
             return
-        with self._promised(version=version.factor):
+        with self._promised(version=version.factor, current=version.digest):
             yield
             self.device.wait_committed(version)
 
@@ -273,8 +276,45 @@ def test_what_a_client_was_told_stays_over_a_power_cut(
     for cut in played.cuts:
         for about in {promise.about for promise in played.promises} - {"version"}:
             allowed = played.allowed(about, cut)
-            found = etag(cut.tree) if about == "config" else tag(cut.tree, about.split()[1])
+            found = kept(cut.tree, about)
             assert allowed is None or found in allowed, f"{about} at {cut}"
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_every_file_is_there_as_a_whole_or_not_at_all(
+    record: Callable[[str], Record], scenario: str
+) -> None:
+    for tree, where in record(scenario).trees().values():
+        blobs = {node for path, (node, _) in tree.files.items() if path.startswith(BLOBS)}
+        for path, (node, content) in tree.files.items():
+            said = f"{path} at {where[0]}"
+            if SCRATCH.search(path) or "/.new-" in path:
+                continue  # not there yet
+            if path.startswith(BLOBS):
+                assert hashlib.sha256(content).hexdigest() == path.removeprefix(BLOBS), said
+            elif path.endswith(".json"):
+                json.loads(content)
+            elif path.startswith("tags/"):
+                assert is_digest(content.decode()), said
+            elif path.startswith("packages/"):
+                assert node in blobs, said
+            elif path.startswith("models/"):
+                assert b"\0" not in content, said
+
+
+def kept(tree: Tree, about: str) -> str | None:
+    """What is on a disk of what a client was told."""
+    if about == "config":
+        return etag(tree)
+    if about == "current":
+        return current(tree)
+    return tag(tree, about.removeprefix("tag "))
+
+
+def current(tree: Tree) -> str | None:
+    services = json.loads(tree.files["state.json"][1])["services"]
+    record = services.get(SERVICE, {}).get("current")
+    return None if record is None else str(record["digest"])
 
 
 def etag(tree: Tree) -> str | None:

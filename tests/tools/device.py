@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nbmodel.errors import NbModelError
 from nbmodel.fleet.remote import RemoteRuntime
 from nbmodel.runtime.server import READY
 from nbmodel.storage import Storage
@@ -146,17 +145,10 @@ class Device:
 
 def is_committed(status: Mapping[str, Any], digest: str) -> bool:
     """Whether a service runs a version and keeps it."""
+    conditions = {one["type"]: one["status"] for one in status.get("conditions", ())}
     return (
         status.get("state") == "ready"
         and status.get("digest") == digest
-        and status.get("phase", "ready") == "ready"
-        and status.get("provisional") is None
+        and status.get("phase") == "ready"
+        and conditions.get("Committed") == "True"
     )
-
-
-def try_answer(device: Device) -> float | None:
-    """What its service scales by; None when it does not answer."""
-    try:
-        return device.answer()
-    except NbModelError:
-        return None

@@ -7,20 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from nbmodel.storage.atomic import TEMPORARY, sync_folder
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder and its parents, durably; one that is there is left alone.
-
-    Raises:
-        OSError: The disk does not take it.
-    """
-    if folder.is_dir():
-        return
-    make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    sync_folder(folder.parent)
+from nbmodel.storage.atomic import TEMPORARY, make_folder, sync_folder
 
 
 def link_folder(link: Path, folder: Path) -> None:

@@ -32,10 +32,10 @@ from nbmodel.core.machine import ML_MODEL, Package
 from nbmodel.core.manifest import FileEntry, Manifest
 from nbmodel.core.version import now
 from nbmodel.errors import DigestMismatchError, ManifestError, StorageUnavailableError
-from nbmodel.runtime.folders import entries, link_folder, make_folder, remove
+from nbmodel.runtime.folders import entries, link_folder, remove
 from nbmodel.runtime.resolve import PackageVersion
 from nbmodel.runtime.triton_folder import TritonFolder
-from nbmodel.storage.atomic import TEMPORARY, sync_folder, write_atomically
+from nbmodel.storage.atomic import TEMPORARY, make_folder, sync_folder, write_atomically
 from nbmodel.storage.base import Storage
 
 MAX_FILES = 10_000  # of one version; a model of a thousand shards has as many

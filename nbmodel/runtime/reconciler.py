@@ -95,7 +95,7 @@ class Reconciler:
         self._served = served
         self._maintenance = maintenance
         self._prober = Prober(changed, board.tell)
-        self._not_up: dict[str, str] = {}  # what was said of what does not come up
+        self._not_up: dict[str, str] = {}  # what was said of what ran well and does not come up
         self._looked = 0.0  # when the last pass was over, time.monotonic() seconds
 
     @property
@@ -146,6 +146,7 @@ class Reconciler:
             self._abandon(name)
         for name in self._board.running().keys() - wishes.keys():
             self._stop(name)
+        self._not_up = {name: text for name, text in self._not_up.items() if name in wishes}
         for name, wish in wishes.items():
             self._bring_up(name, wish, this)
         for name, wish in wishes.items():
@@ -180,6 +181,8 @@ class Reconciler:
             looks.append(self._looked + WINDOW_S)
         if self._board.has_damaged or self._ledger.is_behind:
             looks.append(self._looked + AGAIN_S)
+        if self._not_up:
+            looks.append(self._looked + COMEBACK_S)
         if self._stockroom.is_untidy:
             looks.append(self._looked + TIDY_S)
         return min(looks, default=math.inf)
@@ -229,7 +232,6 @@ class Reconciler:
                 self._fail(name, record, exc)
             return False
         self._switch(name, live)
-        self._not_up.pop(name, None)
         return True
 
     def _is_refused(self, name: str, live: LiveService) -> bool:
@@ -395,6 +397,7 @@ class Reconciler:
 
     def _switch(self, name: str, live: LiveService, trial: Trial | None = None) -> None:
         old = self._board.switch(name, live, trial)
+        self._not_up.pop(name, None)
         if old is not None:
             old.retire()
         self._point(name, live)

@@ -427,6 +427,18 @@ def test_a_config_that_cannot_be_read_is_the_last_that_went_well(deployed: Box) 
     assert any("the last config that went well counts" in line for line in deployed.runtime.logs(9))
 
 
+def test_what_ran_well_comes_back_when_what_kept_it_down_is_gone(
+    deployed: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nbmodel.runtime.reconciler.COMEBACK_S", 0.1)
+    manifest = deployed.home / "blobs" / "blobs" / "sha256" / ONE.digest.partition(":")[2]
+    away = manifest.rename(deployed.home / "away")
+    deployed.power_cut()  # the second version is to blame, and the first cannot be read
+    assert deployed.status()["version"] is None
+    (deployed.home / away.name).rename(deployed.home / manifest.relative_to(away.parent))
+    assert deployed.wait(lambda status: status["version"] is not None)["number"] == 1
+
+
 # Maintenance
 
 

@@ -155,7 +155,12 @@ def _backends(folder: Path, scratch: Path) -> Path:
 
 @contextmanager
 def triton(
-    repository: Path, scratch: Path, *, models: Sequence[str], options: Sequence[str] = ()
+    repository: Path,
+    scratch: Path,
+    *,
+    models: Sequence[str],
+    options: Sequence[str] = (),
+    ports: tuple[int, int] | None = None,
 ) -> Iterator[Triton]:
     """Run a tritonserver in explicit mode until the block ends.
 
@@ -164,13 +169,14 @@ def triton(
         scratch: An empty folder for its backend and its log, ``triton.log``.
         models: What it loads at the start.
         options: Further ones of its command line.
+        ports: Of its HTTP and gRPC front ends; None: free ones.
 
     Raises:
         NoTritonError: It does not run here.
         RuntimeError: It did not start; the end of its log is in the message.
     """
     folder = installed()
-    http_port, grpc_port = _free_ports(2)
+    http_port, grpc_port = ports or _free_ports(2)
     memory = f"nbmodel-{os.getpid()}-{http_port}-"
     command = [
         str(_server(folder)),

@@ -13,10 +13,16 @@ BACKENDS = PluginTable(
     kind="backend",
     builtin={
         "onnx_cpu": "nbmodel.backends.onnx_cpu:OnnxCpu",
+        "onnx_gpu": "nbmodel.backends.onnx_gpu:OnnxGpu",
         "tflite_cpu": "nbmodel.backends.tflite_cpu:TfliteCpu",
         "triton": "nbmodel.backends.triton:Triton",
     },
-    extras={"onnx_cpu": "runtime", "tflite_cpu": "runtime", "triton": "triton"},
+    extras={
+        "onnx_cpu": "runtime",
+        "onnx_gpu": "runtime",
+        "tflite_cpu": "runtime",
+        "triton": "triton",
+    },
 )
 #: What Viam calls the same things: name of the module's model → backend.
 #: Source: meta.json of viam-modules/mlmodel-tflite, onnx-cpu and viam-mlmodelservice-triton;

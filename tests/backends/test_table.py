@@ -32,7 +32,7 @@ def test_our_names_and_viams_name_the_same_backends(model, name):
     [
         ("onxx_cpu", "did you mean 'onnx_cpu'?"),
         ("viam:mlmodel:onnx_cpu", "did you mean 'viam:mlmodel:onnx-cpu'?"),
-        ("", "known: onnx_cpu, tflite_cpu"),
+        ("", "known: onnx_cpu, onnx_gpu, tflite_cpu"),
     ],
 )
 def test_an_unknown_backend_gets_the_nearest_name_as_hint(model, hint):
@@ -44,7 +44,12 @@ def test_an_unknown_backend_gets_the_nearest_name_as_hint(model, hint):
 
 @pytest.mark.parametrize(
     ("framework", "names"),
-    [("onnx", ("onnx_cpu", "triton")), ("tflite", ("tflite_cpu",)), ("keras", ()), ("", ())],
+    [
+        ("onnx", ("onnx_cpu", "onnx_gpu", "triton")),
+        ("tflite", ("tflite_cpu",)),
+        ("keras", ()),
+        ("", ()),
+    ],
 )
 def test_backends_are_found_by_format(framework, names):
     assert backends_for(framework) == names

@@ -174,6 +174,15 @@ def in_triton(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 TOYS = {
     "onnx_cpu": Toys(".onnx", ("onnxruntime",), onnx_identity, onnx_sums, frozenset(ONNX_ELEMENTS)),
+    # On a GPU where there is one, else on what takes its place.
+    "onnx_gpu": Toys(
+        ".onnx",
+        ("onnxruntime",),
+        onnx_identity,
+        onnx_sums,
+        frozenset(ONNX_ELEMENTS),
+        lambda _: {"allow_cpu": True},
+    ),
     # LiteRT's Python interface has no bfloat16.
     "tflite_cpu": Toys(
         ".tflite", ("ai_edge_litert",), tflite_identity, tflite_sums, frozenset(TFLITE_TYPES)

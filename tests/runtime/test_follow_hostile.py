@@ -13,6 +13,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -90,8 +91,8 @@ class Site:
         self.number = 0
         self.factor = 0
         self.newest = ""
-        #: What came of versions that were refused, which a collector takes after its grace.
-        self.refused: set[str] = set()
+        #: What came of versions that never served, which a collector takes after its grace.
+        self.excused: set[str] = set()
         self.publish()
         self.runtime = EdgeRuntime(
             self.home, name="here", environment={"NBMODEL_REGISTRY_TOKEN": "secret"}
@@ -185,6 +186,12 @@ class Site:
         assert self.asker.failures == []
         assert self.asker.factors <= set(factors)
 
+    def excuse_unused(self) -> None:
+        """Let whole blobs and versions that nothing needs be, now and later."""
+        left = unowned(self.home)
+        assert all(one.endswith("that nothing needs") for one in left)
+        self.excused.update(left)
+
     def check_disk(self, *, parts: int) -> None:
         """That blobs are what their names say, and nothing else lies around.
 
@@ -193,12 +200,21 @@ class Site:
         """
         blobs = self.home / "blobs"
         for blob in (blobs / "blobs" / "sha256").iterdir():
-            assert hashlib.sha256(blob.read_bytes()).hexdigest() == blob.name
-        waiting = list((blobs / "uploads").iterdir())
-        assert len(waiting) <= parts
-        # While a version comes, its blobs are here before it is.
-        left = {one for one in unowned(self.home) if not (parts and one.startswith("blobs/"))}
-        assert left <= self.refused
+            with suppress(FileNotFoundError):  # collected meanwhile
+                assert hashlib.sha256(blob.read_bytes()).hexdigest() == blob.name
+
+        def strangers() -> set[str]:
+            try:
+                found = unowned(self.home)
+            except FileNotFoundError:
+                return {"something went while it was looked at"}
+            # While a version comes, its blobs are here before it is.
+            return {one for one in found if not (parts and one.startswith("blobs/"))} - self.excused
+
+        def is_clean() -> bool:
+            return not strangers() and len(list((blobs / "uploads").iterdir())) <= parts
+
+        wait_for(is_clean, lambda: str(strangers()))  # a file may be on its way to its place
 
 
 def wait_for(condition: Callable[[], bool], why: Callable[[], str]) -> None:
@@ -496,7 +512,7 @@ CONTENTS: dict[str, Callable[[Site, str], str]] = {
     "a deep config": lambda s, d: _with_config(s, d, b"[" * 100_000 + b"]" * 100_000),
     "a config of 64 MB": lambda s, d: _with_config(s, d, b" " * 64_000_000),
     "a config of another size": lambda s, d: _with_config(s, d, b"{}", 3),
-    "ten thousand files": lambda s, d: _with_layers(s, d, 10_000),
+    "two thousand files": lambda s, d: _with_layers(s, d, 2000),
     "no files": lambda s, d: _with_layers(s, d, 0),
 }
 
@@ -518,9 +534,7 @@ def test_a_version_that_has(site: Site, tmp_path: Path, name: str) -> None:
     site.publish(same=True)
     site.wait_serving()
     site.check_only(old, site.factor)
-    left = unowned(site.home)
-    assert all(one.endswith("a blob that nothing needs") for one in left)
-    site.refused.update(left)
+    site.excuse_unused()
 
 
 TABLES: dict[str, Callable[[bytes], bytes]] = {
@@ -567,6 +581,7 @@ def test_a_tag_that_moves_while_its_version_comes(site: Site, at: tuple[Kind, in
     wait_for(moved.is_set, lambda: str(seen))
     site.wait_serving()
     site.check_only(old, middle, site.factor)
+    site.excuse_unused()
     site.check_disk(parts=0)
 
 
@@ -585,6 +600,7 @@ def test_a_tag_that_never_stands_still(site: Site) -> None:
     site.registry.tag(MODEL, "latest", digests[-1])
     site.wait_serving()
     site.check_only(*range(old, site.factor + 1))
+    site.excuse_unused()
     site.check_disk(parts=0)
 
 

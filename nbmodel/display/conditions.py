@@ -80,6 +80,8 @@ class Standing:
             yield Note(f"{self.name}: {version(number)} is {words}", "warn")
         yield from self._waiting()
         yield from self._failed()
+        if said(self.service, "note"):
+            yield Note(f"{self.name}: {said(self.service, 'note')}", "warn")
 
     def fetch_cell(self) -> Cell:
         """How far fetching is: a bar and bytes; empty when nothing is fetched."""

@@ -21,6 +21,7 @@ from nbmodel.display.conditions import (
     said,
     steps_table,
 )
+from nbmodel.display.device import device_facts
 from nbmodel.display.quantity import count, file_size, moment
 
 
@@ -107,6 +108,7 @@ class StatusCard(dict[str, Any], Result):
                 ("nbmodel", said(self, "version")),
                 ("started", moment(said(self, "started"))),
                 ("config", Mono(short_digest(said(self, "config")), said(self, "config"))),
+                *device_facts(entry(self, "device")),
             ]
         )
 
@@ -145,13 +147,19 @@ def _services(standings: list[Standing]) -> Table:
                 _running(one.service),
                 one.fetch_cell(),
                 said(one.service, "follows"),
-                said(one.service, "backend").rpartition(":")[2],
+                _backend(one.service),
                 said(one.service, "inferences"),
                 moment(said(one.service, "since")),
             )
             for one in standings
         ],
     )
+
+
+def _backend(service: Mapping[str, Any]) -> str:
+    """The backend, with what it runs on where there is a choice."""
+    name, runs_on = said(service, "backend").rpartition(":")[2], said(service, "runs_on")
+    return f"{name} on {runs_on}" if runs_on else name
 
 
 def _vision(services: list[Mapping[str, Any]]) -> Table:

@@ -34,6 +34,7 @@ from nbmodel.errors import (
 from nbmodel.protocol.inference import InferRequest, InferResponse
 from nbmodel.runtime.board import Board
 from nbmodel.runtime.desired import changed_services, read_config
+from nbmodel.runtime.device import DeviceWatch
 from nbmodel.runtime.follow import Follower
 from nbmodel.runtime.journal import EVENTS_FILE, Journal
 from nbmodel.runtime.ledger import Ledger
@@ -163,6 +164,7 @@ class EdgeRuntime:
         self._serving = Serving(self._live, self.shared_memory)
         self._started = now()
         self._version = version("nbmodel")
+        self._device = DeviceWatch()
         #: What clients set with the logging and trace extensions.
         self.log_settings = LogSettings()
         self.trace_settings = TraceSettings()
@@ -465,6 +467,7 @@ class EdgeRuntime:
             "started": self._started,
             "settled": self.settled and not self._follower.busy,
             "config": config.etag,
+            "device": self._device.look().to_json(),
             **self._teller.told(config),
         }
 

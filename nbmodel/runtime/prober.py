@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Collection
 
-from nbmodel.errors import NbModelError, ProbeError
+from nbmodel.errors import NbModelError, ProbeError, UnavailableError
 from nbmodel.runtime.probe import ProbeLimits, ProbeReport, probe
 from nbmodel.runtime.services import Source
 
@@ -65,10 +65,14 @@ class Prober:
                 return over.outcome
             running = self._running
             if running is None:
-                self._running = _Probe(name, source, limits)
-                threading.Thread(
-                    target=self._run, args=(self._running,), name="nbmodel-probe", daemon=True
-                ).start()
+                one = _Probe(name, source, limits)
+                try:
+                    threading.Thread(
+                        target=self._run, args=(one,), name="nbmodel-probe", daemon=True
+                    ).start()
+                except RuntimeError as exc:  # another time there may be memory for it
+                    return UnavailableError(f"no thread can be started: {exc}")
+                self._running = one
             elif running.name == name and not running.is_about(source):
                 running.cancelled.set()  # its end has everyone ask again
             return None

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("onnxruntime", reason="pip install 'nbmodel[runtime]'")
 pytest.importorskip("onnx", reason="toy models are made with onnx")
 
-from nbmodel.errors import NbModelError
+from nbmodel.errors import NbModelError, UnavailableError
 from nbmodel.runtime.probe import ProbeLimits, ProbeReport
 from nbmodel.runtime.prober import Outcome, Prober
 from nbmodel.runtime.services import Source
@@ -133,3 +133,16 @@ def test_a_closed_prober_leaves_nothing_behind(told: Told, hanging: Source) -> N
     prober.close()
     told.wait()
     assert time.monotonic() - began < 10
+
+
+def test_without_threads_it_is_asked_again_later(
+    prober: Prober, told: Told, good: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as machine:
+        machine.setattr(threading.Thread, "start", refuse)
+        assert isinstance(prober.ask("a", good, LIMITS), UnavailableError)
+    assert not prober.busy
+    assert isinstance(outcome(prober, told, "a", good), ProbeReport)

@@ -14,6 +14,7 @@ import ctypes
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 
 _M_ARENA_MAX = -8  # glibc's <malloc.h>
@@ -37,7 +38,8 @@ def give_back_memory() -> None:
     """
     trim = _glibc("malloc_trim")
     if trim is not None:
-        threading.Thread(target=trim, args=(0,), name="nbmodel-trim", daemon=True).start()
+        with suppress(RuntimeError):  # no more threads: whoever lets a model go must not fail
+            threading.Thread(target=trim, args=(0,), name="nbmodel-trim", daemon=True).start()
 
 
 @cache

@@ -3,8 +3,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 
 import pytest
+
+from nbmodel.runtime.memory import give_back_memory
 
 #: Frees 200 MB in a thread, below blocks that stay, and tells what is resident then, MB.
 PROGRAM = """\
@@ -61,3 +64,11 @@ def test_what_a_thread_freed_is_given_back() -> None:
     if freed < used - 150:
         pytest.skip("the C library gives memory back by itself")
     assert given_back < used - 150
+
+
+def test_a_model_is_let_go_of_without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    give_back_memory()

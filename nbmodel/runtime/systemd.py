@@ -151,7 +151,7 @@ class Unit:
             lines.append(("StateDirectory", str(self.home.relative_to(STATE))))
             lines.append(("StateDirectoryMode", "0700"))
         else:
-            lines.append(("ReadWritePaths", quoted(str(self.home))))
+            lines.append(("ReadWritePaths", _quoted(escaped(str(self.home)))))
         lines.append(("DynamicUser", "yes") if self.run_as is None else ("User", self.run_as))
         return lines
 
@@ -172,7 +172,11 @@ def quoted(word: str) -> str:
     Raises:
         InputError: It has control characters.
     """
-    text = escaped(word).replace("$", "$$")
+    return _quoted(escaped(word).replace("$", "$$"))
+
+
+def _quoted(text: str) -> str:
+    """One of several words of a line; outside of command lines ``$`` means nothing."""
     if _PLAIN.fullmatch(text):
         return text
     text = text.replace("\\", "\\\\").replace('"', '\\"')

@@ -76,6 +76,11 @@ def test_a_service_is_looked_after_by_systemd(unit: Unit) -> None:
             id="a user and a folder that are there",
         ),
         pytest.param(
+            replace(OF_ADA, home=Path("/srv/$x 5%")),
+            {"ReadWritePaths": '"/srv/$x 5%%"'},
+            id="a folder with signs that commands alone take for others",
+        ),
+        pytest.param(
             replace(MACHINE, ports=[80, 8081]),
             {
                 "CapabilityBoundingSet": "CAP_NET_BIND_SERVICE",

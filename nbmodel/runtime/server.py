@@ -443,7 +443,8 @@ def _held(home: Path) -> Iterator[None]:
 def _logging_to(path: Path) -> Iterator[None]:
     """Everything that is logged, into a file that is turned over before it gets large.
 
-    Where systemd keeps what the process writes, it is there too. A disk that does not take it keeps no model from running: then standard error has it.
+    Where systemd keeps what the process writes, it is there too. A disk that does not take
+    it keeps no model from running: then standard error has it.
     """
     handler: logging.Handler
     refusal: OSError | None = None

@@ -29,6 +29,7 @@ GROUPS = (
     "deploy",
     "deployments",
     "dataplane",
+    "gpu",
 )
 
 

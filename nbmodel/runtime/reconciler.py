@@ -95,6 +95,7 @@ class Reconciler:
         self._served = served
         self._maintenance = maintenance
         self._prober = Prober(changed, board.tell)
+        self._hurried: frozenset[str] = frozenset()  # urgent, and their probe is not over
         self._not_up: dict[str, str] = {}  # what was said of what ran well and does not come up
         self._looked = 0.0  # when the last pass was over, time.monotonic() seconds
 
@@ -139,7 +140,7 @@ class Reconciler:
         }
         policies = {one.name: one.deployment for one in config.services if one.is_served}
         self._board.begin_pass(stock, wishes, policies)
-        this = _Pass(stock, policies, urgent, overridden)
+        this = _Pass(stock, policies, self._hurried.union(urgent), overridden)
         for name in retry:
             self._forgive(name)
         for name in abandoned:
@@ -151,6 +152,7 @@ class Reconciler:
             self._bring_up(name, wish, this)
         for name, wish in wishes.items():
             self._follow(name, wish, this)
+        self._hurried = frozenset(this.asked.intersection(this.urgent))
         self._prober.keep(this.asked)
         self._board.end_pass(probing=this.asked, waits=this.waits)
         self._looked = time.monotonic()

@@ -24,6 +24,7 @@ from nbmodel.fleet.local import start_local, stop_local
 from nbmodel.fleet.remote import RemoteRuntime
 from nbmodel.protocol.inference import InferRequest
 from nbmodel.runtime.edge import EdgeRuntime
+from nbmodel.runtime.repository import LoadRequest
 from nbmodel.runtime.state import StateFolder
 from nbmodel.storage import MemoryStorage
 from nbmodel.storage.manifests import blobs_of
@@ -471,6 +472,28 @@ def test_a_version_waits_for_its_window(deployed: Box) -> None:
     assert (deployed.infer(), deployed.status()["phase"]) == (2, "waiting")
     assert deployed.condition("Probed") == ("Unknown", "OutsideWindow")
     deployed.configure(machine(confirm_s=0, windows=["00:00-24:00"]))
+    assert deployed.infer() == 3
+
+
+def test_who_asks_for_a_version_waits_for_a_probe_and_for_no_window(deployed: Box) -> None:
+    yesterday = time.strftime("%a", time.localtime(time.time() - 48 * 3600))
+    closed = machine(confirm_s=0, windows=[f"{yesterday} 12:00-12:01"])
+    (entry,) = closed["services"]
+    package = {"name": "slow", "package": f"local/{MODEL}", "version": "6", "type": "ml_model"}
+    slow = {
+        **entry,
+        "name": "slow",
+        "attributes": {"model_path": "${packages.slow}/model.onnx"},
+        "deployment": {"probe_timeout_s": 5},
+    }
+    deployed.configure(machine("1", confirm_s=0))
+    deployed.push(HANGING, "6")
+    deployed.runtime.set_config(
+        {"packages": [*closed["packages"], package], "services": [entry, slow]}, if_match=None
+    )
+    deployed.wait(lambda _: deployed.status("slow")["phase"] == "probing")
+    assert (deployed.infer(), deployed.status()["phase"]) == (2, "waiting")
+    deployed.runtime.load(SERVICE, LoadRequest())
     assert deployed.infer() == 3
 
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from nbmodel.backends import backends_for
+from nbmodel.backends import backends_for, load_backend
 from nbmodel.core.deployment import Deployment
 from nbmodel.core.manifest import MAX_MANIFEST
 from nbmodel.core.policy import DeploymentPolicy
@@ -426,8 +426,17 @@ def _unpin(
 
 def _probe_timeout_s(config: Mapping[str, Any], service: str) -> float:
     """How long the runtime may try a version out, in seconds."""
-    policy, _ = DeploymentPolicy.read(plan.service_entry(config, service).get("deployment"))
-    return policy.probe_timeout_s
+    entry = plan.service_entry(config, service)
+    policy, _ = DeploymentPolicy.read(entry.get("deployment"))
+    return policy.probe_timeout_s + _patience_s(entry)
+
+
+def _patience_s(entry: Mapping[str, Any]) -> float:
+    """What its backend takes besides, to make something before it loads."""
+    try:
+        return load_backend(str(entry["model"])).patience_s(entry.get("attributes", {}))
+    except Exception:  # noqa: BLE001 # not known here, or a plug-in; the runtime knows
+        return 0.0
 
 
 def _pin_of(registry: Registry, deployment: Deployment) -> str | None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from nbmodel.runtime.journal import Journal
+
+AGAIN_S = 30.0  # after which a pass that failed is made again
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +50,7 @@ class Passes:
     Whoever asks while a pass is under way is in the next one. For use from any thread.
 
     Args:
-        turn: Makes one; what it raises is logged, and the next one may be better.
+        turn: Makes one; what it raises is logged, and it is made again after ``AGAIN_S``.
         pause_s: How long there is nothing to do unless somebody asks, in seconds; None: for
             ever.
         is_busy: Whether something goes on in the background that will ask for a pass.
@@ -68,6 +71,8 @@ class Passes:
         self._journal = journal
         self._wake = threading.Condition()
         self._errand = Errand()
+        self._failed: Errand | None = None  # what the pass that failed was made for
+        self._again = 0.0  # when that is tried again, time.monotonic() seconds
         self._under_way = False
         self._closing = False
         self._made = 0
@@ -159,17 +164,32 @@ class Passes:
                 # The thread must live: the next config may well be better.
                 logger.exception("a pass of the reconciler failed")
                 self._journal.warn(f"cannot follow the config: {type(exc).__name__}: {exc}")
+                self._try_again(errand)
             with self._wake:
                 self._under_way = False
                 self._made += 1
                 self._settled_once = self._settled_once or not self._is_busy()
                 self._wake.notify_all()
 
+    def _try_again(self, errand: Errand) -> None:
+        """Have another pass like one that failed, in a while: nobody may ask for one."""
+        if self._failed is None:
+            self._again = time.monotonic() + AGAIN_S
+            self._failed = Errand()
+        # Whoever gave a version up was told that it did not work: that is not done later.
+        self._failed += replace(errand, abandoned=frozenset(), is_asked=True)
+
     def _next(self) -> Errand | None:
         """What to do next, when it is time; None at the end."""
         with self._wake:
-            self._wake.wait_for(lambda: self._errand.is_asked or self._closing, self._pause_s())
+            pauses = [self._pause_s()]
+            if self._failed is not None:
+                pauses.append(max(0.0, self._again - time.monotonic()))
+            pause = min((one for one in pauses if one is not None), default=None)
+            self._wake.wait_for(lambda: self._errand.is_asked or self._closing, pause)
             if self._closing:
                 return None
             errand, self._errand, self._under_way = self._errand, Errand(), True
+            if self._failed is not None and (errand.is_asked or time.monotonic() >= self._again):
+                errand, self._failed = errand + self._failed, None
             return errand

@@ -106,6 +106,21 @@ def test_a_pass_that_fails_is_not_the_last(turns: Turns, passes: Passes) -> None
     turns.wait()
 
 
+def test_a_pass_that_fails_is_made_again_though_nobody_asks(
+    turns: Turns, passes: Passes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nbmodel.runtime.passes.AGAIN_S", 0.05)
+    turns.wait()
+    turns.error = KeyError("x")
+    passes.ask(Errand(retry=frozenset("a"), abandoned=frozenset("b")))
+    turns.wait()
+    turns.wait()
+    assert turns.errands[2] == Errand(retry=frozenset("a"), is_asked=True)
+    turns.error = None
+    while turns.began.acquire(timeout=0.5):
+        assert len(turns.errands) < 20, "one that went well is not made again"
+
+
 def test_what_goes_on_in_the_background_is_waited_for(turns: Turns, passes: Passes) -> None:
     turns.wait()
     turns.busy = True

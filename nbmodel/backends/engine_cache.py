@@ -8,12 +8,16 @@ graph must never share a folder.
 
     engines/sm_87-orin-trt10.3.0-ort1.23.2/             of one device, with its timing cache
     engines/sm_87-orin-trt10.3.0-ort1.23.2/5f1e…-09ab/  of one model, with one set of options
+
+A folder counts when it is sealed: a process that is killed while it writes leaves an engine that
+TensorRT refuses, or crashes on.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping
@@ -22,6 +26,7 @@ from pathlib import Path
 
 from nbmodel.backends.cuda import Gpu
 
+SEAL = "sealed.json"
 MAX_FOLDERS = 16  # of models; those that were not used for longest go
 _CHUNK = 1024 * 1024  # bytes
 _OTHERS = re.compile(r"[^a-z0-9.]+")
@@ -114,15 +119,37 @@ def files_digest(files: Iterable[tuple[str, Path]]) -> str:
 
 
 def prepare(root: Path, key: EngineKey) -> Path:
-    """The folder of a model's engines, made when it is missing, and the one used last.
+    """The folder of a model's engines: made when it is missing, emptied when it is not whole.
 
     Raises:
-        OSError: The disk does not take it.
+        OSError: The disk does not take it, or does not let go of what is in it.
     """
     folder = key.folder(root)
+    if folder.is_dir() and not is_whole(folder):
+        shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    folder.touch()
+    folder.touch()  # it is the one used last
     return folder
+
+
+def seal(folder: Path) -> None:
+    """Say that all engines of a folder are whole, as they are now.
+
+    Raises:
+        OSError: They cannot be read, or the disk does not take it.
+    """
+    temporary = folder / f".{SEAL}.{os.getpid()}"
+    temporary.write_text(json.dumps(_contents(folder)), encoding="utf-8")
+    temporary.replace(folder / SEAL)
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether the engines of a folder are those that it was sealed with."""
+    try:
+        sealed = json.loads((folder / SEAL).read_text(encoding="utf-8"))
+        return bool(sealed == _contents(folder))
+    except (OSError, ValueError):
+        return False
 
 
 def engines_in(folder: Path) -> int:
@@ -149,6 +176,11 @@ def sweep(root: Path, *, most: int = MAX_FOLDERS) -> int:
     for folder in gone:
         shutil.rmtree(folder, ignore_errors=True)
     return len(gone)
+
+
+def _contents(folder: Path) -> dict[str, str]:
+    paths = sorted(folder.glob("*.engine"))
+    return {path.name: files_digest([(path.name, path)]) for path in paths}
 
 
 def _slug(name: str) -> str:

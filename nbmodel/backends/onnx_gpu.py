@@ -8,9 +8,7 @@ out, before it serves, and found again by the process that serves.
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,17 +16,8 @@ from typing import Any, ClassVar
 from numpy.typing import NDArray
 
 from nbmodel.backends.base import Attribute, Backend, Known, Session, file_attributes
-from nbmodel.backends.cuda import read_tensorrt
-from nbmodel.backends.engine_cache import (
-    cache_options,
-    engine_key,
-    engines_in,
-    files_digest,
-    prepare,
-    sweep,
-)
 from nbmodel.backends.onnx_lacks import Here, lack, lack_of, look, try_cuda
-from nbmodel.backends.onnx_profile import ROWS, Profile, has_shapes, profile_of
+from nbmodel.backends.onnx_profile import Profile
 from nbmodel.backends.onnx_providers import (
     CPU,
     CUDA,
@@ -42,16 +31,14 @@ from nbmodel.backends.onnx_providers import (
     providers_of,
 )
 from nbmodel.backends.onnx_session import OnnxSession, import_engine, open_engine
+from nbmodel.backends.onnx_tensorrt import keep, prepare_tensorrt, told
 from nbmodel.core.signature import Signature
 from nbmodel.errors import InferenceError, NbModelError
-from nbmodel.formats import ModelFacts, read_model
-from nbmodel.golden import read_sample
 from nbmodel.protocol.datatypes import to_numpy
 
 #: That building engines may take, in seconds: ten minutes of a large model were measured on an
 #: Orin, and slower boards and larger models there are.
 BUILD_S = 3600.0
-_TELL_S = 5.0  # between two words about how far building is
 _MIB = 1024 * 1024
 _HINT = "pip install onnxruntime-gpu; on a Jetson the wheel of the Jetson AI Lab"
 
@@ -147,9 +134,14 @@ class _Job:
         """A session; or None, and the providers that ONNX Runtime did not take after all."""
         providers, profile = self.choice.providers, Profile()
         if self.choice.best.name == TENSORRT:
-            best, profile = self._for_tensorrt(self.choice.best)
-            providers = (best, *providers[1:])
-        with self._building(providers[0]):
+            prepared = prepare_tensorrt(
+                self.choice.best, self.attributes, self.known, self.here, self.device_id
+            )
+            providers, profile = (prepared.provider, *providers[1:]), prepared.profile
+            with told(prepared.folder, self.known.tell):
+                engine = self._engine(providers)
+            keep(prepared.folder)
+        else:
             engine = self._engine(providers)
         taken = engine.get_providers()
         refused = {
@@ -192,92 +184,6 @@ class _Job:
                 f"{why.reason}",
                 hint=why.hint,
             ) from exc
-
-    def _for_tensorrt(self, provider: Provider) -> tuple[Provider, Profile]:
-        """TensorRT with the sizes to build for, and the place to keep what is built."""
-        facts, profile = read_model(self._path), Profile()
-        if not has_shapes(provider.options):
-            rows = self.attributes.get("max_batch_size") or ROWS
-            profile = profile_of(facts.signature, self._sample_shapes(), rows=rows)
-            provider = provider.with_defaults(profile.options())
-        folder = self._folder(provider, facts)
-        if folder is not None:
-            provider = provider.with_defaults(cache_options(folder))
-        return provider, profile
-
-    def _sample_shapes(self) -> Mapping[str, Sequence[int]]:
-        """Shapes that the model is known to take, as far as the version tells."""
-        known = self.known
-        if known.sample is not None:
-            return {name: one.shape for name, one in read_sample(known.sample).inputs.items()}
-        tensors = () if known.signature is None else known.signature.inputs
-        return {one.name: one.shape for one in tensors if one.shape and -1 not in one.shape[1:]}
-
-    def _folder(self, provider: Provider, facts: ModelFacts) -> Path | None:
-        """Where its engines lie; None: nobody keeps them, or a service says where."""
-        root, driver, tensorrt = self.known.engines, self.here.driver, read_tensorrt()
-        is_given = any(name.startswith("trt_engine_cache") for name in provider.options)
-        if root is None or driver is None or tensorrt is None or is_given:
-            return None
-        folder = self._path.parent
-        files = [("", self._path), *((name, folder / name) for name in facts.external)]
-        key = engine_key(
-            driver.gpus[self.device_id],
-            tensorrt=tensorrt,
-            onnxruntime=self.here.version,
-            model=files_digest(files),
-            options=provider.options,
-        )
-        prepared = prepare(root, key)
-        sweep(root)
-        return prepared
-
-    @contextmanager
-    def _building(self, provider: Provider) -> Iterator[None]:
-        """Tell from time to time how far building engines is; ONNX Runtime itself does not."""
-        if provider.name != TENSORRT:
-            yield
-            return
-        place = provider.options.get("trt_engine_cache_path")
-        over = threading.Event()
-        words = _Progress(None if place is None else Path(place), self.known.tell)
-        words.tell()
-        thread = threading.Thread(target=words.go_on, args=(over,), name="nbmodel-engines")
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
-
-
-class _Progress:
-    """Says how far building engines is: how many are there, and since when it goes on."""
-
-    def __init__(self, folder: Path | None, tell: Callable[[str], None]) -> None:
-        self._folder = folder
-        self._tell = tell
-        self._began = time.monotonic()
-        self._before = self._count()
-
-    def tell(self) -> None:
-        """Say how far it is."""
-        if self._before:
-            self._tell("loading TensorRT's engines")
-            return
-        done, seconds = self._count(), time.monotonic() - self._began
-        said = f", {done} done" if done else ""
-        self._tell(
-            f"building TensorRT's engines, once on this device{said}, {seconds:.0f} s so far"
-        )
-
-    def go_on(self, over: threading.Event) -> None:
-        """Say it again and again, until it is over."""
-        while not over.wait(_TELL_S):
-            self.tell()
-
-    def _count(self) -> int:
-        return 0 if self._folder is None else engines_in(self._folder)
 
 
 class OnnxGpuSession(OnnxSession):

@@ -113,8 +113,12 @@ def provider_problems(attributes: Mapping[str, Any]) -> list[str]:
         for name in dict.fromkeys(names)
         if name in ENGINE_NAMES and names.count(name) > 1
     ]
-    if not problems and CPU in names and names[-1] != CPU:
-        problems.append("attribute 'providers' must have 'cpu' last: it runs whatever is left")
+    order = [name for name in ENGINE_NAMES if name in names]
+    if not problems and names != order:
+        problems.append(
+            f"attribute 'providers' must be in the order {', '.join(order)}: each runs what the "
+            "ones before it leave over"
+        )
     return problems
 
 
@@ -132,8 +136,7 @@ def providers_of(attributes: Mapping[str, Any]) -> tuple[Provider, ...]:
         name, options = _name_of(entry), {} if isinstance(entry, str) else entry.get("options", {})
         found[name] = Provider(name, {key: _text(name, one) for key, one in options.items()})
     if TENSORRT in found and CUDA not in found:
-        after = {name: one for name, one in found.items() if name != TENSORRT}
-        found = {TENSORRT: found[TENSORRT], CUDA: Provider(CUDA), **after}
+        found = {TENSORRT: found.pop(TENSORRT), CUDA: Provider(CUDA), **found}
     device, limit = attributes.get("device_id", 0), attributes.get("gpu_mem_limit")
     return tuple(one.with_defaults(_defaults(one.name, device, limit)) for one in found.values())
 

@@ -10,11 +10,14 @@ import pytest
 
 from nbmodel.backends.cuda import Gpu
 from nbmodel.backends.engine_cache import (
+    SEAL,
     cache_options,
     engine_key,
     engines_in,
     files_digest,
+    is_whole,
     prepare,
+    seal,
     sweep,
 )
 
@@ -113,6 +116,7 @@ def test_what_was_not_used_for_longest_goes(tmp_path):
     made = [prepare(tmp_path, key(model=f"{number:064x}"[::-1])) for number in range(5)]
     for age, folder in enumerate(made):
         (folder / "subgraph_sm87.engine").write_bytes(b"engine")
+        seal(folder)
         os.utime(folder, (1000 + age, 1000 + age))
     timing = made[0].parent / "TensorrtExecutionProvider_cache_sm87.timing"
     timing.write_bytes(b"")
@@ -121,6 +125,37 @@ def test_what_was_not_used_for_longest_goes(tmp_path):
     assert [folder.exists() for folder in made] == [True, False, False, False, True]
     assert timing.exists()
     assert engines_in(made[0]) == 1
+
+
+def test_engines_that_were_sealed_are_found_again(tmp_path):
+    folder = prepare(tmp_path, key())
+    (folder / "a.engine").write_bytes(b"engine")
+    (folder / "a.profile").write_bytes(b"sizes")
+    seal(folder)
+    assert prepare(tmp_path, key()) == folder
+    assert engines_in(folder) == 1
+    assert {path.name for path in folder.iterdir()} == {"a.engine", "a.profile", SEAL}
+
+
+DAMAGE = {
+    "never sealed": lambda folder: (folder / SEAL).unlink(),
+    "a seal cut short": lambda folder: (folder / SEAL).write_text('{"a.engine": "'),
+    "a seal of something else": lambda folder: (folder / SEAL).write_text("[1]"),
+    "a byte that turned": lambda folder: (folder / "a.engine").write_bytes(b"engimE"),
+    "an engine cut short": lambda folder: (folder / "a.engine").write_bytes(b"eng"),
+    "an engine that is gone": lambda folder: (folder / "a.engine").unlink(),
+    "one more engine": lambda folder: (folder / "b.engine").write_bytes(b"half"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_engines_that_are_not_whole_are_built_again(tmp_path, damage):
+    folder = prepare(tmp_path, key())
+    (folder / "a.engine").write_bytes(b"engine")
+    seal(folder)
+    assert is_whole(folder)
+    damage(folder)
+    assert list(prepare(tmp_path, key()).iterdir()) == []
 
 
 def test_there_is_nothing_to_sweep_where_nothing_was_built(tmp_path):

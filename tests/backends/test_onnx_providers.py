@@ -31,10 +31,6 @@ WISHES = {
         {"providers": ["tensorrt", "cpu"]},
         [("tensorrt", {"device_id": "0"}), ("cuda", CUDA_HERE), ("cpu", {})],
     ),
-    "the order is the service's": (
-        {"providers": ["cuda", "tensorrt"]},
-        [("cuda", CUDA_HERE), ("tensorrt", {"device_id": "0"})],
-    ),
     "another GPU, for all of them": (
         {"providers": ["tensorrt", "cuda"], "device_id": 1},
         [("tensorrt", {"device_id": "1"}), ("cuda", {**CUDA_HERE, "device_id": "1"})],
@@ -107,7 +103,8 @@ PROBLEMS = {
     "options that are none": ([{"name": "cuda", "options": 1}], "options of cuda must be an obj"),
     "options of the CPU": ([{"name": "cpu", "options": {"x": 1}}], "cpu has no options"),
     "one twice": (["cuda", {"name": "cuda"}], "names 'cuda' twice"),
-    "the CPU before a GPU": (["cpu", "cuda"], "must have 'cpu' last"),
+    "the CPU before a GPU": (["cpu", "cuda"], "must be in the order cuda, cpu: each runs what"),
+    "CUDA before TensorRT": (["cuda", "tensorrt"], "must be in the order tensorrt, cuda: each"),
     "a list as an option": (
         [{"name": "cuda", "options": {"use_tf32": [1]}}],
         r"option 'use_tf32' of cuda must be a text, a number or true or false, found \[1\]",

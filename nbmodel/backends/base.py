@@ -243,6 +243,13 @@ class Session(ABC):
         """What a person should know of how it runs, as a sentence; empty: nothing."""
         return ""
 
+    def report_to(self, note: Callable[[str], None]) -> None:  # noqa: B027 # most have nothing to say
+        """Have it tell what happens to its engine while nobody asks, a sentence each time.
+
+        Args:
+            note: Called from any thread; raises nothing.
+        """
+
     @property
     def plain(self) -> Session:
         """The same model with its tensors under their own names, as its version knows them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -69,6 +69,10 @@ class RenamedSession(Session):
     def trouble(self) -> str | None:
         """As ``Session.trouble``."""
         return self._session.trouble
+
+    def report_to(self, note: Callable[[str], None]) -> None:
+        """As ``Session.report_to``."""
+        self._session.report_to(note)
 
     def _run(
         self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str]

@@ -8,6 +8,7 @@ under another name, beside what serves, and let go afterwards.
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 import threading
@@ -53,6 +54,9 @@ _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _ANY_NAME = "model"
 _USUAL_PROGRAM = "/opt/tritonserver/bin/tritonserver"
 _MARKERS = ("saved_model.pb", "model.py")  # which make a folder a model
+
+
+logger = logging.getLogger(__name__)
 
 
 class Triton(Backend):
@@ -146,7 +150,7 @@ class Triton(Backend):
         subject = self._subject(attributes)
         try:
             session: Session = _loaded(attributes, known, subject)
-        except SignatureError:
+        except (SignatureError, UnavailableError):
             raise
         except (InferenceError, FormatError, InputError) as exc:
             raise InferenceError(
@@ -197,6 +201,10 @@ class TritonSession(Session):
     def trouble(self) -> str | None:
         """As ``Session.trouble``."""
         return self._placed.trouble
+
+    def report_to(self, note: Callable[[str], None]) -> None:
+        """As ``Session.report_to``."""
+        self._placed.note = note
 
     def _run(
         self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str]
@@ -260,7 +268,10 @@ class Placed:
         self.version = version
         self._bring = bring
         self._take_away = take_away
+        #: Told what happens to it.
+        self.note: Callable[[str], None] = logger.warning
         self._trouble: str | None = None
+        self._ended = host.last_end
         self._look = threading.Event()
         self._up = threading.Event()
         self._up.set()
@@ -311,22 +322,38 @@ class Placed:
         self.host.close()
 
     def _watch(self) -> None:
-        pause = _PAUSE_S
+        pause, said = _PAUSE_S, None
         while True:
             self._look.wait(WATCH_S if self._up.is_set() else pause)
             self._look.clear()
             if self._is_over:
                 return
+            was_down = self.trouble
             try:
                 self._restore()
             except NbModelError as exc:
-                self._trouble = str(exc)
                 self._up.clear()
+                was_down = self._trouble = str(exc)
                 pause = min(2 * pause, WATCH_S)
                 time.sleep(_PAUSE_S)  # whoever asks meanwhile does not make it faster
             else:
                 self._trouble, pause = None, _PAUSE_S
                 self._up.set()
+            said = self._told(said, was_down)
+
+    def _told(self, said: str | None, was_down: str | None) -> str | None:
+        """Tell what has changed; what was said last, None when all is well."""
+        if self._trouble is None:
+            if said is not None or was_down is not None:
+                ended = self.host.last_end
+                why = ended if ended != self._ended else said or was_down
+                self._ended = ended
+                self.note(f"{self.name} runs again in Triton: {why}")
+            return None
+        if said is None:
+            self.note(f"{self.name} does not run: {self.trouble}")
+            return self.trouble
+        return said
 
     def _restore(self) -> None:
         client = self.host.client(RECOVER_S)

@@ -38,6 +38,8 @@ _GONE = re.compile(
     r"unknown model|is not found|no available versions|not at ready state|is not ready",
     re.IGNORECASE,
 )
+#: What Triton itself calls unavailable over gRPC, as which a connection is told too.
+_OWN_WORDS = re.compile(f"{_GONE.pattern}|explicit model load|load failed", re.IGNORECASE)
 
 
 class GoneError(UnavailableError):
@@ -163,6 +165,18 @@ class Client(ABC):
     @abstractmethod
     def models(self) -> list[str]:
         """Names of the models that are loaded."""
+
+    @abstractmethod
+    def config(self, model: str) -> dict[str, Any]:
+        """The whole configuration of a model that is loaded, in the names of its message."""
+
+    @abstractmethod
+    def statistics(self) -> list[dict[str, Any]]:
+        """What it counts: an entry for each version of each model that is loaded."""
+
+    @abstractmethod
+    def index(self) -> list[dict[str, Any]]:
+        """The models of its repository, those that were sent to it left out."""
 
     @abstractmethod
     def register(self, region: str, key: str, size: int) -> None:
@@ -296,6 +310,18 @@ class HttpClient(Client):
         """As ``Client.models``."""
         return _names(self._object("GET", "/v2/models/stats"))
 
+    def config(self, model: str) -> dict[str, Any]:
+        """As ``Client.config``."""
+        return self._object("GET", f"{_path(model, '')}/config")
+
+    def statistics(self) -> list[dict[str, Any]]:
+        """As ``Client.statistics``."""
+        return _objects(self._object("GET", "/v2/models/stats").get("model_stats"))
+
+    def index(self) -> list[dict[str, Any]]:
+        """As ``Client.index``."""
+        return _objects(self._json("POST", "/v2/repository/index", b"{}"))
+
     def register(self, region: str, key: str, size: int) -> None:
         """As ``Client.register``."""
         body = json.dumps({"key": key, "offset": 0, "byte_size": size}).encode()
@@ -338,17 +364,23 @@ class HttpClient(Client):
             connection.close()
 
     def _object(self, method: str, path: str) -> dict[str, Any]:
-        _, content, _ = self._call(method, path)
-        try:
-            found = json.loads(content)
-        except ValueError:
-            found = None
+        found = self._json(method, path)
         if not isinstance(found, dict):
-            raise InferenceError(
-                f"{self.endpoint} answers {method} {path} with {content[:80]!r}, expected JSON: "
-                "is it a Triton server?"
-            )
+            raise self._foreign(method, path, found)
         return found
+
+    def _json(self, method: str, path: str, body: bytes = b"") -> Any:
+        _, content, _ = self._call(method, path, body)
+        try:
+            return json.loads(content)
+        except (ValueError, RecursionError):
+            raise self._foreign(method, path, content) from None
+
+    def _foreign(self, method: str, path: str, found: object) -> InferenceError:
+        return InferenceError(
+            f"{self.endpoint} answers {method} {path} with {str(found)[:80]!r}, expected JSON: "
+            "is it a Triton server?"
+        )
 
     def _call(
         self,
@@ -474,6 +506,19 @@ class GrpcClient(Client):
         """As ``Client.models``."""
         return _names(self._asked("get_inference_statistics"))
 
+    def config(self, model: str) -> dict[str, Any]:
+        """As ``Client.config``."""
+        found: dict[str, Any] = self._asked("get_model_config", model).get("config", {})
+        return found
+
+    def statistics(self) -> list[dict[str, Any]]:
+        """As ``Client.statistics``."""
+        return _objects(self._asked("get_inference_statistics").get("model_stats"))
+
+    def index(self) -> list[dict[str, Any]]:
+        """As ``Client.index``."""
+        return _objects(self._asked("get_model_repository_index").get("models"))
+
     def register(self, region: str, key: str, size: int) -> None:
         """As ``Client.register``."""
         with self._told():
@@ -521,7 +566,7 @@ class GrpcClient(Client):
                 raise UnavailableError(
                     f"Triton at {self.endpoint} does not answer in time"
                 ) from exc
-            if status.endswith("UNAVAILABLE") and not _GONE.search(text):
+            if status.endswith("UNAVAILABLE") and not _OWN_WORDS.search(text):
                 # gRPC does not tell whether the request had left.
                 has_left = "Socket closed" in text or "reset" in text.lower()
                 error = UnavailableError if has_left else GoneError
@@ -567,6 +612,11 @@ def _words(exc: BaseException) -> str:
 
 def _names(statistics: Mapping[str, Any]) -> list[str]:
     return sorted({str(model.get("name")) for model in statistics.get("model_stats", ())})
+
+
+def _objects(found: object) -> list[dict[str, Any]]:
+    """The objects of a list; none where there is no list."""
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
 def _path(model: str, version: str) -> str:

@@ -29,6 +29,7 @@ from nbmodel.errors import (
     NbModelError,
     NoCompatibleBackendError,
     StorageUnavailableError,
+    UnavailableError,
 )
 
 _VERSION = 1  # each model of ours has one, under a name of its own
@@ -48,6 +49,11 @@ class Host(ABC):
     @abstractmethod
     def trouble(self) -> str | None:
         """Why it cannot be asked just now, as far as that is known; None: it can."""
+
+    @property
+    def last_end(self) -> str:
+        """How it ended last, as far as that is known; empty when it did not."""
+        return ""
 
     @abstractmethod
     def client(self, timeout_s: float = 0.0) -> Client:
@@ -112,6 +118,11 @@ class OwnHost(Host):
     def trouble(self) -> str | None:
         """As ``Host.trouble``."""
         return self._server.trouble
+
+    @property
+    def last_end(self) -> str:
+        """As ``Host.last_end``."""
+        return self._server.last_end
 
     def client(self, timeout_s: float = 0.0) -> Client:
         """As ``Host.client``."""
@@ -229,6 +240,8 @@ class OtherHost(Host):
         model = TritonModel(config, {inner: b"raise ValueError('this is no model')\n"})
         try:
             self.bring(name, model)
+        except UnavailableError:
+            raise
         except InferenceError as exc:
             return _NO_BACKEND not in str(exc)
         finally:

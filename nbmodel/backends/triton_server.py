@@ -25,13 +25,14 @@ from pathlib import Path
 
 from nbmodel.backends.owner import is_left, owner
 from nbmodel.backends.triton_client import Client, Endpoint, connect
-from nbmodel.errors import InferenceError, PluginError, UnavailableError
+from nbmodel.errors import InferenceError, PluginError, StorageUnavailableError, UnavailableError
 
 START_S = 120.0  # that a server may take until it answers; one with a GPU takes some ten
 STOP_S = 10.0  # that it may take to end by itself
 _EXIT_S = 3  # that it gives requests under way
 _LONGEST_PAUSE_S = 30.0  # between two attempts to start one that dies at once
 _LOOK_S = 0.05
+_MAX_LOG = 4 << 20  # bytes
 _MAX_QUOTED = 600  # characters of its log
 _PREFIX = "nbmodel-triton-"
 SHARED = Path("/dev/shm")  # noqa: S108 # where Linux keeps shared memory
@@ -85,6 +86,8 @@ class TritonServer:
         self._failed: Exception | None = None
         self._starts = 0
         self._was_up = False
+        #: How it ended last, without being told to; empty when it never did.
+        self.last_end = ""
         self._thread = threading.Thread(target=self._supervise, name="nbmodel-triton", daemon=True)
 
     @property
@@ -160,7 +163,8 @@ class TritonServer:
         how, at = _ending(code), time.strftime("%H:%M:%S")
         if code not in (-signal.SIGKILL, -signal.SIGTERM):  # which come without a warning
             how += self._quoted()
-        self._set_down(f"tritonserver {how} at {at}, and is started again")
+        self.last_end = f"tritonserver {how} at {at}"
+        self._set_down(f"{self.last_end}, and is started again")
         logger.warning("%s", self._trouble)
         if not self._was_up:  # nobody waits for what may never come
             self._failed = UnavailableError(f"{self._program.path} does not start: it {how}")
@@ -175,6 +179,7 @@ class TritonServer:
                     with contextlib.suppress(UnavailableError, InferenceError):
                         client.server()
                         self._set_up(client)
+                self._shorten_log()
                 self._stop.wait(_LOOK_S)
         finally:
             client.close()
@@ -188,7 +193,7 @@ class TritonServer:
         command = [sys.executable, "-I", "-S", "-c", _LAUNCH, str(os.getpid()), self._program.path]
         command += _options(self._program, self.repository, self._endpoint, memory)
         try:
-            with self._log.open("wb") as log:
+            with self._log.open("ab") as log:
                 process = subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
@@ -211,6 +216,11 @@ class TritonServer:
             _finish(process)
             for region in SHARED.glob(f"{memory}*"):
                 region.unlink(missing_ok=True)
+
+    def _shorten_log(self) -> None:
+        with contextlib.suppress(OSError):
+            if self._log.stat().st_size > _MAX_LOG:
+                os.truncate(self._log, 0)  # what is written next goes to its end
 
     def _set_up(self, client: Client) -> None:
         with self._lock:
@@ -245,12 +255,22 @@ _servers_lock = threading.Lock()
 
 
 def acquire(program: Program) -> TritonServer:
-    """The server of a program in this process; started where this is its first user."""
+    """The server of a program in this process; started where this is its first user.
+
+    Raises:
+        StorageUnavailableError: The disk does not take its folder.
+    """
     with _servers_lock:
         server = _servers.get(program)
         if server is None:
-            _sweep()
-            server = _servers[program] = TritonServer(program)
+            try:
+                _sweep()
+                server = _servers[program] = TritonServer(program)
+            except OSError as exc:
+                raise StorageUnavailableError(
+                    f"cannot make a model repository for tritonserver: {exc.strerror or exc}",
+                    hint=f"check free space and permissions of {tempfile.gettempdir()}",
+                ) from exc
         server._users += 1  # noqa: SLF001 # counted here alone
         server._begin()  # noqa: SLF001
     return server
@@ -275,6 +295,7 @@ def _options(program: Program, repository: Path, endpoint: Endpoint, memory: str
         f"--http-port={endpoint.port}",
         "--allow-grpc=false",
         "--allow-metrics=false",
+        "--log-info=false",
         f"--exit-timeout-secs={_EXIT_S}",
         f"--backend-config=python,shm-region-prefix-name={memory}",
     ]

@@ -345,7 +345,8 @@ def load_service(source: Source, note: Callable[[str], None] = lambda _: None) -
 
     Args:
         source: What it is loaded from.
-        note: Told when the file says nothing about itself that can be read.
+        note: Told when the file says nothing about itself that can be read, and later what
+            happens to the engine.
 
     Raises:
         NbModelError: It cannot be loaded, or answers its golden sample wrongly. Whatever
@@ -356,6 +357,7 @@ def load_service(source: Source, note: Callable[[str], None] = lambda _: None) -
     known = _known(source)
     sessions = [backend.load(attributes, known)]
     first = sessions[0]
+    first.report_to(note)
     try:
         sample = None
         if installed is not None:

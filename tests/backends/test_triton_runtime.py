@@ -239,6 +239,12 @@ def test_a_server_that_is_killed_comes_back_with_its_models(
     status = device.wait(lambda status: status["state"] == "ready")
     assert status["error"] is None
     assert tritonservers(device) != [pid]
+    said: list[str] = []
+    deadline = time.monotonic() + PATIENCE_S
+    while not any("SIGKILL" in text and "runs again in Triton" in text for text in said):
+        assert time.monotonic() < deadline, said
+        said = [event.text for event in device.remote.events()[0]]
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])

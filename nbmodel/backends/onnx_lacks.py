@@ -85,10 +85,11 @@ def look(onnxruntime: Any, providers: Sequence[str]) -> Here:
     available = tuple(onnxruntime.get_available_providers())
     folder = Path(onnxruntime.__file__).parent / "capi"
     # A library that cannot be loaded may keep its provider from being listed.
-    there = [one for one in providers if one in _LIBRARIES and (folder / _LIBRARIES[one]).is_file()]
-    if there:
+    files = [one for one in providers if one in _LIBRARIES and (folder / _LIBRARIES[one]).is_file()]
+    if files:
         _preload(onnxruntime)
-    failures = ((one, _failure(folder, one)) for one in there)
+    failures = ((one, _failure(folder, one)) for one in files)
+    is_built = bool(files) or any(ENGINE_NAMES[one] in available for one in providers)
     return Here(
         version=onnxruntime.__version__,
         providers=available,
@@ -96,7 +97,7 @@ def look(onnxruntime: Any, providers: Sequence[str]) -> Here:
         tags=_tags(),
         machine=platform.machine(),
         is_jetson=_RELEASE.is_file(),
-        driver=read_driver() if there else None,
+        driver=read_driver() if is_built else None,
         failures=tuple((one, text) for one, text in failures if text),
     )
 

@@ -35,12 +35,12 @@ from nbmodel.fleet.remote import RemoteRuntime
 from nbmodel.fleet.watch import Watch
 from nbmodel.registry import Registry
 from nbmodel.storage import Progress
+from nbmodel.storage.access import Access
 from nbmodel.storage.distribution_client import Distribution, Pushed
 
 READY_TIMEOUT_S = 120.0  # a big model on a slow card loads this long; status says more
 FETCH_TIMEOUT_S = 30.0  # until a runtime that was told to look has asked its registry
 CONFLICT_TRIES = 10  # of a config change; each loses to one that another client won
-REGISTRY_TOKEN = "NBMODEL_REGISTRY_TOKEN"  # noqa: S105 # the variable's name
 PINNED = "pinned"  # the tag of a registry's pin; who follows the newest version prefers it
 _LOOK_S = 0.1  # between looks at a runtime that does not tell of what it does
 _OUTSIDE = "it waits for its maintenance window"
@@ -397,7 +397,7 @@ def _distribution(remote: RemoteRuntime, registry: str | None) -> Iterator[Distr
     if registry is None:
         yield remote.distribution
         return
-    with Distribution(registry, token=os.environ.get(REGISTRY_TOKEN)) as distribution:
+    with Distribution(registry, access=Access.of(os.environ)) as distribution:
         yield distribution
 
 

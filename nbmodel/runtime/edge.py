@@ -58,14 +58,13 @@ from nbmodel.runtime.teller import Teller
 from nbmodel.runtime.trial import Served
 from nbmodel.runtime.visions import Visions
 from nbmodel.storage import OciLayout
+from nbmodel.storage.access import Access
 from nbmodel.storage.manifests import load_manifest
 from nbmodel.storage.tags import TagStore
 
 ROLLBACK_TIMEOUT_S = 120.0  # a big model on a slow card loads this long
 LOAD_TIMEOUT_S = 600.0  # nobody loads anew while somebody waits for this
 CALM_S = 60.0  # up and well for so long: earlier ends do not count any more
-#: Environment variable with the bearer token for registries.
-TOKEN_VARIABLE = "NBMODEL_REGISTRY_TOKEN"  # noqa: S105 # a name, no token
 
 if TYPE_CHECKING:
     from nbmodel.runtime.vision_service import VisionService
@@ -149,7 +148,7 @@ class EdgeRuntime:
             self._journal,
             on_change=self.tags_changed,
             free_bytes=lambda: shutil.disk_usage(home).free,
-            token=self._environment.get(TOKEN_VARIABLE),
+            access=Access.of(self._environment),
         )
         self._visions = Visions(
             infer=lambda request, deadline: self.infer(request, deadline=deadline),

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError
 from functools import partial
 
+from nbmodel.core.credential import TOKEN_VARIABLE
 from nbmodel.core.digest import short_digest
 from nbmodel.core.machine import MachineConfig
 from nbmodel.core.manifest import MAX_MANIFEST
@@ -39,6 +40,7 @@ from nbmodel.runtime.followed import Followed
 from nbmodel.runtime.journal import Journal
 from nbmodel.runtime.resolve import identify, own_tags, wanted_tags
 from nbmodel.runtime.upstream import Named
+from nbmodel.storage.access import Access
 from nbmodel.storage.base import Storage
 from nbmodel.storage.fetch import UPLOAD_PREFIX
 from nbmodel.storage.manifests import blobs_of
@@ -53,7 +55,10 @@ ROOM_EVERY = 16 * 1024 * 1024  # bytes until it is looked again whether there is
 PART_AGE_S = 72 * 3600.0  # parts of blobs that nobody wants any more
 TIDY_EVERY_S = 3600.0
 _MAX_NEIGHBOURS = 8  # versions whose chunks are looked through
-_REFUSED_HINT = "set NBMODEL_REGISTRY_TOKEN in the environment of the runtime"
+_REFUSED_HINT = (
+    f"set {TOKEN_VARIABLE} in the environment of the runtime, or DOCKER_CONFIG to the folder "
+    f"with a config.json that has a login"
+)
 _JOIN_S = 0.2  # how often a thread that should end is told to
 
 logger = logging.getLogger(__name__)
@@ -72,8 +77,8 @@ class Follower:
         on_change: Called, from the follower's thread, with the name of a repository whose
             tags changed.
         free_bytes: How much the disk takes.
-        token: Bearer token for registries; sent to each package's registry only, never
-            where that redirects to.
+        access: With what registries are entered; each package's registry gets what is its
+            own, and nobody that it redirects to.
     """
 
     def __init__(
@@ -84,14 +89,14 @@ class Follower:
         *,
         on_change: Callable[[str], None],
         free_bytes: Callable[[], int],
-        token: str | None = None,
+        access: Access | None = None,
     ) -> None:
         self._storage = storage
         self._tags = tags
         self._journal = journal
         self._on_change = on_change
         self._free_bytes = free_bytes
-        self._token = token
+        self._access = Access() if access is None else access
         self._poll_s = 60.0
         self._min_free = 0
         self._bandwidth = Bandwidth()
@@ -442,7 +447,7 @@ class Follower:
                 self._storage.discard(name)
 
     def _connect(self, url: str) -> Origin:
-        return Origin(url, token=self._token, cancelled=self._is_over, hint=_REFUSED_HINT)
+        return Origin(url, access=self._access, cancelled=self._is_over, hint=_REFUSED_HINT)
 
 
 class _NoRoomError(StorageUnavailableError):

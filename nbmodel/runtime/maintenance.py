@@ -11,11 +11,12 @@ import subprocess
 import time
 from pathlib import Path
 
+from nbmodel.core.credential import TOKEN_VARIABLE
 from nbmodel.errors import DeployError, UnavailableError
 
 TIMEOUT_S = 10.0  # the config is not followed meanwhile
 AGAIN_S = 1.0  # an answer holds so long, for all services that wait
-_SECRETS = ("NBMODEL_REGISTRY_TOKEN",)  # of the runtime, not of what it asks
+_SECRETS = (TOKEN_VARIABLE,)  # of the runtime, not of what it asks
 
 
 class MaintenanceHook:

@@ -1,8 +1,7 @@
 """Client of the OCI distribution API: pushing to and pulling from runtimes and registries.
 
 One client for both, because a runtime is a registry. Bytes go from and to files with
-constant memory, and every blob that arrives is checked by its digest. Tokens are plain
-bearer tokens; the token services of foreign registries are not spoken to.
+constant memory, and every blob that arrives is checked by its digest.
 
 Source: OCI distribution specification 1.1.
 """
@@ -16,6 +15,7 @@ import httpx
 
 from nbmodel.core.digest import digest_of
 from nbmodel.core.manifest import MANIFEST_TYPE, MAX_MANIFEST
+from nbmodel.storage.access import Access
 from nbmodel.storage.base import Storage
 from nbmodel.storage.copying import Progress
 from nbmodel.storage.fetch import BlobSource, fetch_blob
@@ -34,13 +34,14 @@ class Distribution:
     """A registry or runtime that speaks the distribution API.
 
     Every method raises TargetUnreachableError when the other side does not answer,
-    AuthenticationError when it refuses the token, and StorageError for anything else
+    AuthenticationError when it refuses what it is shown, and StorageError for anything else
     that it refuses, each with its address. A lost connection is tried once more. May be
     used by one thread at a time.
 
     Args:
         base_url: ``http[s]://host[:port]``, without ``/v2``.
         token: Bearer token, sent to that address only; None when it wants none.
+        access: With what registries are entered, in the token's place; None for a runtime.
         timeout: Seconds to wait for a connection and for each answer.
         transport: What carries requests; None for the network.
     """
@@ -50,10 +51,13 @@ class Distribution:
         base_url: str,
         *,
         token: str | None = None,
+        access: Access | None = None,
         timeout: httpx.Timeout = TIMEOUT,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._origin = Origin(base_url, token=token, timeout=timeout, transport=transport)
+        self._origin = Origin(
+            base_url, token=token, access=access, timeout=timeout, transport=transport
+        )
 
     @property
     def host(self) -> str:

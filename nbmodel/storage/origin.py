@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from json import loads
@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import httpx
 
 from nbmodel.core.address import is_loopback
+from nbmodel.core.challenge import Challenge, Scope, scope_of
+from nbmodel.core.credential import TOKEN_VARIABLE, Credential
 from nbmodel.errors import (
     AuthenticationError,
     BlobNotFoundError,
@@ -27,6 +29,10 @@ from nbmodel.errors import (
     StorageUnavailableError,
     TargetUnreachableError,
 )
+from nbmodel.storage.access import CA_VARIABLE, Access, authorities
+from nbmodel.storage.login import Login
+from nbmodel.storage.token_service import MAX_ANSWER as MAX_TOKEN_ANSWER
+from nbmodel.storage.token_service import Token, read_token, token_request
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -37,6 +43,9 @@ _MAX_REDIRECTS = 5
 _MAX_ERROR = 64 * 1024  # bytes read of an answer that refuses
 _NO_URL = (httpx.InvalidURL, UnicodeError)  # names of hosts are checked as characters
 _AWAY = (429, 502, 503, 504)  # statuses of a server that may do better later
+
+_TOKEN_HINT = "give the token that the runtime showed when it was started"  # noqa: S105 # a hint
+_ACCESS_HINT = f"`docker login {{host}}`, or set {TOKEN_VARIABLE}"
 
 _T = TypeVar("_T")
 
@@ -71,20 +80,26 @@ class Answer:
 
 
 class Origin:
-    """A server, and the token that it and nobody else gets.
+    """A server, and the token or credential that it and nobody else gets.
+
+    A credential goes to the server and to the token service that it names, when it asks.
 
     May be used by one thread at a time; ``abort`` by any.
 
     Args:
         base_url: ``http[s]://host[:port][/prefix]``, without ``/v2``.
         token: Bearer token, sent to that address only; None when it wants none.
+        access: With what registries are entered, in the token's place; None for a server
+            that knows tokens only.
         timeout: Seconds to wait for a connection and for each piece of an answer.
         transport: What carries requests; None for the network.
         cancelled: Asked before each request and while bytes come.
-        hint: What to do when it refuses the token, or wants one.
+        hint: What to do when it refuses what it was shown, or wants something; None for what
+            there is to say in general.
 
     Raises:
         InputError: ``base_url`` cannot be one.
+        ConfigError: The private authorities that the environment names cannot be read.
     """
 
     def __init__(
@@ -92,24 +107,32 @@ class Origin:
         base_url: str,
         *,
         token: str | None = None,
+        access: Access | None = None,
         timeout: httpx.Timeout = TIMEOUT,
         transport: httpx.BaseTransport | None = None,
         cancelled: Callable[[], bool] = lambda: False,
-        hint: str = "give the token that the runtime showed when it was started",
+        hint: str | None = None,
     ) -> None:
         try:
             self.base = httpx.URL(base_url.rstrip("/") + "/")
             host = self.base.host
         except _NO_URL as exc:
             raise InputError(f"not the address of a server: {base_url[:200]!r} ({exc})") from exc
-        self._token = token
+        self._token = token if access is None else access.token
+        self._access = access
+        self._login = (
+            None if access is None or access.token else Login(self._credential, self._ask_token)
+        )
         self._cancelled = cancelled
-        self._hint = hint
+        self._hint = hint or (
+            _TOKEN_HINT if access is None else _ACCESS_HINT.format(host=self.host)
+        )
         self._connections: list[socket.socket] = []
         #: For requests that only pushing makes.
         self.client = httpx.Client(
             timeout=timeout,
             transport=transport,
+            verify=authorities(),
             # A proxy cannot reach this machine's own loopback.
             trust_env=not is_loopback(host),
         )
@@ -192,15 +215,8 @@ class Origin:
             self.check_cancelled()
             # Compressed on the way, the bytes would not be those of the digest.
             given = {**(headers or {}), "Accept-Encoding": "identity"}
-            request = self.client.build_request(
-                "GET",
-                target,
-                headers=self.headers(target, given),
-                extensions={"trace": self._trace},
-            )
             try:
-                with self._ended_after(_ANSWER_S):
-                    answer = self.client.send(request, stream=True)
+                answer = self.send("GET", target, headers=given, stream=True)
             except _NO_URL as exc:
                 raise StorageError(f"{self.host} redirects to what is no address") from exc
             try:
@@ -212,12 +228,66 @@ class Origin:
                 answer.close()
         raise StorageError(f"{self.host} redirects for ever")
 
-    def headers(self, target: httpx.URL, given: Mapping[str, str] | None) -> dict[str, str]:
-        """Headers of a request, with the token when it goes to the server itself."""
-        headers = dict(given or {})
-        if self._token is not None and _place(target) == _place(self.base):
-            headers["Authorization"] = f"Bearer {self._token}"
-        return headers
+    def send(
+        self,
+        method: str,
+        target: httpx.URL,
+        *,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | Iterable[bytes] | None = None,
+        timeout: httpx.Timeout | None = None,
+        stream: bool = False,
+    ) -> httpx.Response:
+        """The answer to one request, with the token or credential when it goes to the server.
+
+        A server that wants another one gets it, once; redirects are not followed.
+
+        Args:
+            method: The HTTP method.
+            target: Where to.
+            headers: Added to the request.
+            content: Its body; what gives pieces must give them anew when asked again.
+            timeout: As of the client when it is None.
+            stream: Leave the body to be read; the head must then be there in time.
+
+        Raises:
+            AuthenticationError: What the server wants cannot be had.
+            TargetUnreachableError: Its token service does not answer.
+            CancelledError: Nobody wants to go on.
+            httpx.TransportError: It does not answer.
+        """
+
+        def once(authorization: str | None) -> httpx.Response:
+            request = self.client.build_request(
+                method,
+                target,
+                headers=_with(headers, authorization),
+                content=content,
+                timeout=self.client.timeout if timeout is None else timeout,
+                extensions={"trace": self._trace},
+            )
+            with self._ended_after(_ANSWER_S) if stream else nullcontext():
+                return self.client.send(request, stream=stream)
+
+        is_own = _place(target) == _place(self.base)
+        if self._login is None or not is_own:
+            return once(f"Bearer {self._token}" if self._token is not None and is_own else None)
+        scope = scope_of(method, target.path.removeprefix(self.base.path))
+        sent = self._login.header(scope)
+        answer = once(sent)
+        if answer.status_code != 401:
+            return answer
+        try:
+            offered = answer.headers.get("WWW-Authenticate", "")
+            better = self._login.answer(offered, scope, sent)
+        except BaseException:
+            answer.close()
+            raise
+        if better is None:
+            return answer
+        answer.close()
+        self.check_cancelled()
+        return once(better)
 
     def twice(self, action: Callable[[], _T]) -> _T:
         """Do something, and once more after a lost connection.
@@ -239,7 +309,9 @@ class Origin:
         reason = str(exc) or type(exc).__name__
         return TargetUnreachableError(
             f"{self.host} does not answer: {reason}",
-            hint="is it running, and is the address right?",
+            hint=f"{CA_VARIABLE} may name a PEM file with the authority that signed for it"
+            if "CERTIFICATE_VERIFY_FAILED" in reason
+            else "is it running, and is the address right?",
         )
 
     def refused(
@@ -252,11 +324,10 @@ class Origin:
             what: The request: its method and path.
             body: What the answer says, as far as it was read.
         """
-        said = _said(body) or httpx.codes.get_reason_phrase(status)
+        said = self._without_secrets(_said(body)) or httpx.codes.get_reason_phrase(status)
         if status in (401, 403):
             return AuthenticationError(
-                f"{self.host} refused {'the' if self._token else 'a request without'} token: {said}",
-                hint=self._hint,
+                f"{self.host} refused {self._shown}: {said}", hint=self._hint
             )
         message = f"{self.host} answered {status} to {what}: {said}"
         if status == 404:
@@ -280,6 +351,72 @@ class Origin:
         what = f"{answer.request.method} {answer.request.url.path}"
         return self.refused(answer.status_code, what, bytes(body))
 
+    @property
+    def _shown(self) -> str:
+        """What it was shown."""
+        if self._login is None:
+            return "the token" if self._token else "a request without token"
+        known = self._login.credential
+        if known is None:
+            return "a request without token or login"
+        return f"the credential of {known.username}" if known.username else "the identity token"
+
+    def _without_secrets(self, said: str) -> str:
+        """What a server says, should it say what it was shown."""
+        known = () if self._login is None else self._login.secrets
+        for secret in filter(None, (*known, self._token)):
+            said = said.replace(secret, "…")
+        return said
+
+    def _credential(self) -> Credential | None:
+        return None if self._access is None else self._access.find(self.host, self._cancelled)
+
+    def _ask_token(
+        self, challenge: Challenge, scope: Scope | None, credential: Credential | None
+    ) -> Token:
+        """A token of the service that the server sends its clients to.
+
+        Raises:
+            AuthenticationError: The service refuses, or its answer is none.
+            TargetUnreachableError: It does not answer.
+        """
+        asked = token_request(self.base, challenge, scope, credential)
+        host = asked.url.netloc.decode("ascii")
+        self.check_cancelled()
+        request = self.client.build_request(
+            asked.method,
+            asked.url,
+            headers={**asked.headers, "Accept-Encoding": "identity"},
+            data=asked.form or None,
+            extensions={"trace": self._trace},
+        )
+        body = bytearray()
+        try:
+            with self._ended_after(_ANSWER_S):
+                answer = self.client.send(request, stream=True)
+                with closing(answer):
+                    for piece in answer.iter_raw():
+                        body += piece
+                        if len(body) > MAX_TOKEN_ANSWER:
+                            break
+        except httpx.TransportError as exc:
+            self.check_cancelled()
+            raise TargetUnreachableError(
+                f"token service {host} of {self.host} does not answer: {str(exc) or type(exc).__name__}"
+            ) from exc
+        except _NO_URL as exc:
+            raise AuthenticationError(f"token service of {self.host} is at no address") from exc
+        if answer.status_code in _AWAY:
+            raise TargetUnreachableError(f"token service {host} answered {answer.status_code}")
+        if answer.status_code != 200:
+            said = self._without_secrets(_said(bytes(body))) or answer.reason_phrase
+            raise AuthenticationError(
+                f"token service {host} of {self.host} refused {self._shown} "
+                f"({answer.status_code}): {said}",
+                hint=self._hint,
+            )
+        return read_token(bytes(body), host)
+
     @contextmanager
     def _ended_after(self, seconds: float) -> Iterator[None]:
         """Break off what is inside after so long; a timeout of each read never would."""
@@ -296,6 +433,11 @@ class Origin:
             connection = info["return_value"].get_extra_info("socket")
             there = [one for one in self._connections if one.fileno() != -1]
             self._connections = [*there, connection]
+
+
+def _with(headers: Mapping[str, str] | None, authorization: str | None) -> dict[str, str]:
+    given = dict(headers or {})
+    return given if authorization is None else {**given, "Authorization": authorization}
 
 
 def _said(body: bytes) -> str:

@@ -10,7 +10,7 @@ Source: OCI distribution specification 1.1, "Pushing blobs".
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -148,20 +148,14 @@ def _once(
     *,
     expect: tuple[int, ...],
     headers: Mapping[str, str] | None = None,
-    content: bytes | Iterator[bytes] | None = None,
+    content: bytes | Iterable[bytes] | None = None,
     patience_s: float = 0.0,
 ) -> httpx.Response:
     target = origin.base.join(url)
     timeout = origin.client.timeout
     if patience_s and timeout.read is not None:
         timeout = httpx.Timeout(**{**timeout.as_dict(), "read": timeout.read + patience_s})
-    answer = origin.client.request(
-        method,
-        target,
-        headers=origin.headers(target, headers),
-        content=content,
-        timeout=timeout,
-    )
+    answer = origin.send(method, target, headers=headers, content=content, timeout=timeout)
     if answer.status_code not in expect:
         what = f"{method} {answer.request.url.path}"
         raise origin.refused(answer.status_code, what, answer.content)
@@ -194,7 +188,7 @@ class _Sender:
                     location,
                     expect=(202,),
                     headers=_chunk_headers(start, end),
-                    content=source.pieces(start, end),
+                    content=_Body(source, start, end),
                 )
                 location, start, failures = self._location(answer), end, 0
             except httpx.TransportError as exc:
@@ -257,7 +251,7 @@ class _Sender:
             location.copy_merge_params(source.query),
             expect=(201, 204) if source.table is None else (201, 204, 409),
             headers=headers(start, source.size),
-            content=source.pieces(start, source.size),
+            content=_Body(source, start, source.size),
             # What is put together there is read and written before the answer comes.
             patience_s=0.0 if source.table is None else source.result / _SLOWEST_DISK,
         )
@@ -332,8 +326,8 @@ class _Source:
         """Parameters of the request that ends the upload."""
         return {"digest": self.digest} | ({} if self.table is None else {"assemble": self.table})
 
-    def pieces(self, start: int, end: int) -> Iterator[bytes]:
-        """The bytes that are sent, from ``start`` up to ``end``."""
+    def pieces(self, start: int, end: int, report: Progress) -> Iterator[bytes]:
+        """The bytes that are sent, from ``start`` up to ``end``; those of the blob are told."""
         if start < len(self.head):
             yield self.head[start:end]
         at = len(self.head)
@@ -342,17 +336,36 @@ class _Source:
                 skipped, stop = max(start - at, 0), min(end - at, length)
                 if skipped < stop:
                     file.seek(begin + skipped)
-                    yield from self._read(file, stop - skipped)
+                    yield from _read(file, stop - skipped, self.digest, report)
                 at += length
 
-    def _read(self, file: BinaryIO, length: int) -> Iterator[bytes]:
-        while length > 0:
-            piece = file.read(min(PIECE, length))
-            if not piece:
-                raise StorageError(f"blob {self.digest} is shorter than it was")
-            yield piece
-            length -= len(piece)
-            _report(self.progress, len(piece))
+
+def _read(file: BinaryIO, length: int, digest: str, report: Progress) -> Iterator[bytes]:
+    while length > 0:
+        piece = file.read(min(PIECE, length))
+        if not piece:
+            raise StorageError(f"blob {digest} is shorter than it was")
+        yield piece
+        length -= len(piece)
+        report(len(piece))
+
+
+class _Body:
+    """What a request sends, from the start each time that it is sent."""
+
+    def __init__(self, source: _Source, start: int, end: int) -> None:
+        self._source, self._start, self._end = source, start, end
+        self._told = 0  # bytes that progress was told of
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self._told:
+            _report(self._source.progress, -self._told)
+            self._told = 0
+        yield from self._source.pieces(self._start, self._end, self._report)
+
+    def _report(self, count: int) -> None:
+        self._told += count
+        _report(self._source.progress, count)
 
 
 def _wanted(answer: httpx.Response, size: int) -> Patch | None:

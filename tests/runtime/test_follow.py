@@ -22,6 +22,7 @@ from nbmodel.runtime.fetch_status import FetchStatus
 from nbmodel.runtime.follow import Follower
 from nbmodel.runtime.journal import Journal
 from nbmodel.storage import MemoryStorage, OciLayout, Storage
+from nbmodel.storage.access import Access
 from nbmodel.storage.chunking import chunk_table
 from nbmodel.storage.distribution_client import Distribution
 from nbmodel.storage.fetch import UPLOAD_PREFIX
@@ -103,7 +104,7 @@ class Device:
             self.journal,
             on_change=self._change,
             free_bytes=lambda: self.free,
-            token=self.token,
+            access=Access(self.token),
         )
         return self.follower
 

@@ -1,0 +1,71 @@
+"""With what registries are entered: the one place that both ends of a registry go by.
+
+A token in the environment goes before everything else. Without one the registry is asked
+what it wants, and gets what ``docker login``, ``podman login`` or a cloud's helper left for
+it; anybody may read from registries that let anybody read.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import httpx
+
+from nbmodel.core.credential import TOKEN_VARIABLE, Credential
+from nbmodel.errors import ConfigError
+from nbmodel.storage.docker_config import find_credential
+
+#: Environment variable with a PEM file of authorities that are believed beside the usual.
+CA_VARIABLE = "NBMODEL_CA_FILE"
+_CA_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """With what registries are entered.
+
+    Attributes:
+        token: A bearer token for each of them; None: each has its own credential.
+        environment: Says where credentials are; see ``storage.docker_config``.
+    """
+
+    token: str | None = field(default=None, repr=False)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> Access:
+        """What an environment gives."""
+        return cls(environment.get(TOKEN_VARIABLE) or None, dict(environment))
+
+    def find(self, host: str, cancelled: Callable[[], bool]) -> Credential | None:
+        """The credential for one registry, as ``find_credential`` does."""
+        return find_credential(host, self.environment, cancelled=cancelled)
+
+
+def authorities() -> ssl.SSLContext | bool:
+    """Whom to believe that a server is who it says; True for those whom httpx believes.
+
+    ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` stand in their place, also for servers on
+    loopback, where nothing else of the environment counts; ``NBMODEL_CA_FILE`` adds to
+    them. The environment of the process alone says so: a file in some folder must not.
+
+    Raises:
+        ConfigError: A file holds no certificates, or cannot be read.
+    """
+    added = os.environ.get(CA_VARIABLE)
+    given = added or next(filter(None, map(os.environ.get, _CA_VARIABLES)), None)
+    if given is None:
+        return True
+    try:
+        context = httpx.create_ssl_context(trust_env=True)
+        if added:
+            context.load_verify_locations(cafile=added)
+    except OSError as exc:  # an SSLError is one too
+        raise ConfigError(
+            f"no certificates can be read from {given}: {exc.strerror or exc}",
+            hint=f"it must be a PEM file; see {CA_VARIABLE} and SSL_CERT_FILE",
+        ) from exc
+    return context

@@ -15,6 +15,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -184,14 +185,18 @@ class TritonSession(Session):
     Args:
         placed: Where it is.
         signature: What Triton says of it.
+        scalars: Tensors that have no dimension, where Triton knows one of length 1.
         name: Of the model, for messages.
     """
 
     runs_together = True
 
-    def __init__(self, placed: Placed, signature: Signature, *, name: str) -> None:
-        super().__init__(signature, name=name)
+    def __init__(
+        self, placed: Placed, signature: Signature, *, scalars: frozenset[str], name: str
+    ) -> None:
+        super().__init__(_with_scalars(signature, scalars), name=name)
         self._placed = placed
+        self._scalars = scalars
         self._datatypes = {tensor.name: tensor.datatype for tensor in signature.inputs}
         self._memory = TensorMemory(signature) if placed.host.is_here else None
         # Whoever forgets to close it leaves nothing loaded.
@@ -228,16 +233,23 @@ class TritonSession(Session):
     ) -> Mapping[str, NDArray[Any]]:
         placed = self._placed
         given = {
-            name: (self._datatypes[name], np.ascontiguousarray(array).reshape(array.shape))
+            # Which has one dimension at least, as Triton has.
+            name: (self._datatypes[name], np.ascontiguousarray(array))
             for name, array in inputs.items()
         }
         client = placed.client()
         if self._memory is not None:
             answers = self._memory.infer(client, placed.name, placed.version, given, outputs)
             if answers is not None:
-                return answers
+                return self._shaped(answers)
         answer = client.infer(placed.name, placed.version, given, outputs, {}, {})
-        return {name: answer.array(name) for name in outputs}
+        return self._shaped({name: answer.array(name) for name in outputs})
+
+    def _shaped(self, answers: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        for name in self._scalars & answers.keys():
+            if answers[name].shape == (1,):
+                answers[name] = answers[name].reshape(())
+        return answers
 
     def _close(self) -> None:
         self._end()
@@ -252,6 +264,7 @@ class Placed:
         version: That is asked; empty: whichever is served.
         bring: Has Triton load it.
         take_away: Has Triton let it go.
+        scalars: Tensors that have no dimension, where Triton knows one of length 1.
     """
 
     def __init__(
@@ -262,10 +275,12 @@ class Placed:
         *,
         bring: Callable[[], None],
         take_away: Callable[[], None],
+        scalars: frozenset[str] = frozenset(),
     ) -> None:
         self.host = host
         self.name = name
         self.version = version
+        self.scalars = scalars
         self._bring = bring
         self._take_away = take_away
         #: Told what happens to it.
@@ -378,7 +393,8 @@ def _loaded(attributes: Mapping[str, Any], known: Known, subject: str) -> Triton
         raise
     try:
         metadata = host.client(START_S).metadata(placed.name, placed.version)
-        return TritonSession(placed, _signature(metadata), name=subject)
+        signature = _signature(metadata)
+        return TritonSession(placed, signature, scalars=placed.scalars, name=subject)
     except BaseException:
         placed.close()
         raise
@@ -419,7 +435,7 @@ def _brought(host: Host, name: str, model: TritonModel) -> Placed:
     except BaseException:
         take_away()
         raise
-    return Placed(host, name, "", bring=bring, take_away=take_away)
+    return Placed(host, name, "", bring=bring, take_away=take_away, scalars=model.scalars)
 
 
 def _found(attributes: Mapping[str, Any], host: Host) -> Placed:
@@ -452,6 +468,16 @@ def _signature(metadata: Mapping[str, Any]) -> Signature:
     return Signature(
         tuple(_tensor(entry) for entry in metadata.get("inputs", ())),
         tuple(_tensor(entry) for entry in metadata.get("outputs", ())),
+    )
+
+
+def _with_scalars(signature: Signature, scalars: frozenset[str]) -> Signature:
+    def restored(tensor: Tensor) -> Tensor:
+        is_scalar = tensor.name in scalars and tensor.shape == (1,)
+        return replace(tensor, shape=()) if is_scalar else tensor
+
+    return Signature(
+        tuple(map(restored, signature.inputs)), tuple(map(restored, signature.outputs))
     )
 
 

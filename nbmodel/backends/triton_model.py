@@ -57,11 +57,13 @@ class TritonModel:
         config: Its configuration, without its name and version.
         files: Path in the folder of its version → content.
         beside: Path in the folder of the model → content: labels, warm-up.
+        scalars: Tensors that have no dimension, where Triton knows one of length 1.
     """
 
     config: Config
     files: Mapping[str, Content]
     beside: Mapping[str, Content] = field(default_factory=dict)
+    scalars: frozenset[str] = frozenset()
 
     @property
     def backend(self) -> str:
@@ -101,8 +103,13 @@ def model_from_file(path: Path, known: Known, wanted: Wanted) -> TritonModel:
     file = next(iter(files)) if engine is not ENGINES["savedmodel"] else engine.file
     written = _written(path)
     signature = known.signature or (facts.signature if not facts.gap else None)
+    scalars = _scalars(signature)
     if engine.format == "onnx" and wanted.given.get("backend") == PYTHON.backend:
-        files = {PYTHON.file: _PROGRAM, _SETTINGS: _settings(file, wanted), **files}
+        files = {
+            PYTHON.file: _PROGRAM.read_bytes(),
+            _SETTINGS: _settings(file, wanted, scalars),
+            **files,
+        }
         engine, file = PYTHON, PYTHON.file
     labels = _labels(signature)
     config = model_config(
@@ -117,7 +124,7 @@ def model_from_file(path: Path, known: Known, wanted: Wanted) -> TritonModel:
     if known.sample is not None and "model_warmup" not in config:
         config, warm_up = _warmed(config, known.sample)
         beside |= warm_up
-    return TritonModel(checked(config), files, beside)
+    return TritonModel(checked(config), files, beside, scalars)
 
 
 def model_from_repository(folder: Path, version: int, wanted: Wanted) -> TritonModel:
@@ -293,13 +300,19 @@ def _guessed(files: Mapping[str, Content]) -> Config:
     return {}
 
 
-def _settings(file: str, wanted: Wanted) -> bytes:
+def _scalars(signature: Signature | None) -> frozenset[str]:
+    tensors = () if signature is None else (*signature.inputs, *signature.outputs)
+    return frozenset(tensor.name for tensor in tensors if tensor.shape == ())
+
+
+def _settings(file: str, wanted: Wanted, scalars: frozenset[str]) -> bytes:
     """What the program for a file of ONNX is told: the parameter ``python_path`` is its own."""
     parameters = wanted.given.get("parameters", {})
     entry = parameters.get("python_path", {}) if isinstance(parameters, Mapping) else {}
     given = entry.get("string_value", "") if isinstance(entry, Mapping) else ""
     folders = [folder for folder in str(given).split(":") if folder]
-    return json.dumps({"file": file, "python_path": folders}).encode()
+    settings = {"file": file, "python_path": folders, "scalars": sorted(scalars)}
+    return json.dumps(settings).encode()
 
 
 def _labels(signature: Signature | None) -> dict[str, tuple[str, bytes]]:

@@ -3,8 +3,8 @@
 This file is copied as ``model.py`` beside the model's own, for servers without the
 ``onnxruntime`` backend, and is run by Triton alone. The Python inside Triton's Python backend
 needs ``numpy`` and ``onnxruntime``; it takes no notice of ``PYTHONPATH``. In ``settings.json``
-beside this file are ``file``, the ONNX file to run, and ``python_path``, folders in which
-modules are looked for first.
+beside this file are ``file``, the ONNX file to run, ``python_path``, folders in which modules
+are looked for first, and ``scalars``, tensors whose one dimension is Triton's alone.
 """
 
 # mypy: ignore-errors
@@ -51,6 +51,8 @@ class TritonPythonModel:
     def answer(self, request):
         """Answer one request; an error of ONNX Runtime becomes its answer."""
         feed = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+        for name in feed.keys() & set(SETTINGS["scalars"]):
+            feed[name] = feed[name].reshape(())
         outputs = list(request.requested_output_names())
         try:
             for name in self.texts:
@@ -60,7 +62,7 @@ class TritonPythonModel:
         except Exception as exc:
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(exc)))
         tensors = [
-            pb_utils.Tensor(name, encoded(np.asarray(array)))
+            pb_utils.Tensor(name, encoded(np.atleast_1d(array)))
             for name, array in zip(outputs, arrays)
         ]
         return pb_utils.InferenceResponse(tensors)

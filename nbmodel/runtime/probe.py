@@ -180,6 +180,8 @@ class _Heard:
 def _request(source: Source, limits: _Settled) -> dict[str, Any]:
     installed = source.installed
     most = limits.memory_bytes
+    if not load_backend(source.model).runs_here:
+        most = None  # a server is not kept in the bounds of its client
     return {
         "parent": os.getpid(),
         "model": source.model,

@@ -108,10 +108,11 @@ def examine(request: Mapping[str, Any], say: Say) -> dict[str, Any]:
         others = [_load(request, say) for _ in range(attributes.get("instances", 1) - 1)]
         del others
     peak = process_memory().peak
+    runs_here = load_backend(request["model"]).runs_here
     return {
         "load_s": load_s,
         "latency_ms": proof.latency_ms,
-        "memory_bytes": max(0, peak - before) if peak and before else None,
+        "memory_bytes": max(0, peak - before) if peak and before and runs_here else None,
         "golden": proof.golden,
         "note": proof.note,
     }

@@ -342,6 +342,32 @@ def test_a_renaming_of_what_is_not_there_leaves_nothing_loaded(
     assert not any(name.startswith("renamed.") for name in loaded(server))
 
 
+def test_scalars_are_scalars(load: Load, tmp_path: Path, address: str) -> None:
+    from onnx import TensorProto, helper
+
+    def value(name: str, shape: list[int]) -> Any:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+    graph = helper.make_graph(
+        [helper.make_node("Mul", ["x", "by"], ["z"]), helper.make_node("Add", ["by", "by"], ["y"])],
+        "scalars",
+        [value("x", [2]), value("by", [])],
+        [value("z", [2]), value("y", [])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path = tmp_path / "scalars.onnx"
+    path.write_bytes(model.SerializeToString())
+    session = load({"model_path": str(path), "model_config": IN_PYTHON, "address": address})
+    shapes = {
+        one.name: one.shape for one in (*session.signature.inputs, *session.signature.outputs)
+    }
+    assert shapes == {"x": (2,), "by": (), "z": (2,), "y": ()}
+    answer = session.infer({"x": ones(1, 2)[0], "by": np.array(3, np.float32)})
+    assert answer["z"].tolist() == [3, 3]
+    assert answer["y"].shape == ()
+    assert answer["y"] == 6
+
+
 # --- refusals ----------------------------------------------------------------------------
 
 

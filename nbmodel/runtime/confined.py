@@ -111,6 +111,15 @@ def run_confined(
     return Ending(cause, process.returncode, watch.memory, pipes.words())
 
 
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment without the variables that look like a secret."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if not _SECRET.search(name) and not _SECRET_VALUE.search(value)
+    }
+
+
 def child_environment(environment: Mapping[str, str], path: Sequence[str]) -> dict[str, str]:
     """The environment of a child: this process's, without what looks like a secret.
 
@@ -120,11 +129,7 @@ def child_environment(environment: Mapping[str, str], path: Sequence[str]) -> di
         environment: This process's.
         path: Its ``sys.path``, so that the child finds the same plug-ins.
     """
-    kept = {
-        name: value
-        for name, value in environment.items()
-        if not _SECRET.search(name) and not _SECRET_VALUE.search(value)
-    }
+    kept = without_secrets(environment)
     kept["PYTHONPATH"] = os.pathsep.join(entry or os.curdir for entry in path)
     # The folder that a runtime happens to be in is no place to import from.
     kept["PYTHONSAFEPATH"] = "1"

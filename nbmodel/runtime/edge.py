@@ -33,6 +33,7 @@ from nbmodel.errors import (
 )
 from nbmodel.protocol.inference import InferRequest, InferResponse
 from nbmodel.runtime.board import Board
+from nbmodel.runtime.confined import without_secrets
 from nbmodel.runtime.desired import changed_services, read_config
 from nbmodel.runtime.device import DeviceWatch
 from nbmodel.runtime.follow import Follower
@@ -91,7 +92,8 @@ class EdgeRuntime:
         config: The machine config to start with, a JSON document; None to run what was set
             last.
         name: What it calls itself; None for the machine's name.
-        environment: Variables that placeholders may name; None for the process's own.
+        environment: Variables: how registries are entered, and what placeholders may name,
+            which is all that does not look like a secret. None for the process's own.
         shared_memory: Where requests may have their tensors; None: clients may register
             no region.
         server_name: What the inference protocol calls it.
@@ -119,7 +121,9 @@ class EdgeRuntime:
         self.storage = OciLayout(home / "blobs")
         self.tags = TagStore(home / "tags")
         self.name = name or platform.node()
-        self._environment = dict(os.environ if environment is None else environment)
+        given = os.environ if environment is None else environment
+        # Whoever sets a config reads what it comes to, in errors at the latest.
+        self._environment = without_secrets(given)
         #: What it did and why.
         self.journal = self._journal = Journal(home / EVENTS_FILE)
         remove_leftovers(home)
@@ -148,7 +152,7 @@ class EdgeRuntime:
             self._journal,
             on_change=self.tags_changed,
             free_bytes=lambda: shutil.disk_usage(home).free,
-            access=Access.of(self._environment),
+            access=Access.of(given),
         )
         self._visions = Visions(
             infer=lambda request, deadline: self.infer(request, deadline=deadline),

@@ -397,6 +397,16 @@ def test_a_package_that_comes_later_is_taken(runtime: EdgeRuntime, push: Pusher)
 # The config
 
 
+@pytest.mark.parametrize("name", ["NBMODEL_REGISTRY_TOKEN", "PGPASSWORD"])
+def test_a_config_reads_no_secret(tmp_path: Path, name: str) -> None:
+    runtime = EdgeRuntime(tmp_path / "home", environment={name: "s3cret"})
+    config = {"services": [service("a", attributes={"model_path": f"${{environment.{name}}}"})]}
+    with pytest.raises(ConfigError, match=f'no environment variable named "{name}"') as caught:
+        runtime.set_config(config, if_match=None, dry_run=True)
+    runtime.close()
+    assert "s3cret" not in str(caught.value)
+
+
 def test_a_config_comes_back_with_what_nobody_knows(runtime: EdgeRuntime) -> None:
     data = {
         "components": [{"name": "cam", "api": "rdk:component:camera"}],

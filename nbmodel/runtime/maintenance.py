@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from nbmodel.core.credential import TOKEN_VARIABLE
-from nbmodel.errors import DeployError, UnavailableError
+from nbmodel.errors import DeployError, NbModelError, UnavailableError
 
 TIMEOUT_S = 10.0  # the config is not followed meanwhile
 AGAIN_S = 1.0  # an answer holds so long, for all services that wait
@@ -25,7 +25,7 @@ class MaintenanceHook:
     Args:
         program: Its path.
         timeout_s: Seconds until it must have ended.
-        again_s: Seconds for which its answer holds.
+        again_s: Seconds for which its answer holds, or that it gave none.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class MaintenanceHook:
         self._program = program
         self._timeout_s = timeout_s
         self._again_s = again_s
-        self._answer = False
+        self._answer: bool | NbModelError = False
         self._asked: float | None = None
 
     def __call__(self) -> bool:
@@ -45,8 +45,13 @@ class MaintenanceHook:
             UnavailableError: It did not end in time; it was killed.
         """
         if self._asked is None or time.monotonic() - self._asked >= self._again_s:
-            self._answer = self._ask()
+            try:
+                self._answer = self._ask()
+            except NbModelError as exc:  # one that hangs is not waited for by each service anew
+                self._answer = exc
             self._asked = time.monotonic()
+        if isinstance(self._answer, NbModelError):
+            raise self._answer
         return self._answer
 
     def _ask(self) -> bool:

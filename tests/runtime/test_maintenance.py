@@ -47,6 +47,15 @@ def test_an_answer_holds_for_a_while(hook: Path, tmp_path: Path) -> None:
     assert MaintenanceHook(hook, again_s=0)() is False
 
 
+def test_one_that_hangs_is_waited_for_once(hook: Path, tmp_path: Path) -> None:
+    says(hook, f"echo x >> '{tmp_path}/asked'; sleep 60")
+    patient = MaintenanceHook(hook, timeout_s=0.5, again_s=60)
+    for _ in range(3):
+        with pytest.raises(UnavailableError, match="no answer"):
+            patient()
+    assert (tmp_path / "asked").read_text() == "x\n"
+
+
 def test_one_that_hangs_is_ended_with_all_it_started(hook: Path, tmp_path: Path) -> None:
     says(hook, f"sleep 60 & echo $! > '{tmp_path}/child'; wait")
     began = time.monotonic()

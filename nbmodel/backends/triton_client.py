@@ -611,7 +611,8 @@ def _words(exc: BaseException) -> str:
 
 
 def _names(statistics: Mapping[str, Any]) -> list[str]:
-    return sorted({str(model.get("name")) for model in statistics.get("model_stats", ())})
+    found = _objects(statistics.get("model_stats"))
+    return sorted({str(model.get("name")) for model in found})
 
 
 def _objects(found: object) -> list[dict[str, Any]]:

@@ -1,6 +1,9 @@
 """Tensors passed to a Triton on this machine through system shared memory.
 
 A request takes a block for itself, writes its inputs there and finds its outputs behind them.
+Measured with Triton 2.51 and its Python backend on two cores of a server, an image of 588 KiB
+and one number back, in ms a request: over HTTP 0.6 shared and 3.8 sent, over gRPC 0.7 and 1.1;
+the image back as well: HTTP 0.9 and 9.6 to 11.7, gRPC 0.9 and 3.1; 48 KiB: no difference.
 Small requests, text, and outputs of an unknown size are sent as they are. Where Triton cannot
 open what this process has made (it runs in a container, or as another user), everything is.
 """
@@ -108,7 +111,11 @@ class TensorMemory:
             except InferenceError as exc:
                 if "shared memory" not in str(exc):
                     raise
-                self._give_up(exc)
+                if block.is_new:
+                    self._give_up(exc)
+                else:  # Triton was started again, and knows none of them any more
+                    block.is_forgotten = True
+                    self._drop()
                 return None
             return {name: self._taken(answer, name, block, layout) for name in outputs}
 
@@ -116,9 +123,7 @@ class TensorMemory:
         """Let go of all of it."""
         with self._lock:
             self._is_closed = True
-            idle, self._idle = self._idle, []
-        for block in idle:
-            block.close()
+        self._drop()
 
     def _taken(self, answer: Answer, name: str, block: _Block, layout: _Layout) -> NDArray[Any]:
         if name not in layout.outputs:
@@ -168,8 +173,10 @@ class TensorMemory:
         except BaseException:
             block.close()
             raise
+        block.is_new = False
         with self._lock:
-            if self._is_usable and not self._is_closed and len(self._idle) < _MAX_IDLE:
+            is_wanted = self._is_usable and not self._is_closed and not block.is_forgotten
+            if is_wanted and len(self._idle) < _MAX_IDLE:
                 self._idle.append(block)
                 return
         block.close()
@@ -189,6 +196,9 @@ class TensorMemory:
         if self._is_usable:
             self._is_usable = False
             logger.info("tensors are sent, not shared with Triton: %s", why)
+        self._drop()
+
+    def _drop(self) -> None:
         with self._lock:
             idle, self._idle = self._idle, []
         for block in idle:
@@ -225,6 +235,10 @@ class _Block:
     def __init__(self, client: Client, size: int) -> None:
         self.client = client
         self.size = size
+        #: Whether no request has used it yet.
+        self.is_new = True
+        #: Whether Triton does not know it any more.
+        self.is_forgotten = False
         self._name = f"{PREFIX}{owner()}-{next(_count)}"
         self._path = FOLDER / self._name
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)

@@ -493,6 +493,22 @@ def test_what_triton_cannot_open_is_sent(
     assert not list(tmp_path.glob(f"{triton_memory.PREFIX}*"))
 
 
+def test_memory_that_triton_has_forgotten_is_made_anew(
+    server: Triton, load: Load, wide: dict[str, Any], address: str
+) -> None:
+    session = load({**wide, "address": address})
+    x = rows(WORTH)
+    session.infer({"x": x})
+    (before,) = regions()
+    client = client_of(server)
+    client.unregister(before.name)
+    client.close()
+    for _ in range(2):
+        assert session.infer({"x": x})["y"].tobytes() == x.tobytes()
+    (after,) = regions()
+    assert after != before
+
+
 def test_an_output_that_is_larger_than_was_thought_is_sent(
     load: Load, tmp_path: Path, address: str
 ) -> None:

@@ -60,7 +60,7 @@ if TYPE_CHECKING:
         VersionTable,
     )
     from nbmodel.display.live import View
-    from nbmodel.fleet.remote import RemoteRuntime
+    from nbmodel.fleet.kinds import Runtime
     from nbmodel.fleet.runtimes import Runtimes
     from nbmodel.local import LocalModels
     from nbmodel.registry import Registry
@@ -515,6 +515,7 @@ class Client:
         service: str | None = None,
         backend: str | None = None,
         threads: int | None = None,
+        attributes: Mapping[str, Any] | None = None,
         confirm_s: float | None = None,
         max_failure_rate: float | None = None,
         max_latency_ms: float | None = None,
@@ -536,6 +537,7 @@ class Client:
             service: Name of the service; the model's name when not given.
             backend: What runs it; the first that can when not given.
             threads: CPU threads of one inference, ≥ 1.
+            attributes: Further ones of the backend; those not given stay as they are.
             confirm_s: Seconds of health after which a new version is committed. What is not
                 given, of this and the next four, stays as it is, by default at 10.
             max_failure_rate: Share of requests, 0..1, that may fail before that; else it is
@@ -573,18 +575,18 @@ class Client:
         placement = plan.place_version(
             version,
             service=name,
-            backend=deploy.choose_backend(version, backend),
+            backend=deploy.choose_backend(version, backend, remote),
             follows=_selector(ref, version),
             threads=threads,
+            attributes=attributes or {},
             deployment={key: value for key, value in policy.items() if value is not None},
             registry=registry,
         )
         began = time.perf_counter()
         if dry_run:
-            config, etag = remote.config()
-            wanted = plan.with_placement(config, placement)
-            remote.put_config(wanted, if_match=etag, dry_run=True)
-            steps = plan.changes(config, wanted)
+            steps = deploy.rehearse(
+                remote, version, name, lambda config: plan.with_placement(config, placement)
+            )
             return DeployCard(remote.name, remote.url, version, placement, steps=steps)
         deployment = Deployment(
             runtime=remote.name,
@@ -637,11 +639,10 @@ class Client:
             DeployError: There is no such service.
         """
         from nbmodel.display import StatusCard
-        from nbmodel.fleet import plan
-        from nbmodel.fleet.deploy import change_config
+        from nbmodel.fleet.deploy import take_away
 
         service, remote = self._service(target)
-        change_config(remote, lambda config: plan.without_service(config, service))
+        take_away(self.registry, remote, service)
         self.registry.remove_deployment(remote.name, service)
         return StatusCard(remote.status()).named(remote.name)
 
@@ -657,7 +658,7 @@ class Client:
         from nbmodel.fleet import deploy
 
         service, remote = self._service(target)
-        moved = remote.rollback(service)
+        moved = deploy.roll_back(self.registry, remote, service)
         notes = [f"{service}: back from {moved.get('from') or 'nothing'} to {moved.get('to')}"]
         for deployment in self.registry.deployments(runtime=remote.name):
             if deployment.service == service:
@@ -694,13 +695,15 @@ class Client:
             RuntimeNotFoundError, TargetUnreachableError: ``runtime`` is unknown or away.
         """
         from nbmodel.display import StatusCard
+        from nbmodel.fleet.deploy import follows
 
         if runtime is None and not (follow or wait):
             return self.runtimes.list()
         remote = self.runtimes.get(runtime)
 
         def look() -> dict[str, Any]:
-            return remote.status() | {"url": remote.url, "grpc": grpc}
+            status = follows(self.registry, remote, remote.status())
+            return status | {"url": remote.url, "grpc": grpc}
 
         grpc = remote.version().get("grpc")
         if not (follow or wait):
@@ -874,13 +877,21 @@ class Client:
         brought = bring_all(self.registry, self.runtimes.reachable(), deployments)
         return tuple(map(str, brought))
 
-    def _behind(self, remote: RemoteRuntime, status: Mapping[str, Any]) -> Iterator[str]:
+    def _behind(self, remote: Runtime, status: Mapping[str, Any]) -> Iterator[str]:
         """A line for each service that does not run what it should follow."""
         from nbmodel.fleet.deploy import service_status
+        from nbmodel.fleet.triton_runtime import TritonRuntime
 
         for one in self.registry.deployments(runtime=remote.name):
             wanted = self.registry.wanted(one.model, remote.name, one.selector)
             entry = service_status(status, one.service)
+            if not entry and isinstance(remote, TritonRuntime):
+                followed = "" if one.selector == "latest" else f":{one.selector}"
+                yield (
+                    f"{one.service} is not there any more: Triton was started again, or somebody "
+                    f"unloaded it; `deploy {one.model}{followed} --on {remote.name} "
+                    f"--service {one.service}` brings it back"
+                )
             if entry and entry.get("digest") != wanted.digest:
                 yield (
                     f"{one.service} should run {wanted.reference}: "
@@ -907,7 +918,7 @@ class Client:
 
         return lineage_here([self.registry.resolve(_local(ref)).digest for ref in parents])
 
-    def _service(self, target: str) -> tuple[str, RemoteRuntime]:
+    def _service(self, target: str) -> tuple[str, Runtime]:
         service, at, runtime = target.rpartition("@")
         if not at:
             service, runtime = target, ""
@@ -919,6 +930,7 @@ class Client:
     def _subject(self, target: str, token: str | None) -> Iterator[Subject]:
         """What ``bench`` measures."""
         from nbmodel.benchmark import LocalSubject, ServedSubject
+        from nbmodel.fleet.triton_runtime import TritonRuntime
 
         if "://" in target:
             from nbmodel.inference.client import InferenceClient
@@ -929,7 +941,11 @@ class Client:
                 yield ServedSubject(target, server.inferrer, address.model, address.version)
         elif _is_remote(target):
             service, remote = self._service(target)
-            yield ServedSubject(f"{service}@{remote.name}", remote.inferrer, service)
+            label = f"{service}@{remote.name}"
+            if isinstance(remote, TritonRuntime):
+                yield LocalSubject(label, remote.metadata(service), partial(remote.infer, service))
+            else:
+                yield ServedSubject(label, remote.inferrer, service)
         else:
             version = self._runnable(target)
             run = self.models.of(version)
@@ -946,7 +962,7 @@ class Client:
 
 
 def _seen(
-    remote: RemoteRuntime,
+    remote: Runtime,
     service: str,
     sees: str,
     inputs: Sequence[object],

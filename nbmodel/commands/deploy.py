@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from nbmodel.commands.context import Context, pass_context
+from nbmodel.commands.options import typed_pairs
 
 
 @click.command("deploy")
@@ -15,6 +16,13 @@ from nbmodel.commands.context import Context, pass_context
 @click.option("--service", metavar="NAME", help="the model's name when not given")
 @click.option("--backend", metavar="NAME", help="the first that can when not given")
 @click.option("--threads", type=click.IntRange(1), metavar="N", help="CPU threads")
+@click.option(
+    "--attribute",
+    "attributes",
+    multiple=True,
+    metavar="K=JSON",
+    help="a further attribute of the backend, such as device=gpu",
+)
 @click.option(
     "--confirm-s",
     type=click.FloatRange(0),
@@ -63,6 +71,7 @@ def command(
     service: str | None,
     backend: str | None,
     threads: int | None,
+    attributes: tuple[str, ...],
     windows: tuple[str, ...],
     dry_run: bool,
     **options: Any,
@@ -84,6 +93,7 @@ def command(
         service=service,
         backend=backend,
         threads=threads,
+        attributes=typed_pairs(attributes, "--attribute"),
         windows=[] if windows == ("always",) else list(windows) or None,
         dry_run=dry_run,
         **options,

@@ -52,7 +52,7 @@ def read_about(context: Context, about: Mapping[str, Any]) -> dict[str, Any]:
         "type": about["type_"],
         "labels": value("labels"),
         "metrics": _metrics(about["metrics"]),
-        "metadata": _metadata(about["metadata"]),
+        "metadata": typed_pairs(about["metadata"], "--meta"),
         "tags": pairs(about["tags"], "--tag"),
         "description": about["description"],
         "parents": about["parents"],
@@ -92,9 +92,13 @@ def _metrics(words: Sequence[str]) -> dict[str, float]:
     return found
 
 
-def _metadata(words: Sequence[str]) -> dict[str, Any]:
-    """``K=JSON`` words as typed values; what is not JSON is text."""
-    return {key: _typed(value) for key, value in pairs(words, "--meta").items()}
+def typed_pairs(words: Sequence[str], option: str) -> dict[str, Any]:
+    """``K=JSON`` words as typed values; what is not JSON is text.
+
+    Raises:
+        InputError: A key is empty or given twice.
+    """
+    return {key: _typed(value) for key, value in pairs(words, option).items()}
 
 
 def _typed(value: str) -> Any:

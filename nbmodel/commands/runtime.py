@@ -217,7 +217,15 @@ def stop(context: Context, *, name: str) -> Any:
 @click.option("--token", metavar="TOKEN", help="the token that the runtime showed at its start")
 @pass_context
 def add(context: Context, *, name: str, url: str, token: str | None) -> Any:
-    """Make a runtime known: nbmodel runtime add pi http://raspberrypi.local:8080."""
+    """Make a runtime known that runs already, or a bare Triton server a runtime of its own.
+
+    A Triton needs --model-control-mode=explicit, and nothing else: versions are sent to it by
+    its own protocol.
+
+    \b
+    nbmodel runtime add pi http://raspberrypi.local:8080
+    nbmodel runtime add jetson triton+grpc://jetson.local:8001
+    """
     return context.client.runtimes.add(name, url, token=token)
 
 

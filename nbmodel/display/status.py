@@ -7,7 +7,7 @@ from typing import Any
 
 from nbmodel.core.digest import short_digest
 from nbmodel.core.event import Event
-from nbmodel.core.summary import entries, fetch_of, phase_of
+from nbmodel.core.summary import entries, fetch_of, number_of, phase_of
 from nbmodel.display.base import Result
 from nbmodel.display.card import Block, Card, Cell, Chip, Code, Facts, Fold, Mono, Note, Table
 from nbmodel.display.chips import state_chip
@@ -89,12 +89,18 @@ class StatusCard(dict[str, Any], Result):
             blocks.append(_vision(vision))
             blocks += [Note(_problem(entry), "bad") for entry in vision if said(entry, "error")]
         blocks += self._conditions(services)
+        counted = [one for one in services if entry(one, "statistics")]
+        if counted:
+            blocks.append(_statistics(counted))
         if packages:
             brief = ", ".join(said(entry, "name") for entry in packages)
             blocks.append(Fold(count(len(packages), "package"), [_packages(packages)], brief))
         left = [said(entry, "name") for entry in entries(self, "not_served")]
         if left:
             blocks.append(Note(f"not model services, left alone: {', '.join(left)}"))
+        others = ", ".join(_other(one) for one in entries(self, "others"))
+        if others:
+            blocks.append(Note(f"not deployed from a notebook, left alone: {others}"))
         if self.events:
             blocks.append(Code("\n".join(event.line for event in self.events)))
         return Card(self.known_as or own or "runtime", chips, blocks, kind="runtime")
@@ -106,6 +112,7 @@ class StatusCard(dict[str, Any], Result):
                 ("address", Mono(said(self, "url"))),
                 ("gRPC", Mono(said(self, "grpc"))),
                 ("nbmodel", said(self, "version")),
+                ("server", said(self, "server")),
                 ("started", moment(said(self, "started"))),
                 ("config", Mono(short_digest(said(self, "config")), said(self, "config"))),
                 *device_facts(entry(self, "device")),
@@ -160,6 +167,36 @@ def _backend(service: Mapping[str, Any]) -> str:
     """The backend, with what it runs on where there is a choice."""
     name, runs_on = said(service, "backend").rpartition(":")[2], said(service, "runs_on")
     return f"{name} on {runs_on}" if runs_on else name
+
+
+def _statistics(services: list[Mapping[str, Any]]) -> Table:
+    """What a Triton server counted since it loaded each service; milliseconds a request."""
+    columns = ("service", ">answered", ">failed", ">mean, ms", ">waiting, ms", ">computing, ms")
+    return Table(columns, [_counted(one) for one in services])
+
+
+def _counted(service: Mapping[str, Any]) -> tuple[Cell, ...]:
+    told = entry(entry(service, "statistics"), "inference_stats")
+    count = number_of(entry(told, "success"), "count")
+
+    def mean(what: str) -> str:
+        spent = number_of(entry(told, what), "ns")
+        return f"{spent / 1e6 / count:.3g}" if count and spent is not None else ""
+
+    return (
+        Mono(said(service, "name")),
+        said(entry(told, "success"), "count"),
+        said(entry(told, "fail"), "count"),
+        mean("success"),
+        mean("queue"),
+        mean("compute_infer"),
+    )
+
+
+def _other(model: Mapping[str, Any]) -> str:
+    """A model of a Triton server that is none of ours."""
+    why = f": {said(model, 'error')}" if said(model, "error") else ""
+    return f"{said(model, 'name')} ({said(model, 'state')}{why})"
 
 
 def _vision(services: list[Mapping[str, Any]]) -> Table:

@@ -30,8 +30,10 @@ from nbmodel.errors import (
     NoCompatibleBackendError,
     StorageError,
 )
-from nbmodel.fleet import plan
+from nbmodel.fleet import plan, triton_deploy
+from nbmodel.fleet.kinds import Runtime
 from nbmodel.fleet.remote import RemoteRuntime
+from nbmodel.fleet.triton_runtime import TritonRuntime
 from nbmodel.fleet.watch import Watch
 from nbmodel.registry import Registry
 from nbmodel.storage import Progress
@@ -110,12 +112,19 @@ class RefusedError(DeployError):
     """The runtime has looked at the version and does not run it."""
 
 
-def choose_backend(version: Version, wanted: str | None) -> str:
+def choose_backend(version: Version, wanted: str | None, on: Runtime | None = None) -> str:
     """The backend for a version: the one asked for, else the first that can run it.
+
+    Args:
+        version: What is to be run.
+        wanted: The backend asked for, or None.
+        on: Where; a bare Triton server has backends of its own.
 
     Raises:
         NoCompatibleBackendError: None can, or the one asked for cannot.
     """
+    if isinstance(on, TritonRuntime):
+        return triton_deploy.choose_backend(on, version, wanted)
     fitting = backends_for(version.framework)
     if wanted is None and fitting:
         return fitting[0]
@@ -131,7 +140,7 @@ def choose_backend(version: Version, wanted: str | None) -> str:
 
 def bring(
     registry: Registry,
-    remote: RemoteRuntime,
+    remote: Runtime,
     deployment: Deployment,
     *,
     change: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
@@ -162,6 +171,8 @@ def bring(
         StorageError: The registry that it fetches from refused the version.
     """
     version = registry.wanted(deployment.model, deployment.runtime, deployment.selector)
+    if isinstance(remote, TritonRuntime):
+        return _bring_to_triton(registry, remote, deployment, version, change, progress, note)
     follows, tags = _names(registry, deployment, version)
 
     def wish(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -208,6 +219,78 @@ def bring(
     return Delivery(version, pushed, source, live)
 
 
+def rehearse(
+    remote: Runtime,
+    version: Version,
+    service: str,
+    change: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+) -> tuple[str, ...]:
+    """What a deployment would change, a sentence each; nothing is changed.
+
+    Args:
+        remote: The runtime.
+        version: What would run.
+        service: Under which name.
+        change: Of the machine config.
+
+    Raises:
+        DeployError, ConfigError: The runtime would refuse it.
+    """
+    if isinstance(remote, TritonRuntime):
+        config = triton_deploy.config_of(remote)
+        wanted = change(config)
+        triton_deploy.check(remote, triton_deploy.task_of(remote, wanted, service, version))
+        return plan.changes(config, wanted)
+    config, etag = remote.config()
+    wanted = change(config)
+    remote.put_config(wanted, if_match=etag, dry_run=True)
+    return plan.changes(config, wanted)
+
+
+def take_away(registry: Registry, remote: Runtime, service: str) -> None:
+    """Stop a service and take it out of its runtime.
+
+    Raises:
+        DeployError: There is no such service.
+    """
+    if isinstance(remote, TritonRuntime):
+        known = registry.deployments(runtime=remote.name)
+        is_recorded = any(one.service == service for one in known)
+        triton_deploy.take_away(remote, service, is_recorded=is_recorded)
+    else:
+        change_config(remote, lambda config: plan.without_service(config, service))
+
+
+def roll_back(registry: Registry, remote: Runtime, service: str) -> dict[str, Any]:
+    """Take a service back to the version it ran before.
+
+    Returns:
+        ``service``, and the versions ``from`` and ``to``.
+
+    Raises:
+        TargetError: The runtime has no such service.
+        DeployError: There is nothing to go back to.
+    """
+    if isinstance(remote, TritonRuntime):
+        return triton_deploy.roll_back(registry, remote, service)
+    return remote.rollback(service)
+
+
+def follows(registry: Registry, remote: Runtime, status: Mapping[str, Any]) -> dict[str, Any]:
+    """A status in which each service of a bare Triton says what it follows here.
+
+    Triton knows which version it runs, and nothing of what may come.
+    """
+    if not isinstance(remote, TritonRuntime):
+        return dict(status)
+    known = {one.service: one for one in registry.deployments(runtime=remote.name)}
+    services = [
+        {**one, "follows": _held_or(registry, known[one["name"]])} if one["name"] in known else one
+        for one in entries(status, "services")
+    ]
+    return {**status, "services": services}
+
+
 def change_config(
     remote: RemoteRuntime, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]
 ) -> bool:
@@ -241,7 +324,7 @@ def change_config(
 
 
 def bring_all(
-    registry: Registry, remotes: Mapping[str, RemoteRuntime], deployments: Iterable[Deployment]
+    registry: Registry, remotes: Mapping[str, Runtime], deployments: Iterable[Deployment]
 ) -> list[Brought]:
     """Bring services up to date; one's failure stops no other.
 
@@ -372,6 +455,34 @@ def _check_wanted(name: str, service: str, status: Mapping[str, Any], version: V
             f"and does not want {version.reference}",
             hint=f"see its config: `runtime config {name}`",
         )
+
+
+def _bring_to_triton(
+    registry: Registry,
+    runtime: TritonRuntime,
+    deployment: Deployment,
+    version: Version,
+    change: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    progress: Progress | None,
+    note: Callable[[str], None],
+) -> Delivery:
+    config = change(triton_deploy.config_of(runtime))
+    task = triton_deploy.task_of(runtime, config, deployment.service, version)
+    try:
+        outcome = triton_deploy.bring(registry, runtime, task, note=note)
+    except triton_deploy.RefusedByTritonError as exc:
+        raise RefusedError(str(exc), hint=exc.hint) from exc
+    if progress is not None:
+        progress(version.size)
+    present = 0 if outcome.sent else version.size
+    return Delivery(version, Pushed(outcome.sent, present), None, Live(outcome.status))
+
+
+def _held_or(registry: Registry, deployment: Deployment) -> str:
+    """What a deployment follows: the version of a pin on its runtime, or what it was made for."""
+    version = registry.wanted(deployment.model, deployment.runtime, deployment.selector)
+    held = _pin_of(registry, deployment)
+    return version.stamp if held == "runtime" else deployment.selector
 
 
 def _names(

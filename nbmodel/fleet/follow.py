@@ -13,7 +13,7 @@ from nbmodel.core.summary import is_at_rest, summary
 from nbmodel.display import LogLines, StatusCard
 from nbmodel.display.live import View, followed
 from nbmodel.errors import TargetUnreachableError
-from nbmodel.fleet.remote import RemoteRuntime
+from nbmodel.fleet.kinds import Runtime
 from nbmodel.fleet.watch import Watch
 
 MOVING_S = 0.5  # between looks at a runtime where something goes on
@@ -35,7 +35,7 @@ class Follower:
         look: Gives its status.
     """
 
-    remote: RemoteRuntime
+    remote: Runtime
     view: View
     look: Callable[[], Mapping[str, Any]]
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from nbmodel.errors import ConfigError, InputError, RuntimeNotFoundError
 from nbmodel.fleet.options import StartOptions
+from nbmodel.fleet.triton_address import check_triton_url, is_triton
 from nbmodel.inference.server import check_url
 from nbmodel.runtime.lock import file_lock
 from nbmodel.storage.atomic import write_atomically
@@ -26,7 +27,8 @@ class Known:
 
     Attributes:
         name: What it is called here, as in ``service@name``.
-        url: ``http://host:port``, without a slash at the end.
+        url: ``http://host:port``, without a slash at the end; of a bare Triton server,
+            ``triton+grpc://host:port`` or ``triton+http://host:port``.
         token: What it wants to be shown, or None.
         pid: Its process, when it was started here.
         home: Its home folder, when it was started here.
@@ -52,7 +54,9 @@ class Known:
                 hint="letters and digits, with '.', '_' and '-' between them, at most 60; "
                 "for example 'pi-4'",
             )
-        object.__setattr__(self, "url", check_url(self.url, "runtime"))
+        is_ours = not is_triton(self.url)
+        url = check_url(self.url, "runtime") if is_ours else check_triton_url(self.url)
+        object.__setattr__(self, "url", url)
 
     @property
     def is_local(self) -> bool:

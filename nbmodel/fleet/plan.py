@@ -71,6 +71,7 @@ def place_version(
     backend: str,
     follows: str,
     threads: int | None = None,
+    attributes: Mapping[str, Any] = MappingProxyType({}),
     deployment: Mapping[str, Any] = MappingProxyType({}),
     registry: str | None = None,
 ) -> Placement:
@@ -85,18 +86,19 @@ def place_version(
         backend: What runs it.
         follows: ``latest``, an alias, or a timestamp id.
         threads: CPU threads of one inference, ≥ 1; None leaves the backend's default.
+        attributes: Further ones of the backend.
         deployment: How the service takes up versions.
         registry: Where the runtime fetches it from, ``OFF``, or None.
     """
-    attributes: dict[str, Any] = {"model_path": f"${{packages.ml_model.{service}}}"}
+    asked: dict[str, Any] = {**attributes, "model_path": f"${{packages.ml_model.{service}}}"}
     if threads is not None:
-        attributes["num_threads"] = threads
+        asked["num_threads"] = threads
     return Placement(
         service,
         package_id(version.model),
         follows,
         backend,
-        attributes,
+        asked,
         deployment=dict(deployment),
         registry=registry,
     )

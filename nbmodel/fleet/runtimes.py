@@ -21,10 +21,12 @@ from nbmodel.errors import (
     RuntimeNotFoundError,
     TargetUnreachableError,
 )
+from nbmodel.fleet.kinds import Runtime, open_runtime, wishes_file
 from nbmodel.fleet.known import Known, KnownRuntimes
 from nbmodel.fleet.local import is_running, last_words, start_local, stop_local
 from nbmodel.fleet.options import OFF, StartOptions
-from nbmodel.fleet.remote import RemoteRuntime
+from nbmodel.fleet.triton_address import is_triton
+from nbmodel.fleet.triton_runtime import TritonRuntime
 from nbmodel.runtime.auth import TOKEN_FILE, ensure_token
 from nbmodel.runtime.limits import Limits
 from nbmodel.runtime.server import Address, check_hook
@@ -48,14 +50,14 @@ class Runtimes:
         self._home = home
         self._on_up = on_up
         self._known = KnownRuntimes(home)
-        self._remotes: dict[Known, RemoteRuntime] = {}
+        self._remotes: dict[Known, Runtime] = {}
 
     def close(self) -> None:
         """Close the connections to all of them."""
         while self._remotes:
             self._remotes.popitem()[1].close()
 
-    def get(self, name: str | None = None) -> RemoteRuntime:
+    def get(self, name: str | None = None) -> Runtime:
         """The runtime of that name; without one, the only runtime known.
 
         Raises:
@@ -65,7 +67,7 @@ class Runtimes:
             name = self._only().name
         known = self._known.get(name)
         if known not in self._remotes:
-            self._remotes[known] = RemoteRuntime(known.url, token=known.token, name=known.name)
+            self._remotes[known] = open_runtime(known, self._home)
         return self._remotes[known]
 
     def start(
@@ -266,15 +268,21 @@ class Runtimes:
 
         Args:
             name: What it is called from now on.
-            url: ``http://host:port``.
+            url: ``http://host:port``; of a bare Triton server with explicit model control,
+                ``triton+grpc://host:port`` or ``triton+http://host:port``.
             token: What it showed when it was first started off loopback.
 
         Raises:
             TargetUnreachableError, AuthenticationError: It does not answer, or wants
                 another token; it is not made known then.
+            ConfigError: It is a Triton server that takes no models from clients.
         """
         known = Known(name, url, token=token)
-        with RemoteRuntime(known.url, token=token, name=name) as remote:
+        with open_runtime(known, self._home) as remote:
+            if isinstance(remote, TritonRuntime):
+                if token is not None:
+                    raise InputError("a Triton server wants no token", hint="leave it out")
+                remote.check_control()
             remote.status()
         self._known.add(known)
         return self._up(known)
@@ -296,6 +304,8 @@ class Runtimes:
         known = self._known.get(name)
         if known.is_local:
             stop_local(known)
+        if is_triton(known.url):
+            wishes_file(self._home, name).unlink(missing_ok=True)
         self._known.remove(name)
         if known in self._remotes:
             self._remotes.pop(known).close()
@@ -360,22 +370,24 @@ class Runtimes:
             TargetUnreachableError: It is elsewhere and does not answer.
         """
         known = self._known.get(name)
+        remote = self.get(name)
+        if isinstance(remote, TritonRuntime):
+            remote.logs()
         if follow:
             from nbmodel.fleet.follow import Follower
 
-            remote = self.get(name)
             return Follower(remote, view_here() if view is None else view, remote.status).logs(
                 lines
             )
         try:
-            return LogLines(self.get(name).logs(lines))
+            return LogLines(remote.logs(lines))
         except TargetUnreachableError:
             if known.home is None or not known.home.is_dir():
                 raise
         note = f"runtime {name!r} does not answer; these lines are from the files in {known.home}"
         return LogLines(last_words(known.home, lines)).with_notes([note])
 
-    def reachable(self) -> dict[str, RemoteRuntime]:
+    def reachable(self) -> dict[str, Runtime]:
         """All runtimes by name, for bringing them versions; they may be away."""
         return {known.name: self.get(known.name) for known in self._known.list()}
 
@@ -442,8 +454,7 @@ def _options_before(known: Known | None) -> StartOptions:
 
 def _asked(known: Known) -> Mapping[str, Any]:
     """A runtime's row in the list; what went wrong in place of what it says."""
-    remote = RemoteRuntime(known.url, token=known.token, name=known.name, timeout_s=LIST_TIMEOUT_S)
-    with remote:
+    with open_runtime(known, timeout_s=LIST_TIMEOUT_S) as remote:
         try:
             return _row(known, remote)
         except TargetUnreachableError as exc:
@@ -454,14 +465,14 @@ def _asked(known: Known) -> Mapping[str, Any]:
             return {**_place(known), "state": "unreachable", "error": str(exc)}
 
 
-def _row(known: Known, remote: RemoteRuntime) -> dict[str, Any]:
+def _row(known: Known, remote: Runtime) -> dict[str, Any]:
     status = remote.status()
     entries = [*(status.get("services") or ()), *(status.get("vision") or ())]
     return {
         **_place(known),
         "state": "ready",
         "grpc": remote.version().get("grpc"),
-        "version": status.get("version"),
+        "version": status.get("version") or status.get("server"),
         "services": [entry.get("name") for entry in status.get("services") or ()],
         "loading": [entry.get("name") for entry in entries if entry.get("state") == "loading"],
         "failed": [entry.get("name") for entry in entries if entry.get("state") == "failed"],

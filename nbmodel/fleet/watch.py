@@ -6,7 +6,7 @@ import time
 
 from nbmodel.core.event import Event
 from nbmodel.errors import TargetError
-from nbmodel.fleet.remote import RemoteRuntime
+from nbmodel.fleet.kinds import Runtime
 
 POLL_S = 0.02  # between looks at a runtime that is too old to tell
 _NEWEST = 999_999_999  # no log has as many; asked with it, a runtime tells its last number
@@ -20,7 +20,7 @@ class Watch:
         since: Number of the last event that is known; None: of the newest there is.
     """
 
-    def __init__(self, remote: RemoteRuntime, since: int | None = None) -> None:
+    def __init__(self, remote: Runtime, since: int | None = None) -> None:
         self._remote = remote
         self._tells = True
         self._last = 0

@@ -1,0 +1,399 @@
+"""A bare Triton server as a runtime of its own, without an agent on the device.
+
+What it runs is what Triton itself says: its statistics list the models that it has loaded, and
+the configuration of each says which version of ours it is (``triton_record``). Nothing is kept
+here, so every notebook sees the same, and a Triton that was started again has nothing.
+
+What a runtime of ours does by itself (fetching, trying out, coming back after a restart,
+keeping logs) is done from the notebook here, or not at all.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from numpy.typing import NDArray
+
+from nbmodel.backends.triton_client import Client, GoneError
+from nbmodel.backends.triton_host import OtherHost
+from nbmodel.core.event import Event
+from nbmodel.core.signature import Signature
+from nbmodel.errors import (
+    InferenceError,
+    NoCompatibleBackendError,
+    SignatureError,
+    TargetError,
+    TargetUnreachableError,
+    UnavailableError,
+)
+from nbmodel.fleet.remote import Served
+from nbmodel.fleet.triton_address import PREFIX, endpoint_of
+from nbmodel.fleet.triton_record import Record
+from nbmodel.fleet.triton_session import WireSession, signature_in
+from nbmodel.fleet.triton_wishes import TritonWishes
+from nbmodel.inputs import inputs_for
+from nbmodel.protocol.coerce import coerce
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+LOOK_S = 1.0  # between looks of who follows it: it tells of nothing
+_NOBODY = "nbmodel-asks-whether-models-can-be-loaded"  # a name that no model has
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model that a Triton has loaded.
+
+    Attributes:
+        name: Its name there, which is that of its service.
+        version: The number that Triton knows it by; of several that are loaded, the one that
+            answers who names none.
+        versions: All that are loaded: two while one takes the place of another.
+        backend: Triton's name of what runs it.
+        record: Which version of ours it is; None for one that was not deployed from a notebook.
+        is_ready: Whether it can infer.
+        statistics: What Triton counted, in its own words.
+    """
+
+    name: str
+    version: str
+    versions: tuple[str, ...]
+    backend: str
+    record: Record | None
+    is_ready: bool
+    statistics: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """What a status says of it as a service."""
+        state = "ready" if self.is_ready else "failed"
+        entry: dict[str, Any] = {
+            "name": self.name,
+            "state": state,
+            "phase": state,
+            "backend": self.backend,
+            "triton_version": self.version,
+            "inferences": _number(self.statistics.get("inference_count")),
+            "statistics": _counts(self.statistics),
+        }
+        if not self.is_ready:
+            entry["error"] = "Triton has it, and says that it is not ready"
+        if self.record is not None:
+            version = self.record.version
+            before = self.record.before
+            entry |= {
+                "package": self.name,
+                "model": version.model,
+                "number": version.number,
+                "version": version.stamp,
+                "digest": version.digest,
+                "model_type": self.record.model_type,
+                "since": self.record.at,
+                "before": None if before is None else before.reference,
+            }
+        return entry
+
+
+class TritonRuntime:
+    """A Triton server with explicit model control, by its address. For several threads.
+
+    Every method raises TargetUnreachableError when the server does not answer, PluginError
+    when tritonclient is not installed, and otherwise an error with Triton's own words.
+
+    Args:
+        url: ``triton+grpc://host:8001`` or ``triton+http://host:8000``.
+        name: What it is called here; its address when not given.
+        wishes: File for what its services were asked for from here, or None.
+
+    Attributes:
+        url: The address in full.
+        name: What it is called here.
+        wishes: What its services were asked for from here.
+
+    Raises:
+        InputError: ``url`` is not the address of a Triton server.
+    """
+
+    def __init__(self, url: str, *, name: str | None = None, wishes: Path | None = None) -> None:
+        self._endpoint = endpoint_of(url)
+        self.url = f"{PREFIX}{self._endpoint}"
+        self.name = self._endpoint.netloc if name is None else name
+        self.wishes = TritonWishes(wishes)
+        self._sessions: dict[str, WireSession] = {}
+        self._backends: set[str] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        if "host" in self.__dict__:
+            self.__dict__.pop("host").close()
+
+    @cached_property
+    def host(self) -> OtherHost:
+        """Where models are loaded under names of their own, to be tried out."""
+        return OtherHost(self._endpoint)
+
+    @property
+    def client(self) -> Client:
+        """What it is asked with; raises errors of its own."""
+        return self.host.client()
+
+    @contextmanager
+    def asked(self) -> Iterator[Client]:
+        """A client of it, whose lack of an answer becomes ours."""
+        try:
+            yield self.client
+        except UnavailableError as exc:
+            raise TargetUnreachableError(
+                f"runtime {self.name!r} at {self.url} does not answer: {exc}",
+                hint="is tritonserver running there? `runtime list` shows all that are known",
+            ) from exc
+
+    # ── what it is and does ───────────────────────────────────────────────────────
+
+    def version(self) -> dict[str, Any]:
+        """Its name and version."""
+        with self.asked() as client:
+            return client.server()
+
+    def status(self) -> dict[str, Any]:
+        """Its models, those deployed from notebooks as services, with what it counted."""
+        server = self.version()
+        loaded = self.loaded()
+        rest = [one for one in loaded if one.record is None]
+        return {
+            "kind": "triton",
+            "server": f"{server.get('name', 'triton')} {server.get('version', '')}".strip(),
+            "settled": all(len(one.versions) == 1 for one in loaded),
+            "services": [one.to_json() for one in loaded if one.record is not None],
+            "others": [one.to_json() for one in rest] + self._not_loaded(loaded),
+        }
+
+    def loaded(self) -> list[Loaded]:
+        """The models that it has loaded, by name."""
+        rows: dict[str, list[dict[str, Any]]] = {}
+        with self.asked() as client:
+            for row in client.statistics():
+                rows.setdefault(str(row.get("name")), []).append(row)
+            found = [self._loaded(client, name, rows[name]) for name in sorted(rows)]
+        return [one for one in found if one is not None]
+
+    def service(self, name: str) -> Loaded | None:
+        """What it has loaded under a name; None: nothing."""
+        with self.asked() as client:
+            rows = [row for row in client.statistics() if row.get("name") == name]
+            return self._loaded(client, name, rows) if rows else None
+
+    def check_control(self) -> None:
+        """Refuse a server that takes no models from clients.
+
+        Raises:
+            ConfigError: It runs without explicit model control.
+        """
+        with self.asked() as client:
+            client.unload(_NOBODY)
+
+    def check_backend(self, backend: str) -> None:
+        """Refuse a server that lacks a backend; nothing is moved for that.
+
+        Raises:
+            NoCompatibleBackendError: It does; those that it has are named.
+        """
+        if backend in self._backends or any(one.backend == backend for one in self.loaded()):
+            return
+        with self.asked():
+            try:
+                self.host.check_backend(backend)
+            except NoCompatibleBackendError as exc:
+                raise NoCompatibleBackendError(f"{self.name}: {exc}", hint=exc.hint) from exc
+        self._backends.add(backend)
+
+    def events(self, since: int = 0, *, wait_s: float = 0.0) -> tuple[list[Event], int]:
+        """No events, after a moment: who follows it looks again."""
+        time.sleep(min(wait_s, LOOK_S))
+        return [], since
+
+    # ── inference ─────────────────────────────────────────────────────────────────
+
+    def sees(self, service: str) -> str | None:  # noqa: ARG002 # as a runtime of ours is asked
+        """None: it has no vision services."""
+        return None
+
+    def served(self, service: str) -> Served:
+        """What a model runs at this moment, deployed from a notebook or not.
+
+        Raises:
+            TargetError: It has no such model.
+            InferenceError: The model is not ready.
+        """
+        found = self.service(service)
+        if found is None:
+            raise self._missing(service)
+        if not found.is_ready:
+            raise InferenceError(
+                f"service {service!r} of runtime {self.name!r} is not ready",
+                hint=f"nbmodel status {self.name}",
+            )
+        if found.record is not None:
+            record = found.record
+            return Served(str(record.version.number), record.signature, record.model_type)
+        with self.asked() as client:
+            return Served(found.version, signature_in(client.metadata(service)), None)
+
+    def metadata(self, service: str) -> Signature:
+        """What a model takes and gives; raises as ``served`` does."""
+        return self.served(service).signature
+
+    def infer(
+        self, service: str, inputs: object, outputs: Sequence[str] | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """Run a model once; inputs as ``RemoteRuntime.infer`` takes them.
+
+        Args:
+            service: Its name.
+            inputs: Input name → array, or the only input.
+            outputs: Names of the outputs wanted; None for all.
+
+        Returns:
+            Name → array, which belongs to the caller.
+
+        Raises:
+            TargetError: It has no such model.
+            TensorNameError, DatatypeError, ShapeError: The inputs are not what it takes.
+            InferenceError: It is not ready, or its engine failed.
+        """
+        known = self._sessions.get(service)
+        if known is None:
+            return _run(self._session(service), inputs, outputs)
+        try:
+            return _run(known, inputs, outputs)
+        except (SignatureError, InferenceError) as exc:
+            # Another version, with other tensors, may run by now; or nothing any more.
+            self._sessions.pop(service, None)
+            session = self._session(service)
+            if session.signature == known.signature and not isinstance(exc, GoneError):
+                raise
+        return _run(session, inputs, outputs)
+
+    # ── what it cannot do ─────────────────────────────────────────────────────────
+
+    def config(self) -> NoReturn:
+        """Not of a bare Triton.
+
+        Raises:
+            TargetError: Always.
+        """
+        raise self._cannot("has no machine config: `deploy` and `undeploy` change what it runs")
+
+    def put_config(self, *_: object, **__: object) -> NoReturn:
+        """Not of a bare Triton; raises as ``config`` does."""
+        self.config()
+
+    def logs(self, lines: int = 100) -> NoReturn:  # noqa: ARG002 # as a runtime of ours is asked
+        """Not of a bare Triton.
+
+        Raises:
+            TargetError: Always.
+        """
+        raise self._cannot("shows its log on its own machine only")
+
+    def do(self, service: str, command: Mapping[str, Any]) -> NoReturn:  # noqa: ARG002
+        """Not of a bare Triton.
+
+        Raises:
+            TargetError: Always.
+        """
+        raise self._cannot("knows no commands of services")
+
+    def look(self, service: str, picture: bytes, what: str) -> NoReturn:  # noqa: ARG002
+        """Not of a bare Triton.
+
+        Raises:
+            TargetError: Always.
+        """
+        raise self._cannot("has no vision services")
+
+    # ── inside ────────────────────────────────────────────────────────────────────
+
+    def _session(self, service: str) -> WireSession:
+        session = WireSession(self.client, service, self.metadata(service))
+        self._sessions[service] = session
+        return session
+
+    def _loaded(
+        self, client: Client, name: str, rows: Sequence[Mapping[str, Any]]
+    ) -> Loaded | None:
+        """A model of which there are statistics; None: it went while it was asked about."""
+        try:
+            config = client.config(name)
+            is_ready = client.is_ready(name)
+        except (GoneError, InferenceError) as exc:
+            client.server()  # it may be the server that is gone
+            if isinstance(exc, UnavailableError) and not isinstance(exc, GoneError):
+                raise
+            return None
+        versions = tuple(sorted((str(row.get("version")) for row in rows), key=_number))
+        newest = next(row for row in rows if str(row.get("version")) == versions[-1])
+        backend = str(config.get("backend") or config.get("platform") or "")
+        record = Record.from_config(config)
+        return Loaded(name, versions[-1], versions, backend, record, is_ready, newest)
+
+    def _not_loaded(self, loaded: Sequence[Loaded]) -> list[dict[str, Any]]:
+        """What its index names that it has not loaded, with its reason."""
+        with self.asked() as client:
+            index = client.index()
+        names = {one.name for one in loaded}
+        return [
+            {
+                "name": str(row["name"]),
+                "triton_version": str(row.get("version", "")),
+                "state": str(row.get("state", "")).lower() or "not loaded",
+                "error": str(row.get("reason", "")),
+            }
+            for row in index
+            if row.get("name") and row["name"] not in names
+        ]
+
+    def _missing(self, service: str) -> TargetError:
+        names = ", ".join(one.name for one in self.loaded()) or "none; was it started again?"
+        return TargetError(
+            f"runtime {self.name!r} has no service {service!r}", hint=f"services there: {names}"
+        )
+
+    def _cannot(self, why: str) -> TargetError:
+        return TargetError(f"runtime {self.name!r} is a Triton server, which {why}")
+
+
+def _run(
+    session: WireSession, inputs: object, outputs: Sequence[str] | None
+) -> dict[str, NDArray[Any]]:
+    given = inputs_for(session.signature, [inputs]).tensors
+    return session.infer(coerce(session.signature, given), outputs)
+
+
+def _counts(statistics: Mapping[str, Any]) -> dict[str, Any]:
+    """Triton's statistics of a model with counts and nanoseconds as numbers."""
+    return {
+        key: _counts(value) if isinstance(value, Mapping) else _number(value)
+        for key, value in statistics.items()
+        if key not in ("name", "version") and not isinstance(value, list)
+    }
+
+
+def _number(value: object) -> int:
+    """A count; gRPC's JSON has them as text."""
+    try:
+        return int(value)  # type: ignore[call-overload,no-any-return] # what is none raises
+    except (TypeError, ValueError):
+        return 0

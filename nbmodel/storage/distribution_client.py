@@ -224,7 +224,7 @@ class Distribution:
     def delete_tag(self, name: str, tag: str) -> bool:
         """Take a tag away; whether it was there."""
         answer = request(self._origin, "DELETE", manifest_path(name, tag), expect=(200, 202, 404))
-        return answer.status_code != 404
+        return answer.status != 404
 
 
 def _report(progress: Progress | None, count: int) -> None:

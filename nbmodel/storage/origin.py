@@ -66,7 +66,7 @@ class Answer:
     body: bytes
     url: httpx.URL
 
-    def join(self, reference: str) -> str:
+    def join(self, reference: str) -> httpx.URL:
         """The address that a reference in this answer means.
 
         Raises:
@@ -74,9 +74,12 @@ class Answer:
         """
         try:
             url = self.url.join(reference)
-            return str(url) if url.host else ""  # a host is looked at when it is asked for
+            has_host = bool(url.host)  # looked at when it is asked for
         except _NO_URL as exc:
             raise StorageError(f"{self.url.host} refers to what is no address") from exc
+        if not has_host:
+            raise StorageError(f"{self.url.host} refers to an address without a host")
+        return url
 
 
 class Origin:
@@ -185,15 +188,7 @@ class Origin:
 
         def once() -> Answer:
             with self._ended_after(_ANSWER_S), self.stream(path, headers) as answer:
-                body = bytearray()
-                for piece in answer.iter_raw():
-                    body += piece
-                    if len(body) > limit:
-                        raise StorageError(
-                            f"{self.host} answered {answer.request.url.path} with more than "
-                            f"the {limit} bytes that are taken"
-                        )
-                return Answer(answer.status_code, answer.headers, bytes(body), answer.request.url)
+                return self.whole(answer, limit=limit)
 
         return self.twice(once)
 
@@ -216,7 +211,7 @@ class Origin:
             # Compressed on the way, the bytes would not be those of the digest.
             given = {**(headers or {}), "Accept-Encoding": "identity"}
             try:
-                answer = self.send("GET", target, headers=given, stream=True)
+                answer = self.send("GET", target, headers=given, head_s=_ANSWER_S)
             except _NO_URL as exc:
                 raise StorageError(f"{self.host} redirects to what is no address") from exc
             try:
@@ -228,6 +223,23 @@ class Origin:
                 answer.close()
         raise StorageError(f"{self.host} redirects for ever")
 
+    def whole(self, answer: httpx.Response, *, limit: int) -> Answer:
+        """All of an answer whose body is not read yet.
+
+        Raises:
+            StorageError: The body is longer than ``limit`` bytes.
+            httpx.TransportError: The connection was lost.
+        """
+        body = bytearray()
+        for piece in answer.iter_raw():
+            body += piece
+            if len(body) > limit:
+                raise StorageError(
+                    f"{self.host} answered {answer.request.url.path} with more than "
+                    f"the {limit} bytes that are taken"
+                )
+        return Answer(answer.status_code, answer.headers, bytes(body), answer.request.url)
+
     def send(
         self,
         method: str,
@@ -236,11 +248,12 @@ class Origin:
         headers: Mapping[str, str] | None = None,
         content: bytes | Iterable[bytes] | None = None,
         timeout: httpx.Timeout | None = None,
-        stream: bool = False,
+        head_s: float | None = None,
     ) -> httpx.Response:
         """The answer to one request, with the token or credential when it goes to the server.
 
-        A server that wants another one gets it, once; redirects are not followed.
+        A server that wants another one gets it, once; redirects are not followed. The body
+        is not read yet; the caller closes it.
 
         Args:
             method: The HTTP method.
@@ -248,7 +261,7 @@ class Origin:
             headers: Added to the request.
             content: Its body; what gives pieces must give them anew when asked again.
             timeout: As of the client when it is None.
-            stream: Leave the body to be read; the head must then be there in time.
+            head_s: Seconds until the answer's head must be there; None: as long as it takes.
 
         Raises:
             AuthenticationError: What the server wants cannot be had.
@@ -266,8 +279,8 @@ class Origin:
                 timeout=self.client.timeout if timeout is None else timeout,
                 extensions={"trace": self._trace},
             )
-            with self._ended_after(_ANSWER_S) if stream else nullcontext():
-                return self.client.send(request, stream=stream)
+            with nullcontext() if head_s is None else self._ended_after(head_s):
+                return self.client.send(request, stream=True)
 
         is_own = _place(target) == _place(self.base)
         if self._login is None or not is_own:

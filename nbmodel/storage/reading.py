@@ -90,7 +90,7 @@ def read_tags(origin: Origin, name: str, *, at_most: int = _MAX_TAGS) -> tuple[s
         page = _tags(answer.body, origin.host)
         following = _NEXT.search(answer.headers.get("Link", ""))
         # A page of nothing that has another one behind it never ends.
-        path = answer.join(following[1]) if following and page else None
+        path = str(answer.join(following[1])) if following and page else None
         tags += page
     return tuple(sorted(tags))
 

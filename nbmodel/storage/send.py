@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
+from json import loads
 from typing import BinaryIO
 
 import httpx
@@ -22,11 +24,12 @@ from nbmodel.core.reference import check_name
 from nbmodel.errors import ManifestError, StorageError
 from nbmodel.storage.base import Storage
 from nbmodel.storage.copying import Progress
-from nbmodel.storage.origin import Origin
+from nbmodel.storage.origin import Answer, Origin
 
 PIECE = 1024 * 1024  # bytes read from a file and sent at a time
 CHUNK = 32 * 1024 * 1024  # bytes of one request when a blob goes in several
 CHUNKED_FROM = 2 * CHUNK  # smaller blobs go in one request, which every registry takes
+_MAX_ANSWER = 64 * 1024 * 1024  # bytes; the most ranges that can be asked for take 30
 _WORTH_A_PATCH = 0.9  # share of the blob; above it, putting it together costs more than it saves
 _SLOWEST_DISK = 4e6  # bytes/s that a device puts a blob together with: a worn SD card
 
@@ -109,7 +112,7 @@ def has_blob(origin: Origin, name: str, digest: str) -> bool:
         StorageError: It refuses anything else.
     """
     path = f"v2/{check_name(name)}/blobs/{digest}"
-    return request(origin, "HEAD", path, expect=(200, 307, 404)).status_code != 404
+    return request(origin, "HEAD", path, expect=(200, 307, 404)).status != 404
 
 
 def request(
@@ -120,7 +123,7 @@ def request(
     expect: tuple[int, ...],
     headers: Mapping[str, str] | None = None,
     content: bytes | None = None,
-) -> httpx.Response:
+) -> Answer:
     """The answer to a request that may be made twice; a lost connection is tried once more.
 
     Args:
@@ -150,15 +153,19 @@ def _once(
     headers: Mapping[str, str] | None = None,
     content: bytes | Iterable[bytes] | None = None,
     patience_s: float = 0.0,
-) -> httpx.Response:
+) -> Answer:
     target = origin.base.join(url)
     timeout = origin.client.timeout
     if patience_s and timeout.read is not None:
         timeout = httpx.Timeout(**{**timeout.as_dict(), "read": timeout.read + patience_s})
-    answer = origin.send(method, target, headers=headers, content=content, timeout=timeout)
-    if answer.status_code not in expect:
-        what = f"{method} {answer.request.url.path}"
-        raise origin.refused(answer.status_code, what, answer.content)
+    # Compressed, a short answer could be a long one.
+    given = {**(headers or {}), "Accept-Encoding": "identity"}
+    with closing(
+        origin.send(method, target, headers=given, content=content, timeout=timeout)
+    ) as stream:
+        answer = origin.whole(stream, limit=_MAX_ANSWER)
+    if answer.status not in expect:
+        raise origin.refused(answer.status, f"{method} {answer.url.path}", answer.body)
     return answer
 
 
@@ -255,16 +262,16 @@ class _Sender:
             # What is put together there is read and written before the answer comes.
             patience_s=0.0 if source.table is None else source.result / _SLOWEST_DISK,
         )
-        return answer.status_code != 409
+        return answer.status != 409
 
     @property
     def _uploads(self) -> str:
         return f"v2/{check_name(self.name)}/blobs/uploads/"
 
-    def _location(self, answer: httpx.Response, *, default: httpx.URL | None = None) -> httpx.URL:
+    def _location(self, answer: Answer, *, default: httpx.URL | None = None) -> httpx.URL:
         location = answer.headers.get("Location")
         if location is not None:
-            return answer.request.url.join(location)
+            return answer.join(location)
         if default is None:
             raise StorageError(f"{self.origin.host} opened an upload without saying where")
         return default
@@ -368,10 +375,12 @@ class _Body:
         _report(self._source.progress, count)
 
 
-def _wanted(answer: httpx.Response, size: int) -> Patch | None:
+def _wanted(answer: Answer, size: int) -> Patch | None:
     """The patch that a server asked for; None when it did not, or for one that cannot be."""
     try:
-        ranges = [Missing(int(start), int(length)) for start, length in answer.json()["missing"]]
+        ranges = [
+            Missing(int(start), int(length)) for start, length in loads(answer.body)["missing"]
+        ]
         patch = Patch(tuple(ranges))
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError, ManifestError):
         return None

@@ -290,7 +290,10 @@ class Pretending(httpx.HTTPTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         answer = self._answer(request)
-        return super().handle_request(request) if answer is None else answer
+        if answer is None:
+            return super().handle_request(request)
+        stream = httpx.ByteStream(answer.content)  # as from a network: not read yet
+        return httpx.Response(answer.status_code, headers=answer.headers, stream=stream)
 
 
 @pytest.mark.parametrize(

@@ -238,12 +238,63 @@ def test_a_deleted_tag_is_gone(device: Device, remote: Distribution) -> None:
 def test_refusals_name_the_host(
     answer: httpx.Response, error: type[NbModelError], message: str
 ) -> None:
-    transport = httpx.MockTransport(lambda request: answer)
     with (
-        Distribution("http://example:1", transport=transport) as remote,
+        Distribution("http://example:1", transport=answering(answer)) as remote,
         pytest.raises(error, match=message),
     ):
         remote.push_manifest("digits", "1", b"{}")
+
+
+def answering(answer: httpx.Response) -> httpx.MockTransport:
+    """A network on which every question gets one answer."""
+
+    def sent(_request: httpx.Request) -> httpx.Response:
+        stream = httpx.ByteStream(answer.content)  # not read yet
+        return httpx.Response(answer.status_code, headers=answer.headers, stream=stream)
+
+    return httpx.MockTransport(sent)
+
+
+def test_an_answer_without_an_end_is_not_read() -> None:
+    pieces = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal pieces
+        while True:
+            pieces += 1
+            yield bytes(1024 * 1024)
+
+    transport = httpx.MockTransport(lambda _: httpx.Response(201, content=endless()))
+    with (
+        Distribution("http://example:1", transport=transport) as remote,
+        pytest.raises(StorageError, match=r"example:1 answered .* with more than"),
+    ):
+        remote.push_manifest("digits", "1", b"{}")
+    assert pieces < 100
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        pytest.param(b"http://[::1", id="a bracket that is open"),
+        pytest.param(b"http://xn--\xff/", id="letters that no host has"),
+        pytest.param(b"http://a/\x7f", id="control characters"),
+    ],
+)
+def test_an_upload_that_is_nowhere_is_an_error_of_the_registry(location: bytes) -> None:
+    here = MemoryStorage()
+    digest = here.add_bytes(b"blob")
+
+    def opened(request: httpx.Request) -> httpx.Response:
+        status = 404 if request.method == "HEAD" else 202
+        headers = [(b"Location", location)]
+        return httpx.Response(status, headers=headers, stream=httpx.ByteStream(b""))
+
+    with (
+        Distribution("http://example:1", transport=httpx.MockTransport(opened)) as remote,
+        pytest.raises(StorageError, match="example refers to"),
+    ):
+        remote.push_blob("digits", here, digest)
 
 
 def test_nobody_there() -> None:

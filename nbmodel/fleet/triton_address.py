@@ -10,7 +10,7 @@ PREFIX = "triton+"
 
 def is_triton(url: str) -> bool:
     """Whether an address is, or was meant to be, that of a Triton server."""
-    return url.startswith(PREFIX)
+    return url.partition("://")[0].startswith("triton")
 
 
 def endpoint_of(url: str) -> Endpoint:
@@ -24,7 +24,7 @@ def endpoint_of(url: str) -> Endpoint:
         InputError: It is something else.
     """
     try:
-        return Endpoint.parse(url.removeprefix(PREFIX) if is_triton(url) else "")
+        return Endpoint.parse(url.removeprefix(PREFIX) if url.startswith(PREFIX) else "")
     except ConfigError:
         raise InputError(
             f"not the address of a Triton server: {url[:200]!r}",

@@ -43,6 +43,9 @@ from nbmodel.protocol.coerce import coerce
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+#: What is passed on of Triton's statistics extension.
+_COUNTS = ("last_inference", "inference_count", "execution_count")
+_SPENT = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
 LOOK_S = 1.0  # between looks of who follows it: it tells of nothing
 _NOBODY = "nbmodel-asks-whether-models-can-be-loaded"  # a name that no model has
 
@@ -383,17 +386,24 @@ def _run(
 
 
 def _counts(statistics: Mapping[str, Any]) -> dict[str, Any]:
-    """Triton's statistics of a model with counts and nanoseconds as numbers."""
+    """Triton's statistics of a model in its own words, with counts and nanoseconds as numbers."""
+    spent = _object(statistics.get("inference_stats"))
     return {
-        key: _counts(value) if isinstance(value, Mapping) else _number(value)
-        for key, value in statistics.items()
-        if key not in ("name", "version") and not isinstance(value, list)
+        **{key: _number(statistics.get(key)) for key in _COUNTS},
+        "inference_stats": {
+            what: {key: _number(_object(spent.get(what)).get(key)) for key in ("count", "ns")}
+            for what in _SPENT
+        },
     }
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _number(value: object) -> int:
     """A count; gRPC's JSON has them as text."""
     try:
         return int(value)  # type: ignore[call-overload,no-any-return] # what is none raises
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return 0

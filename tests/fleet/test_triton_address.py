@@ -24,6 +24,7 @@ NONE = [
     "triton+",
     "triton+ftp://jetson",
     "triton://jetson:8001",
+    "triton-grpc://jetson:8001",
     "triton+grpc://",
     "triton+grpc://jetson:99999",
     "triton+grpc://jetson:0",
@@ -45,6 +46,11 @@ def test_what_is_no_address_of_a_triton_is_refused_with_one_that_is(url: str) ->
     with pytest.raises(InputError, match="not the address of a Triton server") as caught:
         endpoint_of(url)
     assert "triton+grpc://host:8001" in str(caught.value.hint)
+
+
+def test_what_was_meant_as_a_triton_is_told_how_one_is_written() -> None:
+    with pytest.raises(InputError, match="not the address of a Triton server"):
+        Known("jetson", "triton://jetson:8001")
 
 
 def test_a_known_runtime_is_opened_as_what_its_address_says(tmp_path: Path) -> None:

@@ -319,7 +319,8 @@ def test_a_service_that_is_away_may_be_there_later(
 def challenging(header: str, seen: list[httpx.Request]) -> httpx.MockTransport:
     def answer(request: httpx.Request) -> httpx.Response:
         seen.append(request)
-        return httpx.Response(401, headers={"WWW-Authenticate": header}, json={})
+        headers = {"WWW-Authenticate": header}
+        return httpx.Response(401, headers=headers, stream=httpx.ByteStream(b"{}"))
 
     return httpx.MockTransport(answer)
 
@@ -352,8 +353,10 @@ def test_a_credential_does_not_follow_a_redirect(tmp_path: Path) -> None:
         seen.append((request.url.host, given))
         if request.url.host == "a.example":
             if given is None:
-                return httpx.Response(401, headers={"WWW-Authenticate": "Basic realm=a"})
-            return httpx.Response(307, headers={"Location": "https://b.example/x"})
+                headers = {"WWW-Authenticate": "Basic realm=a"}
+                return httpx.Response(401, headers=headers, stream=httpx.ByteStream(b""))
+            headers = {"Location": "https://b.example/x"}
+            return httpx.Response(307, headers=headers, stream=httpx.ByteStream(b""))
         # Nobody asked it who comes.
         said = {"WWW-Authenticate": "Basic realm=b"}
         return httpx.Response(401, headers=said, stream=httpx.ByteStream(b"{}"))

@@ -36,7 +36,6 @@ from nbmodel.errors import (
     DeployError,
     NbModelError,
     NoCompatibleBackendError,
-    RegistryError,
     TargetError,
     TargetUnreachableError,
 )
@@ -509,7 +508,7 @@ def _version(registry: Registry, runtime: TritonRuntime, service: str, ran: Ran)
     for name in names:
         try:
             return registry.resolve(Reference(name, digest=ran.digest))
-        except (RegistryError, NbModelError):
+        except NbModelError:
             continue
     raise DeployError(
         f"{service!r} of runtime {runtime.name!r} ran {ran.reference} before, which is not in "

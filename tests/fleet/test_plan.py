@@ -72,6 +72,17 @@ def test_deploying_again_replaces_in_place() -> None:
     assert plan.with_placement(again, _placement(threads=4)) == again
 
 
+def test_attributes_of_the_backend_are_added_to_those_that_were_given_before() -> None:
+    once = plan.with_placement({}, _placement(threads=2, attributes={"device": "gpu"}))
+    again = plan.with_placement(once, _placement(attributes={"instances": 3, "model_path": "/m"}))
+    assert again["services"][0]["attributes"] == {
+        "model_path": "${packages.ml_model.digits}",  # which is the deployment's own to say
+        "num_threads": 2,
+        "device": "gpu",
+        "instances": 3,
+    }
+
+
 def test_a_service_of_another_kind_is_not_replaced() -> None:
     with pytest.raises(DeployError, match="'eyes' exists and is not an ML model service"):
         plan.with_placement(FOREIGN, _placement("eyes"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, cached_property, partial
@@ -23,6 +23,7 @@ from nbmodel.core.digest import is_digest
 from nbmodel.core.golden import ATOL, RTOL, Golden
 from nbmodel.core.lineage import Lineage
 from nbmodel.core.model_type import MODEL_TYPES, check_model_type, model_type_of
+from nbmodel.core.pin import Pin
 from nbmodel.core.reference import Reference, check_name
 from nbmodel.core.signature import Signature
 from nbmodel.core.version import Model, Version, now
@@ -296,10 +297,13 @@ class Client:
 
         ref = _local(reference)
         if ref.is_model:
-            return ModelCard.of(self.registry.model(ref.name)).with_versions(
+            model = ModelCard.of(self.registry.model(ref.name)).with_versions(
                 self.registry.versions(ref.name, archived=True)
             )
-        return VersionCard.of(self.registry.resolve(ref))
+            return model.with_notes(_holding(self.registry.pins(ref.name)))
+        version = self.registry.resolve(ref)
+        pins = [pin for pin in self.registry.pins(version.model) if pin.number == version.number]
+        return VersionCard.of(version).with_notes(_holding(pins))
 
     def diff(self, old: str, new: str) -> DiffCard:
         """What differs between two versions: files, signature, labels, metadata, metrics."""
@@ -555,7 +559,8 @@ class Client:
                 runtime is unknown, away, or wants another token.
             NoCompatibleBackendError: Nothing can run the version.
             ConfigError: The runtime cannot follow an option; nothing was changed.
-            DeployError: The runtime refused it, with its reason; what ran before runs on.
+            DeployError: The runtime refused it, with its reason; what ran before runs on. Or
+                a pin holds the model at another version than the one asked for.
             StorageError: The registry does not take it.
         """
         from nbmodel.display import DeployCard, Progress
@@ -564,6 +569,8 @@ class Client:
         ref = _local(reference)
         version = self.registry.resolve(ref)
         remote = self.runtimes.get(on)
+        if not (ref.is_model or ref.alias == "latest"):
+            deploy.check_hold(self.registry, version, remote.name)
         name = service or plan.local_name(version.model)
         policy = {
             "confirm_s": confirm_s,
@@ -615,7 +622,7 @@ class Client:
                 self.registry.record_deployment(deployment)
             raise
         self.registry.record_deployment(deployment)
-        return DeployCard(
+        card = DeployCard(
             remote.name,
             remote.url,
             delivery.version,
@@ -628,6 +635,8 @@ class Client:
             status=delivery.live.status,
             held=delivery.live.held,
         )
+        pin = deploy.hold_on(self.registry, version.model, remote.name)
+        return card.with_notes(_holding([] if pin is None else [pin]))
 
     def undeploy(self, target: str) -> StatusCard:
         """Stop a service and take it out of its runtime's config.
@@ -714,7 +723,7 @@ class Client:
 
             follower = Follower(remote, view_here() if view is None else view, look)
             card = follower.status(until_settled=wait)
-        return card.with_notes(self._behind(remote, card))
+        return card.with_notes([*self._held_there(remote), *self._behind(remote, card)])
 
     def infer(
         self,
@@ -877,6 +886,14 @@ class Client:
         brought = bring_all(self.registry, self.runtimes.reachable(), deployments)
         return tuple(map(str, brought))
 
+    def _held_there(self, remote: Runtime) -> tuple[str, ...]:
+        """A line for each model of a runtime that a pin holds."""
+        from nbmodel.fleet.deploy import hold_on
+
+        models = {one.model for one in self.registry.deployments(runtime=remote.name)}
+        pins = (hold_on(self.registry, model, remote.name) for model in sorted(models))
+        return _holding(pin for pin in pins if pin is not None)
+
     def _behind(self, remote: Runtime, status: Mapping[str, Any]) -> Iterator[str]:
         """A line for each service that does not run what it should follow."""
         from nbmodel.fleet.deploy import service_status
@@ -988,6 +1005,11 @@ def _seen(
         latency_ms=(time.perf_counter() - began) * 1000,
         threshold=0.0 if threshold is None else threshold,
     )
+
+
+def _holding(pins: Iterable[Pin]) -> tuple[str, ...]:
+    """A line for each pin: what it holds, and what lets go of it."""
+    return tuple(f"{pin.holding} until `{pin.release}`" for pin in pins)
 
 
 def _local(text: str) -> Reference:

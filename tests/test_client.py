@@ -152,6 +152,14 @@ def test_rollback_goes_back_and_stays_until_it_is_unpinned(
     assert _answer(client, f"{model}@edge") == ONE
     _upload(client, double, model)
     assert _live(client, model)["number"] == 1
+    held = f"{model} is held at 1 on edge since "
+    for service in (None, f"{model}-too"):
+        with pytest.raises(DeployError, match=held) as caught:
+            client.deploy(f"{model}:2", on="edge", service=service)
+        assert caught.value.hint == f"`unpin {model} --on edge`"
+    for card in (client.status("edge"), client.show(model), client.deploy(model, on="edge")):
+        assert any(held in note and "unpin" in note for note in card.notes)
+    assert client.deploy(f"{model}:1", on="edge", dry_run=True).version.number == 1
     client.unpin(model, on="edge")
     assert _live(client, model)["number"] == 3
 
@@ -333,7 +341,7 @@ def test_a_framework_without_a_backend_is_refused_before_anything_is_sent(
     _upload(client, linear_onnx, model)
     with pytest.raises(NoCompatibleBackendError, match="tflite_cpu cannot run it") as caught:
         client.deploy(model, on="edge", backend="tflite_cpu")
-    assert caught.value.hint == "onnx_cpu can"
+    assert caught.value.hint == "onnx_cpu, onnx_gpu, triton can"
     assert not (client.home / "runtimes" / "edge" / "tags" / model).exists()
 
 

@@ -36,6 +36,19 @@ class Pin:
         """Who is held, for messages: ``runtime 'pi'`` or ``the registry``."""
         return "the registry" if self.runtime is None else f"runtime {self.runtime!r}"
 
+    @property
+    def holding(self) -> str:
+        """``digits is held at 3 on pi since 2026-01-02 10:20:30 UTC (rolled back digits)``."""
+        where = "" if self.runtime is None else f" on {self.runtime}"
+        since = self.at[:19].replace("T", " ")
+        why = f" ({self.why})" if self.why else ""
+        return f"{self.model} is held at {self.number}{where} since {since} UTC{why}"
+
+    @property
+    def release(self) -> str:
+        """The words of the command that lets go of it: ``unpin digits --on pi``."""
+        return f"unpin {self.model}" + ("" if self.runtime is None else f" --on {self.runtime}")
+
     def to_json(self) -> dict[str, Any]:
         """All of it as a JSON object."""
         return {

@@ -20,6 +20,7 @@ from typing import Any
 from nbmodel.backends import backends_for, load_backend
 from nbmodel.core.deployment import Deployment
 from nbmodel.core.manifest import MAX_MANIFEST
+from nbmodel.core.pin import Pin
 from nbmodel.core.policy import DeploymentPolicy
 from nbmodel.core.summary import entries, fetch_of, is_under_way, phase_of, progress_of
 from nbmodel.core.version import Version
@@ -136,6 +137,25 @@ def choose_backend(version: Version, wanted: str | None, on: Runtime | None = No
         f"{wanted or 'no known backend'} cannot run it",
         hint=f"{able} can" if fitting else None,
     )
+
+
+def hold_on(registry: Registry, model: str, runtime: str) -> Pin | None:
+    """The pin that decides what a runtime runs of a model: its own, else the registry's."""
+    pins = {pin.runtime: pin for pin in registry.pins(model)}
+    return pins.get(runtime, pins.get(None))
+
+
+def check_hold(registry: Registry, version: Version, runtime: str) -> None:
+    """Refuse a version asked for by name where a pin holds the model at another.
+
+    Raises:
+        DeployError: So it is; with what lets go of the pin.
+    """
+    pin = hold_on(registry, version.model, runtime)
+    if pin is not None and pin.number != version.number:
+        raise DeployError(
+            f"{pin.holding}, so {version.reference} was not deployed", hint=f"`{pin.release}`"
+        )
 
 
 def bring(

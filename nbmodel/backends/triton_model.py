@@ -41,7 +41,7 @@ from nbmodel.protocol.tensor import datatype_of
 CONFIG = "config.pbtxt"
 MAX_FILES = 10_000
 MAX_CONFIG = 1 << 20  # bytes
-_PROGRAM = Path(__file__).with_name("triton_onnx.py")
+_PROGRAM = Path(__file__).with_name("triton_python") / "model.py"
 _SETTINGS = "settings.json"  # of that program
 _WARM_UP = "warmup"  # Triton's name of the folder
 

@@ -111,7 +111,8 @@ def start(
     With NAME: in the background, known here under that name. Started again, it has
     the options that it was started with before, but for those given now; port 0 is
     the one that it had before. Without, or with --foreground: until it is stopped;
-    this is how an edge machine runs it.
+    this is how an edge machine runs it. With --foreground, one that is known here has
+    its home and its options of before too, unless --home says where it is.
 
     \b
     %mlmodel runtime start edge
@@ -128,9 +129,9 @@ def start(
         "server_name": server_name,
         "maintenance_hook": maintenance_hook,
     }
+    given = {option: value for option, value in options.items() if _is_given(option)}
+    bounds = {limit: value for limit, value in limits.items() if _is_given(limit)}
     if name is not None and not foreground:
-        given = {option: value for option, value in options.items() if _is_given(option)}
-        bounds = {limit: value for limit, value in limits.items() if _is_given(limit)}
         return context.client.runtimes.start(name, config=config, limits=bounds, **given)
     if context.in_notebook:
         raise InputError(
@@ -142,7 +143,14 @@ def start(
 
     for name_of in ("grpc", "maintenance_hook"):
         options[name_of] = None if options[name_of] == OFF else options[name_of]
-    serve(name=name, config=config, limits=Limits(**limits), **options)
+    bounded = Limits(**limits)
+    if name is not None and home is None:
+        before = context.client.runtimes.in_foreground(name, given | bounds)
+        if before is not None:
+            options["home"], kept = before
+            options |= {key: getattr(kept, key) for key in options if key != "home"}
+            bounded = kept.limits
+    serve(name=name, config=config, limits=bounded, **options)
     leave()
     return None
 

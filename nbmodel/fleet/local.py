@@ -113,8 +113,8 @@ def start_local(
     grpc_before = None if before is None or before.grpc is None else f"//{before.grpc}"
     run_with = replace(
         options,
-        http=_as_before(http, http_before),
-        grpc=None if grpc is None else _as_before(grpc, grpc_before),
+        http=as_before(http, http_before),
+        grpc=None if grpc is None else as_before(grpc, grpc_before),
         require_token=needs_token,
     )
     command += run_with.words()
@@ -245,8 +245,12 @@ class _Ready:
     grpc: str | None
 
 
-def _as_before(text: str, before: str | None) -> str:
-    """``HOST:PORT`` with the port of ``before``, a URL, in place of 0 if it is free."""
+def as_before(text: str, before: str | None) -> str:
+    """``HOST:PORT`` with the port of ``before``, a URL, in place of 0 if it is free.
+
+    Raises:
+        InputError: ``text`` is no address.
+    """
     address = Address.parse(text)
     try:
         port = None if before is None else urlsplit(before).port

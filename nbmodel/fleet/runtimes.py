@@ -23,7 +23,7 @@ from nbmodel.errors import (
 )
 from nbmodel.fleet.kinds import Runtime, open_runtime, wishes_file
 from nbmodel.fleet.known import Known, KnownRuntimes
-from nbmodel.fleet.local import is_running, last_words, start_local, stop_local
+from nbmodel.fleet.local import as_before, is_running, last_words, start_local, stop_local
 from nbmodel.fleet.options import OFF, StartOptions
 from nbmodel.fleet.triton_address import is_triton
 from nbmodel.fleet.triton_runtime import TritonRuntime
@@ -156,6 +156,38 @@ class Runtimes:
         if started.token is not None and not had_token:
             extra["new_token"] = started.token
         return self._up(started, extra)
+
+    def in_foreground(
+        self, name: str, given: Mapping[str, Any]
+    ) -> tuple[Path, StartOptions] | None:
+        """Where and how a runtime that has a home here is run by the process that asks.
+
+        Args:
+            name: What it is called.
+            given: Options and limits given now, by name; the others are as it was started
+                before.
+
+        Returns:
+            Its home and its options; None: none of that name has a home here.
+
+        Raises:
+            InputError: It is running, or an option cannot be used.
+        """
+        before = next((known for known in self._known.list() if known.name == name), None)
+        if before is None or before.home is None:
+            return None
+        if _asked(before)["state"] == "ready":
+            raise InputError(
+                f"runtime {name!r} is running at {before.url}",
+                hint=f"runtime stop {name}" if before.is_local else "stop its service first",
+            )
+        options = _options_before(before).changed(given)
+        grpc_before = None if before.grpc is None else f"//{before.grpc}"
+        return before.home, replace(
+            options,
+            http=as_before(options.http, before.url),
+            grpc=None if options.grpc is None else as_before(options.grpc, grpc_before),
+        )
 
     def install(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,27 @@ def test_a_runtime_is_started_again_as_it_was(runtimes: Runtimes, tmp_path: Path
     assert (last.token, last.grpc) == (None, None)
     assert last.options is not None
     assert last.options.limits == Limits(max_request_bytes=1000, drain_s=0.25)
+
+
+def test_one_that_is_known_runs_in_the_foreground_where_it_was_and_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(Runtimes(tmp_path, on_up=lambda _: ())) as runtimes:
+        runtimes.start("edge", home=tmp_path / "elsewhere", limits={"drain_s": 0.5})
+        with pytest.raises(InputError, match="is running"):
+            runtimes.in_foreground("edge", {})
+        runtimes.stop("edge")
+        url = _known(runtimes).url
+    asked: dict[str, Any] = {}
+    monkeypatch.setenv("NBMODEL_HOME", str(tmp_path))
+    monkeypatch.setattr("nbmodel.runtime.server.serve", lambda **options: asked.update(options))
+    monkeypatch.setattr("nbmodel.runtime.server.leave", lambda: None)
+    assert main(["runtime", "start", "edge", "--foreground", "--server-name", "triton"]) == 0
+    assert asked["home"] == tmp_path / "elsewhere"
+    assert f"http://{asked['http']}" == url
+    assert (asked["limits"].drain_s, asked["server_name"]) == (0.5, "triton")
+    assert main(["runtime", "start", "other", "--foreground"]) == 0
+    assert (asked["home"], asked["http"]) == (None, "127.0.0.1:0")
 
 
 def test_an_entry_without_options_keeps_its_token(runtimes: Runtimes, tmp_path: Path) -> None:

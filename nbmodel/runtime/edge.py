@@ -604,6 +604,7 @@ class EdgeRuntime:
             failed=counts.engine_failures,
             mean_ms=ns / answered / 1e6 if answered else None,
             deaths=0 if workers is None else workers.deaths,
+            under_way_s=counts.under_way_ns / 1e9,
         )
 
     def _configured(self, name: str) -> Service:

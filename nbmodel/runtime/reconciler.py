@@ -168,7 +168,8 @@ class Reconciler:
     def due_s(self) -> float | None:
         """Seconds until ``tend`` or a pass has something to do; None: not by itself."""
         pauses = [
-            min(WATCH_S if trial.has_bounds else TEND_S, trial.remaining_s)
+            # What is not committed when its time is over waits for an answer.
+            min(WATCH_S if trial.has_bounds else TEND_S, trial.remaining_s or WATCH_S)
             for trial in self._board.trials().values()
         ]
         look = self._next_look() - time.monotonic()

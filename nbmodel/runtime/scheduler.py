@@ -158,6 +158,7 @@ class Scheduler:
         self._holders = 0
         self._retired = False
         self._counters = Counters()
+        self._begun: dict[int, int] = {}  # of what runs: its id -> when it began, as _clock
 
     # Requests
 
@@ -260,7 +261,9 @@ class Scheduler:
     def statistics(self, name: str, version: str) -> ModelStatistics:
         """The counts, for a service of that name and version."""
         with self._lock:
-            return self._counters.snapshot(name, version, len(self._waiting))
+            begun = tuple(self._begun.values())  # at once: who runs takes no lock for it
+            under_way = _clock() - min(begun) if begun else 0
+            return self._counters.snapshot(name, version, len(self._waiting), under_way)
 
     @property
     def session(self) -> Session:
@@ -463,7 +466,7 @@ class Scheduler:
             raise
 
     def _execute_alone(self, job: Job, session: Session) -> None:
-        began = _clock()
+        began = self._begun[id(job)] = _clock()
         try:
             job.outputs = session.run(job.tensors, job.wanted)
         except NbModelError as exc:
@@ -471,6 +474,8 @@ class Scheduler:
             with self._lock:
                 self._count_failed_run(exc, _clock() - job.arrived)
             return
+        finally:
+            del self._begun[id(job)]
         ran = _clock()
         took = Took(job.rows, 0, ran - began, 0)
         with self._lock:
@@ -483,7 +488,7 @@ class Scheduler:
     def _execute_merged(self, jobs: list[Job], session: Session) -> bool:
         """Run requests as one batch; False when that failed, with nothing counted."""
         rows = [job.rows for job in jobs]
-        began = _clock()
+        began = self._begun[id(jobs)] = _clock()
         try:
             tensors = merged([job.tensors for job in jobs])
             put_together = _clock()
@@ -492,6 +497,8 @@ class Scheduler:
             parts = parted(outputs, rows)
         except (NbModelError, MemoryError, ValueError):
             return False
+        finally:
+            del self._begun[id(jobs)]
         over = _clock()
         took = Took(sum(rows), put_together - began, ran - put_together, over - ran)
         with self._lock:

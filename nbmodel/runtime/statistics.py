@@ -77,6 +77,8 @@ class ModelStatistics:
         pending: Requests that wait for an instance right now.
         engine_failures: Requests among ``fail`` that failed in the engine: no mistake of a
             client, and not for want of time or room.
+        under_way_ns: How long the execution that is under way for longest has been; 0:
+            there is none.
     """
 
     name: str
@@ -94,6 +96,7 @@ class ModelStatistics:
     batch_stats: tuple[BatchStatistics, ...] = ()
     pending: int = 0
     engine_failures: int = 0
+    under_way_ns: int = 0
 
     def __add__(self, other: ModelStatistics) -> ModelStatistics:
         """Both together, where several processes serve one model; this one's name and version."""
@@ -105,6 +108,7 @@ class ModelStatistics:
         return replace(
             self,
             last_inference=max(self.last_inference, other.last_inference),
+            under_way_ns=max(self.under_way_ns, other.under_way_ns),
             batch_stats=tuple(batches[size] for size in sorted(batches)),
             **summed,
         )
@@ -229,13 +233,16 @@ class Counters:
         self._cancel[0] += 1
         self._cancel[1] += total_ns
 
-    def snapshot(self, name: str, version: str, pending: int) -> ModelStatistics:
+    def snapshot(
+        self, name: str, version: str, pending: int, under_way_ns: int = 0
+    ) -> ModelStatistics:
         """The counts as a value.
 
         Args:
             name: Of the service.
             version: Digits.
             pending: Requests that wait.
+            under_way_ns: Of the execution that is under way for longest.
         """
         count = self._success[0]
         return ModelStatistics(
@@ -257,4 +264,5 @@ class Counters:
             ),
             pending=pending,
             engine_failures=self._engine_failures,
+            under_way_ns=under_way_ns,
         )

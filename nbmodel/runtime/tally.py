@@ -44,7 +44,7 @@ class Tally:
     def end(self) -> None:
         """The process died; the next one counts from 0."""
         for name, counts in self._told.items():
-            over = replace(counts, pending=0)
+            over = replace(counts, pending=0, under_way_ns=0)
             before = self._before.get(name)
             self._before[name] = over if before is None else before + over
         self._told = {}

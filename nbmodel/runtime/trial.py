@@ -32,7 +32,9 @@ MAX_ATTEMPTS = 3  # in a row, of a version with nothing to go back to
 #: Ends without a word in a row, after which nothing is loaded before it was probed.
 CAUTIOUS_AFTER = 2
 #: What makes a version fail that passed its probe.
-AFTER_PROBE = frozenset(["RuntimeEnded", "ProcessDied", "TooManyFailures", "TooSlow", "GivenUp"])
+AFTER_PROBE = frozenset(
+    ["RuntimeEnded", "ProcessDied", "TooManyFailures", "TooSlow", "Stuck", "GivenUp"]
+)
 
 #: ``committed``: it is what ran well last; ``known``: it did before that; ``provisional``: it
 #: is on trial; ``failed``: it is not tried again; ``new``: nothing is known of it.
@@ -48,12 +50,15 @@ class Served:
         failed: Requests that failed in the engine; a client's mistakes are none.
         mean_ms: Of an answer, from the request's arrival; None before there was one.
         deaths: Processes that died while they served it.
+        under_way_s: How long the request has been in the engine that is there for longest,
+            in seconds; 0: there is none.
     """
 
     answered: int = 0
     failed: int = 0
     mean_ms: float | None = None
     deaths: int = 0
+    under_way_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,11 @@ def standing(history: History, key: str, digest: str | None) -> Standing:
 def judge(policy: DeploymentPolicy, age_s: float, served: Served) -> Verdict:
     """What becomes of a version on trial.
 
+    A request that gets no answer counts, too. It keeps a version from being committed when it
+    began in the first half of the trial, or when nothing was answered yet. It is too slow when
+    the mean of ``min_requests`` answers would be, even if the others took no time. And none
+    may take longer than a whole probe may.
+
     Args:
         policy: Its service's.
         age_s: How long it serves, in seconds.
@@ -103,6 +113,21 @@ def judge(policy: DeploymentPolicy, age_s: float, served: Served) -> Verdict:
             "roll back", "ProcessDied", "a process that served it died while it was provisional"
         )
     total = served.answered + served.failed
+    under_way_s, bound_ms = served.under_way_s, policy.max_latency_ms
+    if bound_ms is not None and under_way_s * 1e3 > bound_ms * max(policy.min_requests, total):
+        return Verdict(
+            "roll back",
+            "TooSlow",
+            f"a request has been under way for {under_way_s:.3g} s, "
+            f"expected answers in at most {bound_ms:.3g} ms on average",
+        )
+    if under_way_s > policy.probe_timeout_s:
+        return Verdict(
+            "roll back",
+            "Stuck",
+            f"a request has been under way for {under_way_s:.3g} s without an answer, "
+            f"expected at most {policy.probe_timeout_s:.3g} s (probe_timeout_s)",
+        )
     if total >= policy.min_requests:
         rate = served.failed / total
         if policy.max_failure_rate is not None and rate > policy.max_failure_rate:
@@ -112,15 +137,16 @@ def judge(policy: DeploymentPolicy, age_s: float, served: Served) -> Verdict:
                 f"{served.failed} of {total} requests failed ({rate:.0%}), "
                 f"expected at most {policy.max_failure_rate:.0%}",
             )
-        mean, most = served.mean_ms, policy.max_latency_ms
-        if mean is not None and most is not None and mean > most:
+        mean = served.mean_ms
+        if mean is not None and bound_ms is not None and mean > bound_ms:
             return Verdict(
                 "roll back",
                 "TooSlow",
                 f"an answer takes {mean:.3g} ms on average of {served.answered}, "
-                f"expected at most {most:.3g} ms",
+                f"expected at most {bound_ms:.3g} ms",
             )
-    return Verdict("commit" if age_s >= policy.confirm_s else "wait")
+    is_held = under_way_s > 0 and (total == 0 or under_way_s > age_s / 2)
+    return Verdict("commit" if age_s >= policy.confirm_s and not is_held else "wait")
 
 
 def started(state: State, at: str) -> State:

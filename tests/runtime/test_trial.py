@@ -126,6 +126,29 @@ def test_what_is_known_of_a_version(history: History, wanted: Record, expected: 
         pytest.param(
             {}, 99.0, Served(deaths=1), "roll back", "ProcessDied", id="a process died of it"
         ),
+        pytest.param({}, 10.0, Served(under_way_s=0.1), "wait", "", id="it never answered yet"),
+        pytest.param(
+            {}, 10.0, Served(9, under_way_s=6.0), "wait", "", id="one request gets no answer"
+        ),
+        pytest.param({}, 10.0, Served(9, under_way_s=4.0), "commit", "", id="one that came lately"),
+        pytest.param({}, 120.0, Served(9, under_way_s=119.0), "wait", "", id="it may still answer"),
+        pytest.param({}, 122.0, Served(9, under_way_s=121.0), "roll back", "Stuck", id="it hangs"),
+        pytest.param(
+            {"max_latency_ms": 5, "min_requests": 20},
+            1.0,
+            Served(3, 0, 1.0, under_way_s=0.101),
+            "roll back",
+            "TooSlow",
+            id="slower than all that the bound allows twenty",
+        ),
+        pytest.param(
+            {"max_latency_ms": 5, "min_requests": 20},
+            1.0,
+            Served(3, 0, 1.0, under_way_s=0.1),
+            "wait",
+            "",
+            id="a slow one may be one of many",
+        ),
     ],
 )
 def test_what_becomes_of_a_version_on_trial(

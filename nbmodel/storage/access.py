@@ -8,6 +8,7 @@ it; anybody may read from registries that let anybody read.
 from __future__ import annotations
 
 import os
+import re
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from nbmodel.storage.docker_config import find_credential
 #: Environment variable with a PEM file of authorities that are believed beside the usual.
 CA_VARIABLE = "NBMODEL_CA_FILE"
 _CA_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+_HOST = re.compile(r"[A-Za-z0-9._-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +30,31 @@ class Access:
     """With what registries are entered.
 
     Attributes:
-        token: A bearer token for each of them; None: each has its own credential.
+        token: A bearer token; None: each has its own credential.
+        only: ``host[:port]`` of the registry that the token is for; None: for each of them.
         environment: Says where credentials are; see ``storage.docker_config``.
     """
 
     token: str | None = field(default=None, repr=False)
+    only: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Access:
-        """What an environment gives."""
-        return cls(environment.get(TOKEN_VARIABLE) or None, dict(environment))
+        """What an environment gives; the token may be ``host[:port]=token``, for that host alone.
+
+        A runtime asks whatever registry its config names, so who may set the config could have
+        a token for each of them sent to a host of his own.
+        """
+        host, equals, token = environment.get(TOKEN_VARIABLE, "").partition("=")
+        # A token in base 64 may end in "=", with nothing but its like behind.
+        if equals and token.strip("=") and _HOST.fullmatch(host):
+            return cls(token, host.lower(), environment=dict(environment))
+        return cls(environment.get(TOKEN_VARIABLE) or None, environment=dict(environment))
+
+    def token_for(self, host: str) -> str | None:
+        """The bearer token for one registry, ``host[:port]``; None without one for it."""
+        return self.token if self.only in (None, host.lower()) else None
 
     def find(self, host: str, cancelled: Callable[[], bool]) -> Credential | None:
         """The credential for one registry, as ``find_credential`` does."""

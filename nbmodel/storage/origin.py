@@ -121,10 +121,10 @@ class Origin:
             host = self.base.host
         except _NO_URL as exc:
             raise InputError(f"not the address of a server: {base_url[:200]!r} ({exc})") from exc
-        self._token = token if access is None else access.token
+        self._token = token if access is None else access.token_for(self.host)
         self._access = access
         self._login = (
-            None if access is None or access.token else Login(self._credential, self._ask_token)
+            None if access is None or self._token else Login(self._credential, self._ask_token)
         )
         self._cancelled = cancelled
         self._hint = hint or (

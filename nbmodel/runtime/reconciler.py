@@ -31,7 +31,15 @@ from nbmodel.runtime.prober import Prober
 from nbmodel.runtime.services import LiveService, Source, load_service
 from nbmodel.runtime.state import Failed, Record
 from nbmodel.runtime.stock import Stock, Stockroom, record_of
-from nbmodel.runtime.trial import Served, Verdict, failure_of, is_verdict, judge, standing
+from nbmodel.runtime.trial import (
+    Served,
+    Standing,
+    Verdict,
+    failure_of,
+    is_verdict,
+    judge,
+    standing,
+)
 
 AGAIN_S = 30.0  # after which what is not the version's fault is tried again
 COMEBACK_S = 300.0  # after which what ran well before is tried again
@@ -305,6 +313,8 @@ class Reconciler:
             if record is not None and known in ("new", "provisional"):
                 self._try(name, source, record, this)
                 return
+            if record is not None and self._is_held(name, known, this):
+                return
             if self._needs_probe(record) and not self._is_admitted(name, source, this):
                 return
             self._switch(name, self._load(name, source))
@@ -317,11 +327,8 @@ class Reconciler:
     def _try(self, name: str, source: Source, record: Record, this: _Pass) -> None:
         """Go on with the trial of a new version: window, probe, load, switch."""
         policy = this.policies[name]
-        if not self._prober.knows(name, source) and name not in this.urgent:
-            waits = self._closed(policy) if self._board.live(name) is not None else None
-            if waits is not None:
-                this.waits[name] = waits
-                return
+        if not self._prober.knows(name, source) and self._is_held(name, "new", this):
+            return
         if not self._is_admitted(name, source, this):
             return
         history, serves = self._ledger.of(name), self._board.trial(name) is not None
@@ -339,6 +346,18 @@ class Reconciler:
         self._switch(name, loaded, self._trial(name, record, policy, loaded))
         if policy.confirm_s == 0:
             self._commit(name, record)
+
+    def _is_held(self, name: str, known: Standing, this: _Pass) -> bool:
+        """Whether a version has to wait for its time, because another one serves until then."""
+        serves = self._board.live(name) is not None
+        # What is committed and does not serve, though nothing is on trial, only comes back.
+        comes_back = known == "committed" and self._board.trial(name) is None
+        if not serves or comes_back or name in this.urgent:
+            return False
+        waits = self._closed(this.policies[name])
+        if waits is not None:
+            this.waits[name] = waits
+        return waits is not None
 
     def _needs_probe(self, record: Record | None) -> bool:
         """Whether what is no new version is probed: where it could take something down."""

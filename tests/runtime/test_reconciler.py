@@ -461,6 +461,12 @@ def test_a_version_waits_for_maintenance(tmp_path: Path) -> None:
         allowed.clear()
         box.runtime.rollback(SERVICE)
         assert box.infer() == 2, "a person need not wait"
+        box.configure(machine(confirm_s=0))
+        assert (box.infer(), box.status()["phase"]) == (2, "waiting"), "it was committed before"
+        allowed.append(True)
+        box.runtime.reconcile(retry=False)
+        assert box.runtime.wait_settled(SETTLE_S)
+        assert box.infer() == 3
     finally:
         box.runtime.close()
 

@@ -38,6 +38,8 @@ class Journal:
 
     def __init__(self, file: Path | None = None) -> None:
         self._file = file
+        # Two, so that who reads, on the event loop, never waits for the disk.
+        self._writing = threading.Lock()
         self._lock = threading.Lock()
         self._watchers: list[Callable[[], object]] = []
         self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
@@ -87,13 +89,14 @@ class Journal:
 
     def _add(self, level: int, text: str, service: str | None, kind: str) -> None:
         line = " ".join(text.split())[:MAX_TEXT]  # one entry, one line
-        with self._lock:
-            self._last += 1
-            name = logging.getLevelName(level).lower()
-            event = Event(self._last, now(), name, service, kind, line)
-            self._events.append(event)
+        with self._writing:
+            with self._lock:
+                self._last += 1
+                name = logging.getLevelName(level).lower()
+                event = Event(self._last, now(), name, service, kind, line)
+                self._events.append(event)
+                watchers = list(self._watchers)
             self._keep(event)
-            watchers = list(self._watchers)
         logger.log(level, "%s", line)
         for wake in watchers:
             wake()

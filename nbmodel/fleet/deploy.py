@@ -167,6 +167,7 @@ def bring(
     progress: Progress | None = None,
     note: Callable[[str], None] = lambda _: None,
     wished: Callable[[], None] = lambda: None,
+    retry: bool = True,
 ) -> Delivery:
     """Make a runtime run what a deployment wants, whatever it runs before.
 
@@ -181,6 +182,8 @@ def bring(
         note: Called with what the runtime is at, while it is waited for.
         wished: Called when the runtime's config wants the version: from then on it goes on by
             itself, whether or not anybody waits.
+        retry: Whether the runtime tries a version again that failed on it before: somebody
+            asked for it by name.
 
     Returns:
         The version that is live or waits for its window, and what was sent.
@@ -218,7 +221,7 @@ def bring(
             _unpin(distribution, deployment.model, raw, tags, is_foreign=source is not None)
     watch = Watch(remote)
     if not change_config(remote, wish):
-        remote.reconcile()
+        remote.reconcile(retry=retry)
     wished()
     try:
         live = wait_live(
@@ -362,7 +365,7 @@ def bring_all(
         began = time.perf_counter()
         error, held = None, ""
         try:
-            held = bring(registry, remote, deployment).live.held
+            held = bring(registry, remote, deployment, retry=False).live.held
         except NbModelError as exc:
             error = exc
         seconds = time.perf_counter() - began

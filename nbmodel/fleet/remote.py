@@ -175,9 +175,13 @@ class RemoteRuntime:
             content=content,
         )
 
-    def reconcile(self) -> None:
-        """Have it look again at what it should run."""
-        self._request("POST", "/nbmodel/reconcile")
+    def reconcile(self, *, retry: bool = True) -> None:
+        """Have it look again at what it should run.
+
+        Args:
+            retry: Whether it tries again what failed before and has not changed since.
+        """
+        self._request("POST", "/nbmodel/reconcile", params={} if retry else {"retry": "false"})
 
     def rollback(self, service: str) -> dict[str, Any]:
         """Take a service back to the version it ran before, and hold it there.

@@ -13,7 +13,8 @@
     POST /nbmodel/services/{name}/rollback   back to the version it ran before
     POST /nbmodel/services/{name}/detections             objects in the picture of the body
     POST /nbmodel/services/{name}/classifications?count=N    its best classes
-    POST /nbmodel/reconcile                  look again at what should run
+    POST /nbmodel/reconcile?retry=false      look again at what should run; unless told not to,
+                                             try again what failed before, too
     GET  /nbmodel/logs?lines=N               the last lines of the log
     GET  /nbmodel/events?since=N&wait_s=S    what happened after event N; waits for it
 
@@ -244,8 +245,12 @@ class _Control:
             raise InputError(str(exc), hint=_CURL) from exc
         return JSONResponse(found)
 
-    def reconcile(self, _request: Request) -> Response:
-        self._runtime.reconcile()
+    def reconcile(self, request: Request) -> Response:
+        _check_parameters(request, "retry")
+        if _flag(request, "retry", default=True):
+            self._runtime.reconcile()
+        else:
+            self._runtime.catch_up()
         return JSONResponse({}, status_code=202)
 
     def logs(self, request: Request) -> Response:
@@ -332,8 +337,8 @@ def _seconds(request: Request, name: str, most: float) -> float:
     return seconds
 
 
-def _flag(request: Request, name: str) -> bool:
-    value = request.query_params.get(name, "false").lower()
+def _flag(request: Request, name: str, *, default: bool = False) -> bool:
+    value = request.query_params.get(name, str(default)).lower()
     if value not in ("true", "false"):
         raise InputError(f"{name} must be true or false, found {value!r}")
     return value == "true"

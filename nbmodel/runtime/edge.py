@@ -345,6 +345,11 @@ class EdgeRuntime:
         everything = frozenset(service.name for service in self._control.served())
         self._passes.ask(Errand(retry=everything, visions=True) if retry else Errand())
 
+    def catch_up(self) -> None:
+        """Look again at what should run, at the registries, too; what failed stays failed."""
+        self._follower.check_now()
+        self.reconcile(retry=False)
+
     def tags_changed(self, _name: str) -> None:
         """Look again after a push: a repository's tags changed."""
         self.reconcile(retry=False)

@@ -237,6 +237,9 @@ def test_every_error_is_json(
 
 def test_reconcile_is_accepted(http: httpx.Client) -> None:
     assert http.post("/nbmodel/reconcile").status_code == 202
+    assert http.post("/nbmodel/reconcile", params={"retry": "false"}).status_code == 202
+    for wrong in ({"retry": "maybe"}, {"again": "true"}):
+        assert http.post("/nbmodel/reconcile", params=wrong).status_code == 400
 
 
 def test_what_the_gate_refuses_reaches_nothing(runtime: EdgeRuntime) -> None:

@@ -267,6 +267,9 @@ def test_a_refused_version_is_tried_again_when_its_service_changes(deployed: Box
     assert deployed.condition("Probed")[0] == "False"
     deployed.configure(machine(confirm_s=0))
     assert deployed.status()["failed"] == first, "nothing changed"
+    deployed.runtime.catch_up()
+    assert deployed.runtime.wait_settled(SETTLE_S)
+    assert deployed.status()["failed"] == first, "nobody asked for it"
     deployed.configure({**machine(confirm_s=0), "components": []})
     assert deployed.status()["failed"] == first, "nothing that the service has to do with"
     deployed.configure(machine(confirm_s=0, min_requests=5))

@@ -687,6 +687,7 @@ class Client:
         *,
         follow: bool = False,
         wait: bool = False,
+        timeout_s: float | None = None,
         view: View | None = None,
     ) -> StatusCard | RuntimeTable:
         """What runs on a runtime, or all runtimes known with what they say.
@@ -697,13 +698,18 @@ class Client:
         Args:
             runtime: Its name; None: all, or to follow it, the only one known.
             follow: Show it until interrupted.
-            wait: Show it until nothing goes on any more, or until interrupted.
+            wait: Show it until nothing goes on any more, or until interrupted. What waits for
+                its maintenance window, or for a registry that does not answer, is not waited
+                for. The card's ``exit_code`` is not 0 when a service does not run what it
+                should.
+            timeout_s: Seconds after which a wait ends in any case; None: never.
             view: Where that is seen; None: the notebook or the terminal.
 
         Raises:
             RuntimeNotFoundError, TargetUnreachableError: ``runtime`` is unknown or away.
         """
         from nbmodel.display import StatusCard
+        from nbmodel.fleet.behind import behind
         from nbmodel.fleet.deploy import follows
 
         if runtime is None and not (follow or wait):
@@ -722,8 +728,11 @@ class Client:
             from nbmodel.fleet.follow import Follower
 
             follower = Follower(remote, view_here() if view is None else view, look)
-            card = follower.status(until_settled=wait)
-        return card.with_notes([*self._held_there(remote), *self._behind(remote, card)])
+            card = follower.status(until_settled=wait, timeout_s=timeout_s if wait else None)
+        late = list(behind(self.registry, remote, card))
+        if wait and card.exit_code == 0 and any(not one.is_held for one in late):
+            card = card.ending(1)
+        return card.with_notes([*self._held_there(remote), *(one.line for one in late)])
 
     def infer(
         self,
@@ -893,27 +902,6 @@ class Client:
         models = {one.model for one in self.registry.deployments(runtime=remote.name)}
         pins = (hold_on(self.registry, model, remote.name) for model in sorted(models))
         return _holding(pin for pin in pins if pin is not None)
-
-    def _behind(self, remote: Runtime, status: Mapping[str, Any]) -> Iterator[str]:
-        """A line for each service that does not run what it should follow."""
-        from nbmodel.fleet.deploy import service_status
-        from nbmodel.fleet.triton_runtime import TritonRuntime
-
-        for one in self.registry.deployments(runtime=remote.name):
-            wanted = self.registry.wanted(one.model, remote.name, one.selector)
-            entry = service_status(status, one.service)
-            if not entry and isinstance(remote, TritonRuntime):
-                followed = "" if one.selector == "latest" else f":{one.selector}"
-                yield (
-                    f"{one.service} is not there any more: Triton was started again, or somebody "
-                    f"unloaded it; `deploy {one.model}{followed} --on {remote.name} "
-                    f"--service {one.service}` brings it back"
-                )
-            if entry and entry.get("digest") != wanted.digest:
-                yield (
-                    f"{one.service} should run {wanted.reference}: "
-                    f"`deploy {one.model} --on {remote.name} --service {one.service}` brings it"
-                )
 
     def _model_type(self, name: str, given: str | None, source: Source) -> str:
         """The model type: given, read, told by the tensors, or as the last version's."""

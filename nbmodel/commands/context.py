@@ -59,7 +59,7 @@ def json_view(what: Literal["states", "events", "nothing"]) -> View:
     """
     from nbmodel.display.live import JsonView
 
-    return JsonView(sys.stdout, what)
+    return JsonView(sys.stdout, what, sys.stderr if what == "nothing" else None)
 
 
 pass_context = click.make_pass_decorator(Context)

@@ -11,6 +11,9 @@ from typing import Any
 
 #: Phases of a service in which nothing is going on.
 AT_REST = frozenset({"ready", "failed", "stopped"})
+#: Why a version that is there is not taken up, in the word of a condition.
+HELD = frozenset({"OutsideWindow", "MaintenanceRefused"})
+STUCK_S = 10.0  # a fetch that is not tried again for longer does not come by waiting a moment
 MAX_NUMBER = 1e15  # beyond it, nothing that a runtime counts or measures makes sense
 _SHOWN = 5  # services that are told of one by one
 
@@ -60,6 +63,67 @@ def is_at_rest(status: Mapping[str, Any]) -> bool:
         if isinstance(fetch, Mapping)
     )
     return status.get("settled") is not False and not any(moving) and not any(fetching)
+
+
+def is_decided(status: Mapping[str, Any]) -> bool:
+    """Whether waiting a moment longer changes nothing.
+
+    As at rest, and besides: what waits for its window, and what is not fetched again soon.
+    """
+    services = entries(status, "services")
+    stuck = [one for one in services if is_stuck(fetch_of(status, one))]
+    moving = [
+        one
+        for one in services
+        if phase_of(one) not in AT_REST and not held_by(one) and one not in stuck
+    ]
+    fetching = [
+        fetch
+        for fetch in (one.get("fetch") for one in entries(status, "packages"))
+        if isinstance(fetch, Mapping) and is_under_way(fetch) and not is_stuck(fetch)
+    ]
+    is_settled = status.get("settled") is not False or bool(stuck)
+    return is_settled and not moving and not fetching
+
+
+def held_by(service: Mapping[str, Any]) -> str:
+    """What a service waits for before it takes up a version that is there; empty: nothing."""
+    if phase_of(service) != "waiting":
+        return ""
+    held = (one for one in entries(service, "conditions") if one.get("reason") in HELD)
+    return next((str(one.get("message") or "it waits for its window") for one in held), "")
+
+
+def is_stuck(fetch: Mapping[str, Any]) -> bool:
+    """Whether a fetch failed, and is not tried again for longer than ``STUCK_S``."""
+    again = number_of(fetch, "retry_in_s")
+    is_failed = bool(fetch.get("error")) and fetch.get("state") != "fetching"
+    return is_failed and is_under_way(fetch) and again is not None and again > STUCK_S
+
+
+def under_way(status: Mapping[str, Any]) -> list[str]:
+    """What is not decided, a few words each: ``digits fetching 42 %``."""
+    services = entries(status, "services")
+    doing = [
+        f"{one.get('name')} {progress_of(status, one)}"
+        for one in services
+        if phase_of(one) not in AT_REST and not held_by(one)
+    ]
+    fetching = [
+        f"package {one.get('name')}"
+        for one in entries(status, "packages")
+        if isinstance(one.get("fetch"), Mapping) and is_under_way(one["fetch"])
+    ]
+    return doing or fetching or ["what the runtime is at"]
+
+
+def troubles(status: Mapping[str, Any]) -> list[str]:
+    """Why packages could not be fetched, a line each."""
+    return [
+        f"{one.get('name')} could not be fetched: {one['fetch']['error']}"
+        for one in entries(status, "packages")
+        if isinstance(one.get("fetch"), Mapping) and one["fetch"].get("error")
+    ]
 
 
 def is_under_way(fetch: Mapping[str, Any]) -> bool:

@@ -3,7 +3,7 @@
 In a notebook everything is in one display, which is updated by its id and leaves one line in
 the end; no script runs in the page, so it reads the same everywhere and in a saved file. In
 a terminal, what happens comes as lines, and the present state is one line below them that is
-written over. A pipe gets the lines alone.
+written over. A pipe gets the lines alone; the state goes to stderr when it changes.
 """
 
 from __future__ import annotations
@@ -127,13 +127,21 @@ class LinesView:
 
     Args:
         stream: Where to.
+        headlines: Where a line goes when the headline changes; None: nowhere.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, headlines: TextIO | None = None) -> None:
         self._stream = stream
+        self._headlines = headlines
+        self._headline = ""
 
     def show(self, result: Result, headline: str) -> None:
-        """Nothing: what it is in the end is shown by who asked for it."""
+        """Write the headline, where it changed; the result is shown by who asked for it."""
+        del result
+        if self._headlines is not None and headline != self._headline:
+            self._headlines.write(printable(headline) + "\n")
+            self._headlines.flush()
+            self._headline = headline
 
     def tell(self, event: Event) -> None:
         """Write the line."""
@@ -154,16 +162,22 @@ class JsonView(LinesView):
         stream: Where to.
         what: What is written: each state that differs from the one before, each event, or
             nothing.
+        headlines: Where a line goes when the headline changes; None: nowhere.
     """
 
-    def __init__(self, stream: TextIO, what: Literal["states", "events", "nothing"]) -> None:
-        super().__init__(stream)
+    def __init__(
+        self,
+        stream: TextIO,
+        what: Literal["states", "events", "nothing"],
+        headlines: TextIO | None = None,
+    ) -> None:
+        super().__init__(stream, headlines)
         self._what = what
         self._last = ""
 
     def show(self, result: Result, headline: str) -> None:
         """Write the state, where it changed."""
-        del headline
+        super().show(result, headline)
         line = json.dumps(result.to_json(), ensure_ascii=False)
         if self._what == "states" and line != self._last:
             self._write(line)
@@ -175,16 +189,21 @@ class JsonView(LinesView):
             self._write(json.dumps(event.to_json(), ensure_ascii=False))
 
 
-def view_here() -> View:
+def view_here(*, headlines: bool = True) -> View:
     """The notebook that this code runs in, else the terminal, else lines to stdout.
 
     IPython is asked only where something else has imported it.
+
+    Args:
+        headlines: Whether lines go with the headline, on stderr, when it changes.
     """
     ipython = sys.modules.get("IPython")
     shell = getattr(ipython, "get_ipython", lambda: None)()
     if shell is not None and hasattr(shell, "kernel"):
         return NotebookView(import_module("IPython.display").display)
-    return TerminalView(sys.stdout) if sys.stdout.isatty() else LinesView(sys.stdout)
+    if sys.stdout.isatty():
+        return TerminalView(sys.stdout)
+    return LinesView(sys.stdout, sys.stderr if headlines else None)
 
 
 def followed(what: str, seconds: float, *, ending: str) -> str:

@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from nbmodel.core.event import Event
-from nbmodel.core.summary import is_at_rest, summary
+from nbmodel.core.summary import (
+    entries,
+    fetch_of,
+    is_at_rest,
+    is_decided,
+    is_stuck,
+    summary,
+    troubles,
+    under_way,
+)
 from nbmodel.display import LogLines, StatusCard
 from nbmodel.display.live import View, followed
 from nbmodel.errors import TargetUnreachableError
@@ -39,13 +48,15 @@ class Follower:
     view: View
     look: Callable[[], Mapping[str, Any]]
 
-    def status(self, *, until_settled: bool) -> StatusCard:
-        """Show what it is at until nothing goes on any more, or until Ctrl-C.
+    def status(self, *, until_settled: bool, timeout_s: float | None = None) -> StatusCard:
+        """Show what it is at until waiting changes nothing any more, or until Ctrl-C.
 
         A runtime that does not answer meanwhile is waited for: it may be starting again.
 
         Args:
-            until_settled: Whether to end when nothing goes on.
+            until_settled: Whether to end when nothing goes on, or what goes on does not end
+                soon: a version waits for its window, or its registry does not answer.
+            timeout_s: Seconds after which to end in any case; None: never.
 
         Returns:
             The last status; its ``exit_code`` tells a program how a wait for rest ended.
@@ -59,11 +70,18 @@ class Follower:
         try:
             watch = Watch(self.remote)
             while True:
-                self.view.show(card, summary(card))
-                if until_settled and is_at_rest(card):
+                self.view.show(card, "; ".join([summary(card), *troubles(card)]))
+                if until_settled and is_decided(card) and not card.missed:
                     ending = "settled"
                     break
-                for event in self._wait(watch, RESTING_S if is_at_rest(card) else MOVING_S):
+                pause = RESTING_S if is_at_rest(card) else MOVING_S
+                if timeout_s is not None:
+                    left = began + timeout_s - time.monotonic()
+                    if left <= 0:
+                        ending = "still at work"
+                        break
+                    pause = min(pause, left)
+                for event in self._wait(watch, pause):
                     events.append(event)
                     self.view.tell(event)
                 card = self._card_again(card, events)
@@ -74,9 +92,13 @@ class Follower:
         last = card.without_events()
         if not until_settled:
             return last
+        if ending == "still at work":
+            waits = ", ".join([last.missed] if last.missed else under_way(last))
+            return last.ending(1).with_notes([f"after {seconds:.0f} s it still waits for: {waits}"])
         if ending != "settled":
             return last.ending(INTERRUPTED)
-        return last.ending(1 if last.failed else 0)
+        is_stuck_somewhere = any(is_stuck(fetch_of(last, one)) for one in entries(last, "services"))
+        return last.ending(1 if last.failed or is_stuck_somewhere else 0)
 
     def logs(self, lines: int) -> LogLines:
         """Show what happens as it happens, until Ctrl-C.

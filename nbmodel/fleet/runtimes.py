@@ -408,9 +408,8 @@ class Runtimes:
         if follow:
             from nbmodel.fleet.follow import Follower
 
-            return Follower(remote, view_here() if view is None else view, remote.status).logs(
-                lines
-            )
+            view = view_here(headlines=False) if view is None else view
+            return Follower(remote, view, remote.status).logs(lines)
         try:
             return LogLines(remote.logs(lines))
         except TargetUnreachableError:

@@ -6,12 +6,23 @@ from typing import Any
 
 import pytest
 
-from nbmodel.core.summary import is_at_rest, progress_of, summary
+from nbmodel.core.summary import (
+    held_by,
+    is_at_rest,
+    is_decided,
+    progress_of,
+    summary,
+    troubles,
+    under_way,
+)
 
 READY = {"name": "a", "state": "ready", "phase": "ready"}
 TRYING = {"name": "b", "state": "ready", "phase": "probing"}
 FETCHING = {"name": "c", "state": "loading", "phase": "fetching", "package": "p"}
 FAILED = {"name": "d", "state": "failed", "phase": "failed"}
+OUTSIDE = {"type": "Probed", "status": "Unknown", "reason": "OutsideWindow", "message": "closed"}
+HELD = {"name": "e", "state": "ready", "phase": "waiting", "conditions": [OUTSIDE]}
+LATE = {"name": "f", "state": "ready", "phase": "fetching", "package": "p"}
 
 
 def package(**fetch: Any) -> dict[str, Any]:
@@ -87,3 +98,53 @@ def test_progress_is_told_only_of_what_moves() -> None:
     assert progress_of({}, TRYING) == "probing"
     assert progress_of({}, READY) == ""
     assert progress_of({}, {}) == ""
+
+
+@pytest.mark.parametrize(
+    ("status", "decided"),
+    [
+        ({"services": [READY, FAILED]}, True),
+        ({"services": [HELD]}, True),
+        ({"services": [HELD], "settled": False}, False),
+        ({"services": [HELD | {"conditions": []}]}, False),
+        ({"services": [HELD, TRYING]}, False),
+        (
+            {
+                "services": [LATE],
+                "packages": [package(state="waiting", error="away", retry_in_s=16.0)],
+                "settled": False,
+            },
+            True,
+        ),
+        (
+            {
+                "services": [LATE],
+                "packages": [package(state="waiting", error="away", retry_in_s=8.0)],
+            },
+            False,
+        ),
+        ({"services": [LATE], "packages": [package(state="fetching", retry_in_s=16.0)]}, False),
+    ],
+    ids=[
+        "at rest",
+        "a window is closed",
+        "it is being looked at",
+        "it waits for something else",
+        "another is tried out",
+        "a registry is away for long",
+        "a registry is away for a moment",
+        "being fetched again",
+    ],
+)
+def test_who_waits_is_told_when_waiting_changes_nothing(status: Any, decided: bool) -> None:
+    assert is_decided(status) is decided
+
+
+def test_what_is_waited_for_is_told_by_name() -> None:
+    away = {"services": [LATE], "packages": [package(state="waiting", error="away")]}
+    assert under_way({"services": [HELD, TRYING]}) == ["b probing"]
+    assert under_way(away) == ["f fetching"]
+    assert under_way(away | {"services": [READY]}) == ["package p"]
+    assert under_way({}) == ["what the runtime is at"]
+    assert troubles(away) == ["p could not be fetched: away"]
+    assert (held_by(HELD), held_by(READY | {"conditions": [OUTSIDE]})) == ("closed", "")

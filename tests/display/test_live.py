@@ -91,6 +91,16 @@ def test_a_pipe_has_the_events_alone() -> None:
     assert stream.getvalue() == "2026-02-28T13:36:51Z WARNING too \\x1b[31mslow\n"
 
 
+@pytest.mark.parametrize("kind", ["lines", "json"])
+def test_a_pipe_has_what_is_beside_it_when_it_changes(kind: str) -> None:
+    stream, beside = io.StringIO(), io.StringIO()
+    view = LinesView(stream, beside) if kind == "lines" else JsonView(stream, "nothing", beside)
+    for headline in ("a probing", "a probing", "a \x1b ready"):
+        view.show(LogLines(), headline)
+    assert beside.getvalue() == "a probing\na \\x1b ready\n"
+    assert stream.getvalue() == ""
+
+
 @pytest.mark.parametrize(
     ("what", "lines"),
     [("states", [["x"], ["y"]]), ("events", [EVENT.to_json()]), ("nothing", [])],

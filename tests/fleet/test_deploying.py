@@ -202,6 +202,10 @@ def test_a_version_outside_of_its_window_is_there_and_waits(
     assert "waiting" in card.text()
     assert "version 1 serves meanwhile" in card.text()
     assert f"{model}: it waits for its maintenance window" in client.status("edge").text()
+    waited = client.status("edge", wait=True, timeout_s=60)
+    assert waited.exit_code == 0
+    late = f"{model} should run {model}:2: it is on the device; it waits for its maintenance"
+    assert any(late in note for note in waited.notes)
     client.deploy(model, on="edge", windows=[])
     assert answer(client, model) == TWO
 

@@ -86,6 +86,14 @@ def test_a_wait_shows_a_deployment_until_it_is_committed(client: Client) -> None
     assert len(again.cards) == 1
 
 
+def test_a_wait_ends_in_time_with_what_it_waits_for(client: Client) -> None:
+    client.deploy("lines", on="edge", confirm_s=20.0, service="slow")
+    card = client.status("edge", wait=True, timeout_s=0.2, view=Seen())
+    assert card.exit_code == 1
+    assert any(note.endswith("still waits for: slow provisional") for note in card.notes)
+    client.undeploy("slow@edge")
+
+
 def test_what_is_followed_until_it_is_interrupted_is_given_in_the_end(client: Client) -> None:
     card = client.status("edge", follow=True, view=Seen(interrupt))
     assert card["runtime"] == "edge"
@@ -264,7 +272,7 @@ def test_the_command_line_follows_a_log_until_ctrl_c(client: Client, as_json: bo
 def test_the_command_line_waits_and_tells_machines(client: Client) -> None:
     with command(client, "status", "edge", "--wait", "--json") as process:
         out, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (0, "")
+    assert (process.returncode, len(errors.splitlines())) == (0, 1)
     assert json.loads(out)["runtime"] == "edge"
     with command(client, "status", "edge", "--follow", "--wait", "--json") as process:
         out, errors = process.communicate(timeout=60)

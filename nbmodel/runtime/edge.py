@@ -281,7 +281,9 @@ class EdgeRuntime:
             former = self._config
             wanted = former.with_version(target.package, label)
             if wanted.etag != former.etag:
-                self._keep_config(wanted, f"{service}: rolled back from {before} to {label}")
+                left = None if live is None or live.installed is None else live.installed.version
+                away = "" if left is None else f" from {left.reference}"
+                self._keep_config(wanted, f"{service}: rolled back{away} to {target.reference}")
             number = self._passes.ask(
                 Errand(
                     retry=changed_services(former, wanted),
@@ -524,11 +526,23 @@ class EdgeRuntime:
         try:
             return self._states.config()
         except ConfigError as exc:
-            good = self._states.good_config()
-            if good is None:
-                raise
+            good = self._good_config(exc)
             self._journal.warn(f"{exc}; the last config that went well counts", type="Config")
             return good
+
+    def _good_config(self, error: ConfigError) -> MachineConfig:
+        try:
+            good = self._states.good_config()
+            why = "and there is no config.good.json, the last config that went well"
+        except ConfigError as exc:
+            good, why = None, f"and neither can the last config that went well: {exc}"
+        if good is not None:
+            return good
+        raise ConfigError(
+            f"{error}; {why}",
+            hint="put a machine config in the place of config.json; or move both files away: "
+            "the runtime then starts with no services, and what is deployed sets them anew",
+        ) from error
 
     def _replace(self, config: MachineConfig, why: str) -> None:
         changed = changed_services(self._config, config)

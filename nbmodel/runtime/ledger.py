@@ -27,7 +27,7 @@ class Ledger:
         self._states = states
         self._journal = journal
         self._lock = threading.Lock()
-        self._state = started(states.state(), now())
+        self._state = started(states.state(journal.warn), now())
         #: Whether the disk lacks something that ``write`` should try again.
         self.is_behind = False
         self._keep(self._state)

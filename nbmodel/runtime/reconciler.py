@@ -235,7 +235,7 @@ class Reconciler:
                 return False
             live = self._load(name, source)
         except NbModelError as exc:
-            text = f"{name}: version {record.label} does not come up: {exc}"
+            text = f"{name}: version {record.reference} does not come up: {exc}"
             if self._not_up.get(name) != text:
                 self._not_up[name] = text
                 self._journal.warn(text, service=name, type="NotUp")
@@ -288,7 +288,7 @@ class Reconciler:
             self._point(name, live)
         if before is None or before.digest != record.digest:
             self._journal.note(
-                f"{name}: now version {record.label}, which has the same content",
+                f"{name}: now version {record.reference}, which has the same content",
                 service=name,
                 type="Relabelled",
             )
@@ -424,7 +424,7 @@ class Reconciler:
             old.retire()
         self._point(name, live)
         version = live.installed.version if live.installed else None
-        what = f"version {version.label}" if version else "the file of its config"
+        what = f"version {version.reference}" if version else "the file of its config"
         self._journal.note(
             f"{name}: {what} is live on {live.source.model}", service=name, type="Live"
         )
@@ -475,7 +475,7 @@ class Reconciler:
         self._ledger.note(name, self._ledger.of(name).committed(record))
         self._board.end_trial(name)
         self._journal.note(
-            f"{name}: version {record.label} is committed", service=name, type="Committed"
+            f"{name}: version {record.reference} is committed", service=name, type="Committed"
         )
 
     def _roll_back(self, name: str, record: Record, verdict: Verdict) -> None:
@@ -485,9 +485,10 @@ class Reconciler:
         )
         history = self._ledger.of(name).refused(failed)
         self._ledger.note(name, history)
-        to = f"back to version {history.current.label}" if history.current else "it is stopped"
+        before = history.current
+        to = f"back to version {before.reference}" if before else "it is stopped"
         self._journal.warn(
-            f"{name}: version {record.label} is given up: {verdict.reason}; {to}",
+            f"{name}: version {record.reference} is given up: {verdict.reason}; {to}",
             service=name,
             type="RolledBack",
         )
@@ -527,7 +528,11 @@ class Reconciler:
         before = self._board.refuse(name, refusal)
         still = "; what ran before goes on" if self._board.live(name) is not None else ""
         if before is None or str(before.error) != str(refusal.error):
+            wish = self._board.wish(name)
+            found = wish.found if isinstance(wish, Wish) else None
             what = f"version {refusal.version}" if refusal.version else "what it should run"
+            if found is not None and found.version.digest == refusal.digest:
+                what = f"version {found.version.reference}"
             self._journal.warn(
                 f"{name}: cannot run {what}: {refusal.error}{still}", service=name, type="Refused"
             )

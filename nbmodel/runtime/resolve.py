@@ -45,6 +45,27 @@ class PackageVersion:
             return self.stamp
         return str(self.number) if self.number is not None else short_digest(self.digest)
 
+    @property
+    def reference(self) -> str:
+        """What to call it where other models are spoken of, too."""
+        return reference_of(self.repository, self.number, self.label)
+
+
+def reference_of(model: str, number: int | None, label: str) -> str:
+    """What to call a version where other models are spoken of, too.
+
+    Args:
+        model: Its model's name.
+        number: Its integer, or None.
+        label: Its timestamp id, or what else it is called.
+
+    Returns:
+        ``digits:3 (2026-02-28T13-36-51)``; without a number ``digits:2026-02-28T13-36-51``.
+    """
+    if number is None:
+        return f"{model}:{label}"
+    return f"{model}:{number}" if label == str(number) else f"{model}:{number} ({label})"
+
 
 def resolve(package: Package, tags_of: Mapping[str, Mapping[str, str]]) -> PackageVersion:
     """The version that a package of the machine config means.

@@ -7,7 +7,7 @@ means after a start, and what becomes of a version, is ``trial``'s to say.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from nbmodel.core.digest import short_digest
 from nbmodel.core.machine import MachineConfig
 from nbmodel.errors import ConfigError, StorageUnavailableError
+from nbmodel.runtime.resolve import reference_of
 from nbmodel.storage.atomic import write_atomically
 
 MAX_FAILED = 8  # versions of one service that are remembered as failed
@@ -51,6 +52,11 @@ class Record:
         if self.stamp is not None:
             return self.stamp
         return str(self.number) if self.number is not None else short_digest(self.digest)
+
+    @property
+    def reference(self) -> str:
+        """What to call it where other models are spoken of, too."""
+        return reference_of(self.repository, self.number, self.label)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,11 +225,12 @@ class StateFolder:
         return _read_config(self._config)
 
     def good_config(self) -> MachineConfig | None:
-        """The last machine config that all services could follow; None without one."""
-        try:
-            return _read_config(self._good)
-        except ConfigError:
-            return None
+        """The last machine config that all services could follow; None without one.
+
+        Raises:
+            ConfigError: As of ``config``.
+        """
+        return _read_config(self._good)
 
     def save_config(self, config: MachineConfig) -> None:
         """Keep a machine config; on disk when this returns.
@@ -241,17 +248,35 @@ class StateFolder:
         """
         self._write(self._good, config.to_json())
 
-    def state(self) -> State:
+    def state(self, damaged: Callable[[str], None] = lambda _: None) -> State:
         """What was saved last; nothing when it cannot be read.
 
         A damaged file must not keep models from running; without it, each of them has to
-        prove itself again.
+        prove itself again. It is kept beside, as ``state.json.damaged``.
+
+        Args:
+            damaged: Told, where there is a file that cannot be read.
         """
         try:
             with self._state.open("rb") as file:
                 return _state(json.loads(file.read(_MAX_STATE)))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except FileNotFoundError:
             return State()
+        except OSError as exc:
+            why = exc.strerror or type(exc).__name__
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+            why = f"it is no state of a runtime ({type(exc).__name__}: {exc})"
+        aside = self._state.with_name("state.json.damaged")
+        try:
+            self._state.replace(aside)
+            kept = f"it is kept as {aside.name}"
+        except OSError as exc:
+            kept = f"it cannot be kept beside: {exc.strerror}"
+        damaged(
+            f"cannot read {self._state}: {why}; {kept}. What ran, what failed and what to go "
+            "back to is forgotten: each version has to prove itself again"
+        )
+        return State()
 
     def save_state(self, state: State) -> None:
         """Keep the state; on disk when this returns.

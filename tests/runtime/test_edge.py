@@ -917,3 +917,21 @@ def test_a_file_that_says_nothing_readable_runs_all_the_same(
         assert any("plain: what" in line and "damaged" in line for line in runtime.logs(100))
     finally:
         runtime.close()
+
+
+@pytest.mark.parametrize(
+    ("good", "expected"),
+    [
+        pytest.param("[", r"config\.json is not JSON.*config\.good\.json is not JSON", id="both"),
+        pytest.param(None, r"config\.json is not JSON.*no config\.good\.json", id="no good one"),
+    ],
+)
+def test_configs_that_cannot_be_read_are_both_named(
+    tmp_path: Path, good: str | None, expected: str
+) -> None:
+    (tmp_path / "config.json").write_text("{")
+    if good is not None:
+        (tmp_path / "config.good.json").write_text(good)
+    with pytest.raises(ConfigError, match=expected) as caught:
+        EdgeRuntime(tmp_path, environment={})
+    assert "move both files away" in str(caught.value.hint)

@@ -44,6 +44,15 @@ def test_a_clean_end_is_none(tmp_path: Path) -> None:
     assert ledger(tmp_path).unclean == 0
 
 
+def test_a_damaged_state_is_told(tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_text("{")
+    journal = Journal()
+    Ledger(StateFolder(tmp_path), journal)
+    (line,) = journal.lines(10)
+    assert "WARNING" in line
+    assert "state.json.damaged" in line
+
+
 def test_services_that_are_gone_are_forgotten(tmp_path: Path) -> None:
     one = ledger(tmp_path)
     one.note("a", History(ONE))

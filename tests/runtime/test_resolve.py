@@ -4,7 +4,7 @@ import pytest
 
 from nbmodel.core.machine import Package
 from nbmodel.errors import VersionNotFoundError
-from nbmodel.runtime.resolve import own_tags, resolve
+from nbmodel.runtime.resolve import own_tags, reference_of, resolve
 
 ONE, TWO, BARE = ("sha256:" + digit * 64 for digit in "123")
 TAGS = {
@@ -104,3 +104,17 @@ def test_tags_that_stay_with_a_version() -> None:
         "2026-02-28T13-36-51",
         "2026-03-01T00-00-00",
     }
+
+
+@pytest.mark.parametrize(
+    ("number", "label", "expected"),
+    [
+        (3, "2026-02-28T13-36-51", "digits:3 (2026-02-28T13-36-51)"),
+        (3, "3", "digits:3"),
+        (None, "2026-02-28T13-36-51", "digits:2026-02-28T13-36-51"),
+    ],
+)
+def test_a_version_is_told_from_those_of_other_models(
+    number: int | None, label: str, expected: str
+) -> None:
+    assert reference_of("digits", number, label) == expected

@@ -84,7 +84,8 @@ def test_a_good_config_is_kept_apart(tmp_path: Path) -> None:
     assert StateFolder(tmp_path).config() is None
     assert StateFolder(tmp_path).good_config() == good
     (tmp_path / "config.good.json").write_text("{")
-    assert StateFolder(tmp_path).good_config() is None
+    with pytest.raises(ConfigError, match=r"config\.good\.json is not JSON"):
+        StateFolder(tmp_path).good_config()
 
 
 def test_nothing_was_saved(tmp_path: Path) -> None:
@@ -109,7 +110,12 @@ def test_nothing_was_saved(tmp_path: Path) -> None:
 )
 def test_a_damaged_state_is_as_good_as_none(tmp_path: Path, content: str) -> None:
     (tmp_path / "state.json").write_text(content)
-    assert StateFolder(tmp_path).state() == State()
+    told: list[str] = []
+    assert StateFolder(tmp_path).state(told.append) == State()
+    assert ["state.json.damaged" in text for text in told] == [True]
+    assert (tmp_path / "state.json.damaged").read_text() == content
+    assert StateFolder(tmp_path).state(told.append) == State()
+    assert len(told) == 1, "it is told once"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 
 _OWN_TAG = re.compile(r"[0-9]{1,9}|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}-[0-9]{2}.*")
 _FILES = re.compile(
-    r"config\.json|config\.good\.json|state\.json|events\.jsonl|overrides(\.json)?|lock|token"
+    r"config\.json|config\.good\.json|state\.json(\.damaged)?|events\.jsonl|overrides(\.json)?|lock|token"
     r"|runtime\.log(\.[0-9]+)?|output\.log"
 )
 _FOLDERS = {"blobs", "tags", "packages", "models"}

@@ -523,6 +523,7 @@ class Client:
         confirm_s: float | None = None,
         max_failure_rate: float | None = None,
         max_latency_ms: float | None = None,
+        min_requests: int | None = None,
         probe_timeout_s: float | None = None,
         windows: Sequence[str] | None = None,
         registry: str | None = None,
@@ -543,10 +544,12 @@ class Client:
             threads: CPU threads of one inference, ≥ 1.
             attributes: Further ones of the backend; those not given stay as they are.
             confirm_s: Seconds of health after which a new version is committed. What is not
-                given, of this and the next four, stays as it is, by default at 10.
+                given, of this and the next five, stays as it is, by default at 10.
             max_failure_rate: Share of requests, 0..1, that may fail before that; else it is
                 rolled back.
             max_latency_ms: Milliseconds that an answer may take on average before that.
+            min_requests: Requests that there must be before those two count, ≥ 1; 20 by
+                default.
             probe_timeout_s: Seconds that trying a version out may take.
             windows: When a version may be taken up, in the runtime's local time:
                 ``Mon-Fri 02:00-04:00``; empty: always.
@@ -576,6 +579,7 @@ class Client:
             "confirm_s": confirm_s,
             "max_failure_rate": max_failure_rate,
             "max_latency_ms": max_latency_ms,
+            "min_requests": min_requests,
             "probe_timeout_s": probe_timeout_s,
             "windows": None if windows is None else list(windows),
         }

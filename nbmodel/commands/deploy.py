@@ -33,13 +33,21 @@ from nbmodel.commands.options import typed_pairs
     "--max-failure-rate",
     type=click.FloatRange(0, 1),
     metavar="SHARE",
-    help="roll back when a larger share of requests, 0..1, fails before that",
+    help="roll back when a larger share of requests, 0..1, fails before that; counts from "
+    "--min-requests on",
 )
 @click.option(
     "--max-latency-ms",
     type=click.FloatRange(0, min_open=True),
     metavar="MS",
-    help="roll back when an answer takes longer on average before that",
+    help="roll back when an answer takes longer on average before that; counts from "
+    "--min-requests on",
+)
+@click.option(
+    "--min-requests",
+    type=click.IntRange(1),
+    metavar="N",
+    help="requests that there must be before those two count (20 by default)",
 )
 @click.option(
     "--probe-timeout-s",

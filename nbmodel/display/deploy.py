@@ -97,7 +97,7 @@ class DeployCard(Result):
                 ("runtime", Mono(self.url)),
                 ("registry", Mono(self.registry or "")),
                 ("sent", self._moved()),
-                ("tried out", probe_words(self.status)),
+                ("tried out", probe_words(self._trial())),
             ]
         )
         blocks: list[Block] = [facts]
@@ -114,9 +114,15 @@ class DeployCard(Result):
         if self.is_plan:
             return [Chip("plan", "info")]
         if self.held:
-            return [Chip("waiting", "warn")]
-        live = Chip("live", "good")
+            still = self.status.get("number")
+            serves = [Chip(f"version {still} serves", "good")] if still else []
+            return [Chip(f"version {self.version.number} waiting", "warn"), *serves]
+        live = Chip(f"version {self.version.number} live", "good")
         return [live, Chip("provisional", "warn")] if self.status.get("provisional") else [live]
+
+    def _trial(self) -> Mapping[str, Any]:
+        """What the runtime said of the service, where that is about this version."""
+        return {} if self.held else self.status
 
     def _standing(self) -> Iterator[str]:
         """What is still to come."""
@@ -158,8 +164,9 @@ class DeployCard(Result):
             "deployment": dict(self.placement.deployment),
             "registry": self.registry,
             "held": self.held or None,
-            "probe": self.status.get("probe"),
-            "provisional": self.status.get("provisional"),
+            "probe": self._trial().get("probe"),
+            "provisional": self._trial().get("provisional"),
+            "serves": self.status.get("number"),
         }
 
     __repr__ = Result.__str__

@@ -199,7 +199,11 @@ def test_a_version_outside_of_its_window_is_there_and_waits(
     assert answer(client, model) == ONE
     card = client.deploy(model, on="edge")
     assert "maintenance window" in card.held
-    assert "waiting" in card.text()
+    head = card.text().splitlines()[0]
+    assert "version 2 waiting" in head
+    assert "version 1 serves" in head
+    assert "tried out" not in card.text()  # that was version 1
+    assert (card.to_json()["probe"], card.to_json()["serves"]) == (None, 1)
     assert "version 1 serves meanwhile" in card.text()
     assert f"{model}: it waits for its maintenance window" in client.status("edge").text()
     waited = client.status("edge", wait=True, timeout_s=60)

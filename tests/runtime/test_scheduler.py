@@ -561,3 +561,17 @@ def test_an_engine_that_leaves_out_an_output_fails_its_request_alone() -> None:
     assert (counts.fail.count, counts.engine_failures) == (2, 2)
     live.retire()
     assert session.closed == 1
+
+
+def test_a_run_that_is_not_over_is_told_with_its_time(make: Make, session: Doubling) -> None:
+    live, inbox = make(), Inbox()
+    assert live.statistics("m").under_way_ns == 0
+    occupy(live, session, inbox)
+    first = live.statistics("m").under_way_ns
+    assert 0 < first < live.statistics("m").under_way_ns
+    session.gate.set()
+    inbox.wait(1)
+    live.infer(ask(1))
+    with pytest.raises(InferenceError):
+        live.infer(ask(-1))
+    assert live.statistics("m").under_way_ns == 0

@@ -191,7 +191,7 @@ def install(
     nbmodel runtime install edge --print > nbmodel-edge.service
     """
     given = {option: value for option, value in options.items() if _is_given(option)}
-    return context.client.runtimes.install(
+    card = context.client.runtimes.install(
         name,
         user=user,
         run_as=run_as,
@@ -200,6 +200,9 @@ def install(
         home=home,
         **given,
     )
+    for warning in card.warnings:  # not into the unit that is printed
+        click.echo(f"warning: {warning}", err=True)
+    return card
 
 
 @command.command("uninstall")

@@ -25,6 +25,7 @@ class InstallCard(Result):
         is_user: Whether it is a service of the user, instead of the machine.
         state: ``running``, ``removed``, or empty when only the unit was asked for.
         lingers: Whether it runs while nobody is logged in.
+        warnings: Why it could not run here, when only the unit was asked for.
     """
 
     name: str
@@ -35,6 +36,7 @@ class InstallCard(Result):
     is_user: bool
     state: str = ""
     lingers: bool = True
+    warnings: tuple[str, ...] = ()
 
     def card(self) -> Card:
         """Where it is, how it is looked after, and how it is undone; or the unit alone."""
@@ -89,6 +91,7 @@ class InstallCard(Result):
             "home": self.home,
             "user": self.is_user,
             "lingers": self.lingers,
+            "warnings": list(self.warnings),
         }
 
     __repr__ = Result.__str__

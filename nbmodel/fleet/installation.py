@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -160,6 +160,7 @@ def service_unit(
     home: Path | None = None,
     config: Path | None = None,
     run_as: str | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> Unit:
     """The unit that runs a runtime of this installation of nbmodel.
 
@@ -171,6 +172,8 @@ def service_unit(
         config: File with its machine config, or None.
         run_as: The user that a service of the machine runs as; None: one for it alone, where
             that is possible.
+        warn: Called with why a service of the machine could not run here, in place of an
+            error: the unit may be for another machine.
 
     Raises:
         InputError: Something given cannot be used.
@@ -194,7 +197,12 @@ def service_unit(
     else:
         hook = options.maintenance_hook
         files = [file for file in (config, Path(hook) if hook else None) if file is not None]
-        run_as = user_for(program, files=files, asked=run_as)
+        try:
+            run_as = user_for(program, files=files, asked=run_as)
+        except InputError as exc:
+            if warn is None or run_as is not None:
+                raise
+            warn(f"{exc}; {exc.hint}")
         usual, secrets = state_folder(name), Path("/etc/nbmodel")
     home = (usual if home is None else home).absolute()
     command = [str(program), "-m", "nbmodel", "runtime", "start", name, "--foreground"]

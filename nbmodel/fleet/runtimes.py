@@ -211,7 +211,7 @@ class Runtimes:
             user: A service of this user, instead of the machine.
             run_as: The user that a service of the machine runs as; by default one made for
                 it alone.
-            print_only: Only give the unit.
+            print_only: Only give the unit, also where it could not be installed.
             config: File with the machine config to start with.
             home: Where it keeps models and state.
             limits: What clients may use: all limits, or some by name.
@@ -237,6 +237,7 @@ class Runtimes:
         if "maintenance_hook" in given:
             given["maintenance_hook"] = hook_path(given["maintenance_hook"])
         start = StartOptions(http=DEFAULT_HTTP).changed(given)
+        warnings: list[str] = []
         unit = service_unit(
             name,
             start,
@@ -244,6 +245,7 @@ class Runtimes:
             home=None if home is None else Path(home).expanduser(),
             config=None if config is None else Path(config).expanduser(),
             run_as=run_as,
+            warn=warnings.append if print_only else None,
         )
         systemd = Systemd(user)
         url = url_here(start.http)
@@ -251,7 +253,7 @@ class Runtimes:
             name, str(systemd.folder / unit.file_name), unit.text(), url, str(unit.home), user
         )
         if print_only:
-            return card
+            return replace(card, warnings=tuple(warnings))
         systemd.check()
         if before is not None and before.is_local and _asked(before)["state"] != "stopped":
             raise InputError(

@@ -203,3 +203,18 @@ def test_a_service_of_the_machine_has_a_user_that_can_read_its_python(tmp_path: 
     assert user_for(program, asked="root") == "root"
     with pytest.raises(InputError, match="no user 'nobody-of-that-name'"):
         user_for(program, asked="nobody-of-that-name")
+
+
+def test_a_unit_is_shown_also_where_it_could_not_run(
+    asked: Path, runtimes: Runtimes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> str | None:
+        raise InputError("only root can read it", hint="put it elsewhere")
+
+    monkeypatch.setattr("nbmodel.fleet.installation.user_for", refused)
+    with pytest.raises(InputError, match="only root"):
+        runtimes.install("edge")
+    card = runtimes.install("edge", print_only=True)
+    assert card.warnings == ("only root can read it; put it elsewhere",)
+    assert card.text().rstrip() == card.unit.rstrip()
+    assert not asked.exists()

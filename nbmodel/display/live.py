@@ -80,8 +80,9 @@ class NotebookView:
 
     def _publish(self, text: str, page: str) -> None:
         bundle = {"text/plain": text, "text/html": page}
-        self._display(bundle, raw=True, display_id=self._id, update=self._is_shown)
-        self._is_shown = True
+        # Before, for an interrupt may come in the midst of it: one display is never made twice.
+        is_shown, self._is_shown = self._is_shown, True
+        self._display(bundle, raw=True, display_id=self._id, update=is_shown)
 
 
 def _status(line: str) -> str:

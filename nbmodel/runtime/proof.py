@@ -157,7 +157,11 @@ def prove_made_up(session: Session, own: Signature, *, allow_non_finite: bool, t
                 refusals.append(exc)
                 continue
             latency = _timed_again(run)  # what it took once is no guess any more
-            return Proof(latency, f"none; answers made-up inputs {_shapes(inputs)}", inputs=inputs)
+            return Proof(
+                latency,
+                f"no golden sample; answers made-up inputs {_shapes(inputs)}",
+                inputs=inputs,
+            )
         first: NbModelError = refusals[0]
     except InputError as exc:
         first = refusals[0] if refusals else exc
@@ -167,7 +171,7 @@ def prove_made_up(session: Session, own: Signature, *, allow_non_finite: bool, t
         raise refusals[0]
     return Proof(
         None,
-        "none; it was loaded, and has answered nothing",
+        "no golden sample; it was loaded, and has answered nothing",
         note=f"it was not tried out: {first}; log it with a golden sample",
     )
 

@@ -119,7 +119,7 @@ def test_a_version_that_answers_its_golden_sample_may_serve(
 
 def test_a_backend_that_is_installed_beside_nbmodel_is_found(tmp_path: Path) -> None:
     report = probe(bad(tmp_path))
-    assert report.golden == "none; answers made-up inputs x FP32[1,2]"
+    assert report.golden == "no golden sample; answers made-up inputs x FP32[1,2]"
 
 
 def test_wrong_numbers_are_refused_with_the_difference(tmp_path: Path) -> None:
@@ -325,7 +325,7 @@ def test_a_version_that_is_not_what_it_says_is_refused(
 def test_real_tflite_models_may_serve(test_models: Path, name: str) -> None:
     pytest.importorskip("ai_edge_litert", reason="pip install 'nbmodel[runtime]'")
     report = probe(Source("tflite_cpu", {"model_path": str(test_models / name)}, "key"))
-    assert report.golden.startswith("none; answers made-up inputs ")
+    assert report.golden.startswith("no golden sample; answers made-up inputs ")
     assert report.latency_ms is not None
 
 

@@ -191,7 +191,7 @@ class TestGoldenSamples:
 class TestMadeUpInputs:
     def test_a_model_that_answers_them(self) -> None:
         proof = made_up(BadSession({}))
-        assert proof.golden == "none; answers made-up inputs x FP32[1,2]"
+        assert proof.golden == "no golden sample; answers made-up inputs x FP32[1,2]"
         assert proof.inputs["x"].shape == (1, 2)
         assert proof.note == ""
 
@@ -300,7 +300,9 @@ class TestRealEngines:
         from tests.tools import bad_models
 
         session = load(make(bad_models))
-        assert made_up(session).golden == f"none; answers made-up inputs x FP32[{rows},2]"
+        assert (
+            made_up(session).golden == f"no golden sample; answers made-up inputs x FP32[{rows},2]"
+        )
 
     def test_an_engine_that_takes_no_guess_is_a_note(
         self, load: Callable[[bytes], Session]

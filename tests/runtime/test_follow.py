@@ -676,10 +676,10 @@ def test_progress_is_told(device: Device, registry: Registry) -> None:
 def test_who_waits_for_long_lets_others_go_first(
     device: Device, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follow_module, "TURN_S", 0.1)
+    monkeypatch.setattr(follow_module, "TURN_S", 0.5)
     registry.publish(1, "large", m_onnx=WEIGHTS)
     registry.publish(2, "small")
-    registry.misbehave(wrong.dripping(64 * 1024, 0.03), "blob")
+    registry.misbehave(wrong.dripping(64 * 1024, 0.1), "blob")
     device.follow(registry.url, "large", "small")
     until(lambda: device.status("b").state == "done")
     assert device.status("a").state == "fetching"

@@ -436,7 +436,7 @@ def test_who_is_told_to_stop_stops(
         began = time.monotonic()
         with pytest.raises(CancelledError):
             fetch_blob(origin, site.source, site.storage, kept=True)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 20  # far below what it was silent for
         timer.join()
     site.check(there=False)
     registry.behave()

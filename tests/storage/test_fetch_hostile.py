@@ -258,6 +258,8 @@ def test_whatever_it_makes_of_several_ranges(
     assert len([one for one in site.segments if isinstance(one, Missing)]) > 1
     registry.misbehave(wrong.WRONG_PARTS[name], "blob")
     error = site.try_to_fetch()
+    if isinstance(error, TargetUnreachableError):  # the line was cut with megabytes on it
+        error = site.try_to_fetch()
     assert error is None, "a single range, or the whole, can be had in any case"
 
 
@@ -400,7 +402,7 @@ def test_without_the_right_token_nothing_comes(
     error = site.try_to_fetch(token=token)
     assert isinstance(error, AuthenticationError)
     assert "secret" not in str(error)
-    assert len(registry.seen) == 1, "a refusal is not asked for twice"
+    assert len(registry.asked) == 1, "a refusal is not asked for twice"
 
 
 # Giving up

@@ -561,7 +561,10 @@ def _unpin(
 def _probe_timeout_s(config: Mapping[str, Any], service: str) -> float:
     """How long the runtime may try a version out, in seconds."""
     entry = plan.service_entry(config, service)
-    policy, _ = DeploymentPolicy.read(entry.get("deployment"))
+    settings = config.get("nbmodel")
+    given = settings.get("deployment") if isinstance(settings, Mapping) else None
+    usual, _ = DeploymentPolicy.read(given)
+    policy, _ = DeploymentPolicy.read(entry.get("deployment"), usual)
     return policy.probe_timeout_s + _patience_s(entry)
 
 

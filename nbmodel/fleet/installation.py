@@ -244,7 +244,14 @@ def user_for(program: Path, *, files: Iterable[Path] = (), asked: str | None) ->
     hidden = next(filter(None, map(_hidden, needed)), None)
     if hidden is None:
         return None
-    owner = pwd.getpwuid(hidden.stat().st_uid).pw_name
+    owned_by = hidden.stat().st_uid
+    try:
+        owner = pwd.getpwuid(owned_by).pw_name
+    except KeyError:
+        raise InputError(
+            f"{hidden} can be read by user {owned_by} alone, who has no name on this machine",
+            hint="put it where all can read it; or say --run-as USER",
+        ) from None
     if owner == "root":
         raise InputError(
             f"only root can read {hidden}, and a runtime should not be root",

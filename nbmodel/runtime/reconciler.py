@@ -28,6 +28,7 @@ from nbmodel.runtime.ledger import Ledger
 from nbmodel.runtime.plan import Step, plan_steps
 from nbmodel.runtime.probe import ProbeLimits, ProbeReport
 from nbmodel.runtime.prober import Prober
+from nbmodel.runtime.proof import is_out_of_memory
 from nbmodel.runtime.services import LiveService, Source, load_service
 from nbmodel.runtime.state import Failed, Record
 from nbmodel.runtime.stock import Stock, Stockroom, record_of
@@ -400,6 +401,7 @@ class Reconciler:
         """Load a model.
 
         Raises:
+            UnavailableError: There is too little memory for it beside what serves.
             NbModelError: It cannot be loaded; nothing is left of it.
         """
 
@@ -409,7 +411,9 @@ class Reconciler:
         self._board.load(name)
         try:
             return load_service(source, note)
-        except NbModelError:
+        except NbModelError as exc:
+            if is_out_of_memory(str(exc)):  # says more about this moment than about the version
+                raise UnavailableError(f"too little memory just now: {exc}", hint=exc.hint) from exc
             raise
         except Exception as exc:  # a plug-in may raise anything; that stays its service's
             logger.exception("service %s cannot be loaded", name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ from nbmodel.runtime.state import Record
 from nbmodel.storage.base import Storage
 from nbmodel.storage.manifests import load_manifest
 from nbmodel.storage.tags import TagStore
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,9 @@ class Stockroom:
                 )
             except NbModelError as exc:
                 found[package.name] = damaged[package.name] = exc
+            except Exception as exc:  # whatever ails one package stays its own
+                logger.exception("package %s cannot be laid out", package.name)
+                found[package.name] = damaged[package.name] = _unforeseen(package, exc)
         unpacking(None)
         return Stock(packages, found, installed, damaged)
 
@@ -199,6 +205,9 @@ class Stockroom:
             return Found(version, load_manifest(self._storage, version.digest))
         except NbModelError as exc:
             return exc
+        except Exception as exc:  # whatever ails one package stays its own
+            logger.exception("package %s cannot be looked at", package.name)
+            return _unforeseen(package, exc)
 
     def _tags_of(self, package: Package) -> dict[str, dict[str, str]]:
         tags_of = {}
@@ -210,6 +219,10 @@ class Stockroom:
             if tags:
                 tags_of[name] = tags
         return tags_of
+
+
+def _unforeseen(package: Package, exc: Exception) -> DeployError:
+    return DeployError(f"package {package.name!r} failed: {type(exc).__name__}: {exc}")
 
 
 def record_of(wish: Wish) -> Record | None:

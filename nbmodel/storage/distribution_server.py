@@ -36,7 +36,15 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from nbmodel.core.chunks import ChunkTable, Have, Local, Missing, max_table, segments
+from nbmodel.core.chunks import (
+    ChunkTable,
+    Have,
+    Local,
+    Missing,
+    max_table,
+    missing_ranges,
+    segments,
+)
 from nbmodel.core.digest import digest_of, is_digest
 from nbmodel.core.manifest import MANIFEST_TYPE, MAX_MANIFEST
 from nbmodel.core.reference import check_name
@@ -269,7 +277,7 @@ class _Server:
         found = segments(chunks, self._have(chunks))
         for blob in {segment.blob for segment in found if isinstance(segment, Local)}:
             self._storage.keep(blob)  # until the patch is here
-        return [segment for segment in found if isinstance(segment, Missing)]
+        return list(missing_ranges(found))
 
     def _assemble(self, writer: BlobWriter, digest: str, table: str) -> None:
         """Make a blob of the patch that was uploaded; the upload is over in any case."""

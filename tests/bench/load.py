@@ -11,7 +11,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ def cpu_s(pid: int) -> float:
 
     Source: clock_getcpuclockid(3); the clock counts nanoseconds, and threads that ended too.
     """
-    return sum(time.clock_gettime((~process << 3) | 2) for process in tree(pid))
+    return sum(_cpu_s(process) for process in tree(pid))
 
 
 def resident_mb(pid: int) -> float:
@@ -53,18 +53,27 @@ def resident_mb(pid: int) -> float:
 
 
 def tree(pid: int) -> list[int]:
-    """A process and its descendants."""
+    """A process and its descendants; threads and processes may end meanwhile."""
     found = [pid]
     for process in found:
         for children in Path(f"/proc/{process}/task").glob("*/children"):
-            found += map(int, children.read_text().split())
+            with suppress(FileNotFoundError, ProcessLookupError):
+                found += map(int, children.read_text().split())
     return found
 
 
+def _cpu_s(pid: int) -> float:
+    try:
+        return time.clock_gettime((~pid << 3) | 2)
+    except OSError:  # it has ended since it was found
+        return 0.0
+
+
 def _resident(pid: int) -> int:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
+    with suppress(FileNotFoundError, ProcessLookupError):  # it has ended since it was found
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
     return 0
 
 

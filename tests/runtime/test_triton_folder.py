@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -103,16 +102,16 @@ def test_a_configuration_names_only_what_is_there(
 ) -> None:
     device.serve("digits", 3)
     seen = []
-    rename = os.replace
+    rename = Path.replace
 
-    def watched(source: str, target: str) -> None:
+    def watched(source: Path, target: Path) -> None:
         rename(source, target)
         config = device.config()
         labels = config.partition('label_filename: "')[2].partition('"')[0]
         number = config.partition("versions: [ ")[2].partition(" ")[0]
         seen.append({labels, number} <= set(device.names()))
 
-    monkeypatch.setattr(os, "replace", watched)
+    monkeypatch.setattr(Path, "replace", watched)
     device.serve("digits", 4)
     assert seen == [True] * 3  # the link, the labels, the configuration
 

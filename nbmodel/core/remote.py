@@ -1,0 +1,154 @@
+"""Remotes: the registries that a person pushes to and pulls from, as text.
+
+::
+
+    registry.example/team            https, because nothing else was said
+    localhost:5000                   http, because it does not leave this machine
+    http://registry.lan:5000/team    as written
+
+Source: OCI distribution specification, "Pulling manifests" (the grammar of names).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from nbmodel.core.address import is_loopback
+from nbmodel.core.reference import check_name
+from nbmodel.errors import InputError, RefError
+
+MAX_REPOSITORY = 255  # characters; what registries take for a host and a repository together
+_HOST = re.compile(
+    r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:]{2,39}\])(?::(\d{1,5}))?"
+)
+_COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_NAMESPACE = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
+_FORMS = "forms: registry.example/team, localhost:5000, http://registry.lan:5000/team"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Remote:
+    """A registry, and the namespace in it under which models are.
+
+    ``str()`` gives the shortest text that means it: ``parse(str(remote)) == remote``.
+
+    Attributes:
+        base_url: ``http[s]://host[:port]``, in lower case, without a path.
+        namespace: What comes before the name of a model, ``a/b``; empty for none.
+
+    Raises:
+        InputError: ``base_url`` is no such address, or ``namespace`` none that registries take.
+    """
+
+    base_url: str
+    namespace: str = ""
+
+    def __post_init__(self) -> None:
+        scheme, colon, host = self.base_url.partition("://")
+        match = _HOST.fullmatch(host)
+        if not colon or scheme not in ("http", "https") or match is None:
+            # An address may carry a password: it is not shown.
+            raise InputError("not the address of a registry", hint=_FORMS)
+        if match[1] is not None and not 0 < int(match[1]) < 65536:
+            raise InputError(f"port {match[1]} of {host!r}: expected 1 to 65535")
+        if self.base_url != self.base_url.lower():
+            object.__setattr__(self, "base_url", self.base_url.lower())
+        if self.namespace and _NAMESPACE.fullmatch(self.namespace) is None:
+            raise InputError(
+                f"not a namespace of {self.host}: {self.namespace[:80]!r}",
+                hint="lower-case words joined by '/', each with digits, '.', '_' or '-' inside",
+            )
+        if len(self.host) + len(self.namespace) + 1 > MAX_REPOSITORY:
+            raise InputError(
+                f"namespace of {len(self.namespace)} characters on {self.host}, "
+                f"expected at most {MAX_REPOSITORY} with the host"
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> Remote:
+        """Read ``host[:port][/namespace]``, with ``http://`` or ``https://`` before it or not.
+
+        Without a scheme it is https, except for this machine itself, which is http as
+        container tools have it.
+
+        Raises:
+            InputError: It is none of these, or a name and a password are in it.
+        """
+        given: object = text
+        if not isinstance(given, str):
+            raise InputError(f"expected a registry, found {type(given).__name__}", hint=_FORMS)
+        text = text.strip()
+        scheme, colon, rest = text.partition("://")
+        if not colon:
+            scheme, rest = "", text
+        rest = rest.rstrip("/")
+        host, _, namespace = rest.partition("/")
+        if "@" in host:
+            raise InputError(
+                "a name or password in the address of a registry",
+                hint="leave it out and `docker login` the registry",
+            )
+        if not scheme:
+            if not _is_host(host):
+                raise InputError(f"not a registry: {_shown(text)}", hint=_FORMS)
+            scheme = "http" if is_loopback(_bare(host)) else "https"
+        elif scheme.lower() not in ("http", "https"):
+            raise InputError(f"not a registry: {_shown(text)} is neither http nor https")
+        if any(mark in namespace for mark in "?#@:"):
+            raise InputError(f"not a registry: {_shown(text)} has more than a path", hint=_FORMS)
+        return cls(f"{scheme.lower()}://{host}", namespace)
+
+    @property
+    def host(self) -> str:
+        """``host[:port]``: what references and credentials call it."""
+        return self.base_url.partition("://")[2]
+
+    def repository(self, model: str) -> str:
+        """Where a model's versions are: ``namespace/model``.
+
+        Raises:
+            RefError: ``model`` cannot be the name of one.
+            InputError: Together they are longer than registries take.
+        """
+        name = f"{self.namespace}/{check_name(model)}" if self.namespace else check_name(model)
+        if len(self.host) + len(name) + 1 > MAX_REPOSITORY:
+            raise InputError(
+                f"{name[:80]!r} on {self.host}: {len(name)} characters, expected at most "
+                f"{MAX_REPOSITORY} with the host"
+            )
+        return name
+
+    def model(self, repository: str) -> str | None:
+        """The model whose versions are there, or None for what is not of this remote."""
+        prefix = f"{self.namespace}/" if self.namespace else ""
+        if not repository.startswith(prefix):
+            return None
+        try:
+            return check_name(repository[len(prefix) :])
+        except RefError:
+            return None
+
+    def __str__(self) -> str:
+        scheme, _, host = self.base_url.partition("://")
+        path = f"{host}/{self.namespace}" if self.namespace else host
+        usual = "http" if is_loopback(_bare(host)) else "https"
+        return path if scheme == usual and _is_host(host) else f"{scheme}://{path}"
+
+
+def _is_host(text: str) -> bool:
+    """Whether it reads as a host where a bare word would be a namespace or a model."""
+    return text.lower() == "localhost" or any(mark in text for mark in ".:[")
+
+
+def _bare(host: str) -> str:
+    """A host without its port and brackets."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0].lower()
+
+
+def _shown(text: str) -> str:
+    """``text`` quoted and cut, without what an address may carry after a ``?``."""
+    text = text.partition("?")[0]
+    return repr(text if len(text) <= 80 else text[:77] + "…")

@@ -1,4 +1,4 @@
-"""Where a version comes from: parents, notebook and cell, git, converter."""
+"""Where a version comes from: parents, notebook and cell, git, an import, converter."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from nbmodel.core.origin import Origin
 from nbmodel.errors import ManifestError
 
 
@@ -23,6 +24,7 @@ class Lineage:
         git_dirty: Whether tracked files differed from the commit.
         user: Login name.
         packages: Versions of the imported packages that matter.
+        origin: Where its files were imported from.
     """
 
     parents: tuple[str, ...] = ()
@@ -34,6 +36,7 @@ class Lineage:
     git_dirty: bool | None = None
     user: str | None = None
     packages: Mapping[str, str] = field(default_factory=dict)
+    origin: Origin | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object without the unknown facts; ``from_json`` gives the value back."""
@@ -47,6 +50,7 @@ class Lineage:
             "git_dirty": self.git_dirty,
             "user": self.user,
             "packages": dict(self.packages),
+            "origin": None if self.origin is None else self.origin.to_json(),
         }
         return {key: value for key, value in data.items() if value not in (None, [], {})}
 
@@ -57,6 +61,7 @@ class Lineage:
         Raises:
             ManifestError: A field is of the wrong type.
         """
+        origin = data.get("origin")
         try:
             return cls(
                 parents=tuple(str(parent) for parent in data.get("parents", ())),
@@ -70,6 +75,7 @@ class Lineage:
                 packages={
                     str(name): str(version) for name, version in data.get("packages", {}).items()
                 },
+                origin=None if origin is None else Origin.from_json(origin),
             )
         except (AttributeError, TypeError) as exc:
             raise ManifestError(f"malformed lineage: {exc!r}") from exc

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from nbmodel.core.lineage import Conversion, Lineage
+from nbmodel.core.origin import Origin
 from nbmodel.display.card import Cell, Mono
 from nbmodel.display.quantity import count, number
 
 
 def origin(lineage: Lineage) -> tuple[str, Cell]:
-    """Name and content of the fact: ``made in`` a notebook, ``made by`` a person."""
+    """The fact's name and content: ``made in`` a notebook, ``made by`` a person, ``imported from``."""
+    if lineage.origin is not None:
+        by = f"by {lineage.user}" if lineage.user else ""
+        return "imported from", (*_source(lineage.origin), by)
     place = _place(lineage)
     if not place:
         return "made by", lineage.user or ""
@@ -17,7 +21,18 @@ def origin(lineage: Lineage) -> tuple[str, Cell]:
 
 def short_origin(lineage: Lineage) -> Cell:
     """The same for a row of a table: where, or by whom when that is not known."""
+    if lineage.origin is not None:
+        return _source(lineage.origin)
     return _place(lineage) or (f"by {lineage.user}" if lineage.user else "")
+
+
+def _source(source: Origin) -> tuple[str | Mono, ...]:
+    place: tuple[str | Mono, ...] = (Mono(source.uri),)
+    if not source.revision:
+        return place
+    is_commit = len(source.revision) >= 40 and source.revision.isalnum()
+    shown = source.revision[:12] if is_commit else source.revision[:40]
+    return (*place, "at", Mono(shown, source.revision))
 
 
 def _place(lineage: Lineage) -> tuple[str | Mono, ...]:

@@ -1,7 +1,8 @@
 """What machine a runtime is on: a Jetson and its JetPack, its GPU and how busy that is.
 
 Source: ``/etc/nv_tegra_release`` and ``tegrastats`` as NVIDIA's Jetson Linux Developer Guide
-describes them; the kernel's ``thermal`` and ``devfreq`` files; NVML on servers.
+describes them; the kernel's ``thermal`` and ``devfreq`` files; NVML on servers, and on a Thor,
+whose kernel has no such file and whose ``tegrastats`` tells no load.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ _TEGRASTATS_S = 2.0  # that its first line may take
 _MIB = 1024 * 1024
 _MAX_READ = 4096  # bytes of a file of the system
 
-#: Release of Jetson Linux (L4T) → JetPack. Source: NVIDIA's JetPack archive.
+#: Release of Jetson Linux (L4T) → JetPack. Source: NVIDIA's JetPack archive; for releases since
+#: 35.6.2 what users of jetson_stats report of theirs.
 JETPACKS = {
     "32.6.1": "4.6",
     "32.7.1": "4.6.1",
@@ -40,14 +42,23 @@ JETPACKS = {
     "35.5.0": "5.1.3",
     "35.6.0": "5.1.4",
     "35.6.1": "5.1.5",
+    "35.6.2": "5.1.5",
+    "35.6.3": "5.1.5",
+    "35.6.4": "5.1.6",
     "36.2.0": "6.0 DP",
     "36.3.0": "6.0",
     "36.4.0": "6.1",
     "36.4.3": "6.2",
     "36.4.4": "6.2.1",
+    "36.4.7": "6.2.1",
+    "36.5.0": "6.2.2",
     "38.2.0": "7.0",
+    "38.2.1": "7.0",
+    "38.2.2": "7.0",
+    "38.4.0": "7.1",
+    "39.2.0": "7.2",
 }
-_LINES = {"32": "4", "34": "5", "35": "5", "36": "6", "38": "7"}
+_LINES = {"32": "4", "34": "5", "35": "5", "36": "6", "38": "7", "39": "7"}
 _RELEASE = re.compile(r"#\s*R(\d+)\s*\(release\),\s*REVISION:\s*([\d.]+)")
 _RAM = re.compile(r"\bRAM (\d+)/(\d+)MB\b")
 _GPU_LOAD = re.compile(r"\bGR3D(?:_FREQ)? (\d+)%")
@@ -152,22 +163,34 @@ def _awake(degrees: float) -> float | None:
 # Reading
 
 
-def read_device(root: Path = Path("/"), *, tegrastats: str | None = "tegrastats") -> Device:
+def read_device(
+    root: Path = Path("/"),
+    *,
+    tegrastats: str | None = "tegrastats",
+    nvml: Callable[[], tuple[GpuUse, ...]] = read_gpus,
+) -> Device:
     """Look at this machine.
 
     Args:
         root: Where its files are.
         tegrastats: The program, or None.
+        nvml: Asks NVML for the GPUs.
     """
     jetson = read_jetson(root)
     if jetson is None:
-        return Device(gpus=read_gpus())
+        return Device(gpus=nvml())
     gpu = read_tegra(root)
+    if gpu.utilisation is None:  # NVML answers at once, tegrastats after its first interval
+        gpu = _completed(gpu, next(iter(nvml()), gpu))
     if gpu.utilisation is None and tegrastats is not None:
-        said = use_of_tegrastats(_tegrastats_line(tegrastats))
-        heat = said.temperature if gpu.temperature is None else gpu.temperature
-        gpu = replace(gpu, utilisation=said.utilisation, temperature=heat)
+        gpu = _completed(gpu, use_of_tegrastats(_tegrastats_line(tegrastats)))
     return Device(jetson, (gpu,))
+
+
+def _completed(gpu: GpuUse, said: GpuUse) -> GpuUse:
+    """A GPU with the load, and the temperature where that was not known, that another says."""
+    heat = said.temperature if gpu.temperature is None else gpu.temperature
+    return replace(gpu, utilisation=said.utilisation, temperature=heat)
 
 
 def read_jetson(root: Path = Path("/")) -> Jetson | None:

@@ -28,6 +28,13 @@ ORIN = (
 )
 
 
+#: As a report of a board has it: jetson_stats, issue 711.
+THOR = (
+    "# R38 (release), REVISION: 2.0, GCID: 41844464, BOARD: generic, EABI: aarch64, "
+    "DATE: Fri Aug 22 00:55:42 UTC 2025"
+)
+
+
 @pytest.mark.parametrize(
     ("text", "l4t", "jetpack"),
     [
@@ -44,7 +51,9 @@ ORIN = (
             "4.6.1",
             id="Nano with JetPack 4",
         ),
-        pytest.param("# R38 (release), REVISION: 2.0, GCID: 1", "38.2.0", "7.0", id="Thor"),
+        pytest.param(THOR, "38.2.0", "7.0", id="Thor with JetPack 7"),
+        pytest.param("# R39 (release), REVISION: 2.0, GCID: 1", "39.2.0", "7.2", id="JetPack 7.2"),
+        pytest.param("# R39 (release), REVISION: 4.0, GCID: 1", "39.4.0", "7", id="a later 7"),
         pytest.param("# R36 (release), REVISION: 9.9, GCID: 1", "36.9.9", "6", id="a later one"),
         pytest.param("# R35 (release), REVISION: 1, GCID: 1", "35.1.0", "5.0.2", id="two parts"),
         pytest.param("# R99 (release), REVISION: 1.0", "99.1.0", "", id="of a time to come"),
@@ -57,8 +66,20 @@ def test_a_release_names_its_jetpack(text, l4t, jetpack):
     assert jetpack_of(l4t) == jetpack
 
 
-#: As the programs of three generations write them.
+#: As the programs of five generations write them. Written by real ones: "Orin with JetPack 7"
+#: (jetson_stats, pull request 894) and "TX1" (hordiales/jetson-tx1-dev, SCRIPTS.md). The others
+#: are formats of "tegrastats Utility" in the Jetson Linux Developer Guide, filled in; that of a
+#: Thor, and the sensor of a GPU that sleeps, as jetson_stats tells of them.
 LINES = {
+    "Orin with JetPack 7": (
+        (
+            "07-25-2026 09:08:28 RAM 20642/62817MB (lfb 1x2MB) CPU [23%@2201,10%@2201,4%@2201] "
+            "EMC_FREQ 3%@3199 GR3D_FREQ 12%@[1300,1300] NVENC0 off NVDEC0 off VIC off OFA off "
+            "PVA0_FREQ off APE 174 cpu@52.968C/52.968C soc2@48.406C/48.406C "
+            "gpu@47.625C/47.625C VDD_GPU_SOC 5139mW/5139mW/5139mW"
+        ),
+        GpuUse("GPU", 20642 * MIB, 62817 * MIB, 0.12, 47.625),
+    ),
     "Orin": (
         (
             "11-20-2025 10:11:12 RAM 3150/30697MB (lfb 2x4MB) SWAP 0/15348MB (cached 0MB) CPU "
@@ -71,6 +92,14 @@ LINES = {
         "RAM 3150/30697MB (lfb 2x4MB) GR3D_FREQ 0%@[0,0] gpu@-256C tj@47.5C",
         GpuUse("GPU", 3150 * MIB, 30697 * MIB, 0.0, None),
     ),
+    "Thor, which tells no load": (
+        (
+            "08-08-2026 20:58:23 RAM 3429/125749MB (lfb 120x4MB) CPU [0%,5%,off]@2601 EMC_FREQ "
+            "@4266 GR3D_FREQ @[1574,1574,1574] cpu@49.75C/49.75C tj@51.218C/51.218C "
+            "gpu@51.218C/51.218C VDD_GPU 6330mW/6330mW/6330mW VIN 28906mW/14453mW/28906mW"
+        ),
+        GpuUse("GPU", 3429 * MIB, 125749 * MIB, None, 51.218),
+    ),
     "Xavier": (
         (
             "RAM 2100/7763MB (lfb 1200x4MB) SWAP 0/3881MB CPU [5%@1190,off] EMC_FREQ 0% GR3D_FREQ "
@@ -78,10 +107,18 @@ LINES = {
         ),
         GpuUse("GPU", 2100 * MIB, 7763 * MIB, 0.99, 41.5),
     ),
+    "Nano": (
+        (
+            "RAM 1766/3964MB (lfb 197x4MB) SWAP 0/2048MB (cached 0MB) CPU [24%@1224,15%@1224,"
+            "13%@1224,10%@1224] EMC_FREQ 0% GR3D_FREQ 0% PLL@21C CPU@25C PMIC@100C GPU@23.5C "
+            "AO@33.5C thermal@24.5C POM_5V_IN 2545/2547 POM_5V_GPU 0/0 POM_5V_CPU 549/529"
+        ),
+        GpuUse("GPU", 1766 * MIB, 3964 * MIB, 0.0, 23.5),
+    ),
     "TX1": (
         (
-            "RAM 3607/3983MB (lfb 47x4MB) SWAP 873/8192MB (cached 281MB) cpu [17%,11%]@1734 EMC "
-            "1%@1600 APE 25 GR3D 39%@76"
+            "RAM 3607/3983MB (lfb 47x4MB) SWAP 873/8192MB (cached 281MB) cpu [17%,11%,65%,0%]@1734 "
+            "EMC 1%@1600 APE 25 GR3D 39%@76"
         ),
         GpuUse("GPU", 3607 * MIB, 3983 * MIB, 0.39, None),
     ),
@@ -163,6 +200,31 @@ def test_what_the_files_do_not_say_tegrastats_does(machine, tmp_path):
     (gpu,) = read_device(machine(files), tegrastats=str(program)).gpus
     assert (gpu.utilisation, gpu.temperature) == (0.42, 44.625)
     assert gpu.memory_total == 32_768_000_000
+
+
+def test_what_neither_files_nor_tegrastats_say_nvml_does(machine):
+    """A Thor: no file of the kernel has its GPU's load."""
+    files = {
+        "proc/device-tree/model": "NVIDIA Jetson AGX Thor Developer Kit\0",
+        "etc/nv_tegra_release": THOR,
+        "proc/meminfo": JETSON_FILES["proc/meminfo"],
+        "sys/class/devfreq/gpu-gpc-0/cur_freq": "1574000000\n",
+    }
+    said = GpuUse("NVIDIA Thor", None, None, 0.97, 58.0)
+    device = read_device(machine(files), tegrastats=None, nvml=lambda: (said,))
+    gpu = GpuUse("GPU of the Jetson", 8_192_000_000, 32_768_000_000, 0.97, 58.0)
+    assert device == Device(Jetson("NVIDIA Jetson AGX Thor Developer Kit", "38.2.0", "7.0"), (gpu,))
+
+
+def test_what_the_files_say_nobody_else_is_asked_for(machine):
+    asked: list[str] = []
+
+    def nvml() -> tuple[GpuUse, ...]:
+        asked.append("nvml")
+        return ()
+
+    read_device(machine(JETSON_FILES), tegrastats=None, nvml=nvml)
+    assert asked == []
 
 
 @pytest.mark.parametrize("script", ["#!/bin/sh\nexit 1\n", "not a program"], ids=["fails", "none"])

@@ -87,7 +87,7 @@ class StatusCard(dict[str, Any], Result):
         vision = entries(self, "vision")
         if vision:
             blocks.append(_vision(vision))
-            blocks += [Note(_problem(entry), "bad") for entry in vision if said(entry, "error")]
+            blocks += [Note(_problem(one), "bad") for one in vision if said(one, "error")]
         blocks += self._conditions(services)
         counted = [one for one in services if entry(one, "statistics")]
         if counted:

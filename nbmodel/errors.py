@@ -43,7 +43,8 @@ each of which has one table over these classes.
     │  ├─ AuthenticationError           a runtime refused the token, or wants one
     │  ├─ ConfigConflictError           the machine config changed since it was read
     │  └─ NoCompatibleBackendError      with the reason each backend was ruled out
-    └─ UntrustedModelError              running code from a model without ``trust``
+    ├─ UntrustedModelError              running code from a model without ``trust``
+    └─ TrustError                       not signed, or not by whom it should be; .reason in one word
 """
 
 from __future__ import annotations
@@ -248,3 +249,17 @@ class NoCompatibleBackendError(DeployError):
 
 class UntrustedModelError(NbModelError):
     """A model whose file runs code was opened without ``trust``."""
+
+
+class TrustError(NbModelError):
+    """A version that is not signed as it has to be.
+
+    Attributes:
+        reason: In one word: ``Unsigned``, ``OtherSigner``, ``WrongSignature``, ``OtherFiles``,
+            ``OtherVersion``, ``NotValidNow``, ``Malformed``, ``NotSupported``, ``NoRule`` or
+            ``NotAPackage``.
+    """
+
+    def __init__(self, message: str, *, reason: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason

@@ -52,6 +52,7 @@ GRPC_STATUS: Mapping[type[NbModelError], StatusCode] = {
     errors.ConfigConflictError: StatusCode.ABORTED,
     errors.NoCompatibleBackendError: StatusCode.FAILED_PRECONDITION,
     errors.UntrustedModelError: StatusCode.PERMISSION_DENIED,
+    errors.TrustError: StatusCode.PERMISSION_DENIED,
 }
 
 

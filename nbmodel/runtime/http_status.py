@@ -48,6 +48,7 @@ HTTP_STATUS: Mapping[type[NbModelError], int] = {
     errors.ConfigConflictError: 412,
     errors.NoCompatibleBackendError: 422,
     errors.UntrustedModelError: 403,
+    errors.TrustError: 403,
 }
 
 

@@ -1,0 +1,97 @@
+"""Bringing a model: a transport fetches files, layouts say what they are, some are chosen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from nbmodel.errors import InputError
+from nbmodel.importing.base import Fetched, Job, Layout, file_digest, picked, tree_digest
+from nbmodel.importing.table import importer_named, importer_of, layouts
+
+_DEPTH = 4  # an archive in an archive, and what is in there
+
+
+def bring(uri: str, job: Job, importer: str | None = None) -> Fetched:
+    """Bring what an address means, and say everything that is known of it.
+
+    Args:
+        uri: An address or a path.
+        job: What the import is allowed, where it writes and whom it tells.
+        importer: The name of the one to use; None: the one that the address is for.
+
+    Raises:
+        InputError: The address is for no importer, or there is no such thing.
+        PluginError: No importer has that name, or what it needs is not installed.
+        NbModelError: As ``Importer.fetch``.
+    """
+    chosen = importer_of(uri) if importer is None else importer_named(importer)
+    fetched = chosen.fetch(uri, job)
+    fetched = _laid_out(fetched, job, {chosen.name})
+    if job.paths:
+        fetched = replace(fetched, path=_chosen(fetched.path, job))
+    origin = fetched.origin
+    if not origin.digest:
+        origin = replace(origin, digest=_digest(fetched.path, job))
+    return replace(fetched, origin=origin)
+
+
+def _laid_out(fetched: Fetched, job: Job, seen: set[str]) -> Fetched:
+    """With what the layouts say that its files lie in, one inside of the other."""
+    for _ in range(_DEPTH):
+        job.check()
+        layout = _layout(fetched.path, seen)
+        if layout is None:
+            return fetched
+        seen.add(layout.name)
+        inner = layout.read(fetched.path, job)
+        origin = fetched.origin
+        if not origin.revision:
+            origin = replace(origin, revision=inner.origin.revision)
+        fetched = replace(fetched.over(inner), path=inner.path, origin=origin)
+    return fetched
+
+
+def _layout(path: Path, seen: set[str]) -> Layout | None:
+    for layout in layouts():
+        if layout.name not in seen and layout.recognises(path):
+            return layout
+    return None
+
+
+def _chosen(path: Path, job: Job) -> Path:
+    """A folder with the files that were asked for, or the only one of them."""
+    files = dict(_files(path, job))
+    paths = picked(sorted(files), job.paths, "what came")
+    parent = os.path.commonpath([PurePosixPath(one).parent for one in paths])
+    room = job.gather(
+        {PurePosixPath(one).relative_to(parent).as_posix(): files[one] for one in paths}
+    )
+    return room if len(paths) > 1 else room / PurePosixPath(paths[0]).name
+
+
+def _digest(path: Path, job: Job) -> str:
+    if path.is_file():
+        return file_digest(path, job)
+    return tree_digest({name: file_digest(file, job) for name, file in _files(path, job)})
+
+
+def _files(path: Path, job: Job) -> Iterator[tuple[str, Path]]:
+    """The files that would be uploaded, with their paths."""
+    if path.is_file():
+        yield path.name, path
+        return
+    count = 0
+    for file in sorted(path.rglob("*")):
+        job.check()
+        inside = file.relative_to(path)
+        if any(part.startswith(".") or part == "__pycache__" for part in inside.parts):
+            continue
+        if not file.resolve().is_relative_to(path.resolve()):
+            raise InputError(f"{inside} is a link that leads out of what is imported")
+        if file.is_file():
+            count += 1
+            job.check_count(count, "what came")
+            yield inside.as_posix(), file

@@ -1,0 +1,39 @@
+"""A file or an archive behind an address of the web."""
+
+from __future__ import annotations
+
+from nbmodel.core.origin import Origin, without_credentials
+from nbmodel.importing.base import Fetched, Importer, Job, name_from
+from nbmodel.importing.download import Web
+
+_PLAIN = (
+    "came over http: anybody on the way could have changed it; https, or --sha256 with the "
+    "digest that you know, makes sure"
+)
+
+
+class Url(Importer):
+    """``https://…``; ``http://`` with a warning unless the digest is given."""
+
+    name = "url"
+    form = "https://HOST/FILE"
+
+    def takes(self, uri: str) -> bool:
+        """Whether it is an address of the web."""
+        return uri.startswith(("https://", "http://"))
+
+    def fetch(self, uri: str, job: Job) -> Fetched:
+        """Download it; its ETag is its revision."""
+        from nbmodel.core.address import is_loopback
+
+        with Web(job) as web:
+            got = web.download(uri, job.room("url") / "download", sha256=job.sha256)
+        path = got.path.rename(got.path.with_name(got.name or "model"))
+        host = uri.partition("://")[2].partition("/")[0].rpartition("@")[2].partition(":")[0]
+        is_open = uri.startswith("http://") and job.sha256 is None and not is_loopback(host)
+        return Fetched(
+            path,
+            Origin(self.name, without_credentials(uri), got.etag, got.digest),
+            name=name_from(path.name),
+            notes=(_PLAIN,) if is_open else (),
+        )

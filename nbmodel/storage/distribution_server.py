@@ -1,8 +1,12 @@
-"""The OCI distribution API over a storage and its tags: what makes a device a registry.
+"""The OCI distribution API over a storage and its repositories.
 
-Push and pull as any OCI client does them. An upload that goes over several requests is
-remembered by the storage alone, so it outlives a restart. Authentication, ``GET /v2/`` and
-the server around it belong to the application that mounts these routes.
+It makes a device a registry, and a registry one for others. Push and pull as any OCI client
+does them. An upload that goes over several requests is remembered by the storage alone, so
+it outlives a restart. Authentication, ``GET /v2/`` and the server around it belong to the
+application that mounts these routes.
+
+Repositories share blobs: mounting one from another repository takes no more than that it is
+here. Blobs are not deleted one by one: what no manifest needs is a collector's.
 
 Beyond the specification, a blob whose chunk table is here can be sent as a patch, which has
 only what no blob here has:
@@ -15,7 +19,8 @@ only what no blob here has:
   ``PUT …?digest=<blob digest>&assemble=<table digest>``. When a chunk that the patch relies
   on turns out to be gone or damaged the answer is 409, and the upload is over.
 
-Source: OCI distribution specification 1.1 (end-2 … end-11 of its endpoint table).
+Source: OCI distribution specification 1.1 (its endpoint table, end-2 … end-13);
+``/v2/_catalog`` is of Docker's HTTP API V2.
 """
 
 from __future__ import annotations
@@ -24,7 +29,7 @@ import json
 import math
 import re
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
@@ -36,6 +41,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from nbmodel.core.artifact import INDEX_TYPE, Artifact
 from nbmodel.core.chunks import (
     ChunkTable,
     Have,
@@ -46,26 +52,33 @@ from nbmodel.core.chunks import (
     segments,
 )
 from nbmodel.core.digest import digest_of, is_digest
-from nbmodel.core.manifest import MANIFEST_TYPE, MAX_MANIFEST
+from nbmodel.core.manifest import ARTIFACT_TYPE, MANIFEST_TYPE, MAX_MANIFEST
 from nbmodel.core.reference import check_name
 from nbmodel.errors import (
     BlobNotFoundError,
     DigestMismatchError,
     FormatError,
     ManifestError,
+    ModelNotFoundError,
     NbModelError,
     RefError,
+    RegistryError,
     SignatureError,
     StorageError,
     StorageUnavailableError,
+    UnsupportedError,
+    VersionNotFoundError,
 )
 from nbmodel.storage.assembly import assemble, chunk_index
 from nbmodel.storage.base import BlobWriter, Storage
-from nbmodel.storage.manifests import blobs_of, parse_manifest
-from nbmodel.storage.tags import TagStore
+from nbmodel.storage.manifests import parse_manifest
+from nbmodel.storage.repositories import Repositories, TaggedRepositories
+from nbmodel.storage.tags import TagStore, check_tag
 
 MAX_BLOB = 16 * 1024**3  # bytes
-_BUFFER = 1024 * 1024  # bytes gathered before a thread writes them
+_BUFFER = 1024 * 1024  # bytes gathered before a thread writes them, or read at once
+_CATALOG_PAGE = 1000  # names in one answer
+_REFERRERS_PAGE = 200  # each is read for its descriptor
 _CONTENT_RANGE = re.compile(r"(?:bytes )?([0-9]{1,18})-([0-9]{1,18})(?:/.*)?")
 
 _T = TypeVar("_T")
@@ -78,18 +91,41 @@ def distribution_routes(
     max_blob: int = MAX_BLOB,
     on_change: Callable[[str], None] = lambda _name: None,
 ) -> list[Route]:
-    """Routes under ``/v2/<name>/`` for blobs, manifests and tags.
+    """Routes under ``/v2/`` of a device.
 
     Args:
         storage: Where blobs and manifests are.
         tags: Where tags are.
         max_blob: Largest blob that is taken, in bytes.
-        on_change: Called with a repository's name after its tags changed.
+        on_change: Called with a repository's name after its tags changed, or what refers
+            to its manifests.
+    """
+    repositories = TaggedRepositories(storage, tags)
+    return repository_routes(storage, repositories, max_blob=max_blob, on_change=on_change)
+
+
+def repository_routes(
+    storage: Storage,
+    repositories: Repositories,
+    *,
+    max_blob: int = MAX_BLOB,
+    read_only: bool = False,
+    on_change: Callable[[str], None] = lambda _name: None,
+) -> list[Route]:
+    """Routes under ``/v2/``: ``/v2/_catalog``, and blobs, manifests, tags and referrers.
+
+    Args:
+        storage: Where blobs and manifests are.
+        repositories: Under which names and tags.
+        max_blob: Largest blob that is taken, in bytes.
+        read_only: Whether whatever would change something is refused.
+        on_change: Called with a repository's name after its tags changed, or what refers
+            to its manifests.
 
     A blob that a client was told of counts as just written: the client may rely on it, and
     a collector with a grace period leaves it.
     """
-    server = _Server(storage, tags, max_blob, on_change)
+    server = _Server(storage, repositories, max_blob, on_change)
     table: list[tuple[str, dict[str, _Handler]]] = [
         ("blobs/uploads/", {"POST": server.start_upload}),
         (
@@ -101,7 +137,7 @@ def distribution_routes(
                 "DELETE": server.cancel_upload,
             },
         ),
-        ("blobs/{digest}", {"GET": server.blob}),
+        ("blobs/{digest}", {"GET": server.blob, "DELETE": server.delete_blob}),
         (
             "manifests/{reference}",
             {
@@ -111,10 +147,18 @@ def distribution_routes(
             },
         ),
         ("tags/list", {"GET": server.list_tags}),
+        ("referrers/{digest}", {"GET": server.list_referrers}),
     ]
     return [
-        Route(f"/v2/{{name:path}}/{path}", _endpoint(handlers), methods=list(handlers))
-        for path, handlers in table
+        Route("/v2/_catalog", _endpoint({"GET": server.catalog}), methods=["GET"]),
+        *(
+            Route(
+                f"/v2/{{name:path}}/{path}",
+                _endpoint(_reading(handlers) if read_only else handlers),
+                methods=list(handlers),
+            )
+            for path, handlers in table
+        ),
     ]
 
 
@@ -139,6 +183,10 @@ _STATUSES: tuple[tuple[type[NbModelError], int, str], ...] = (
     (ManifestError, 400, "MANIFEST_INVALID"),
     (SignatureError, 400, "MANIFEST_INVALID"),
     (RefError, 400, "NAME_INVALID"),
+    (ModelNotFoundError, 404, "NAME_UNKNOWN"),
+    (VersionNotFoundError, 404, "MANIFEST_UNKNOWN"),
+    (RegistryError, 409, "DENIED"),
+    (UnsupportedError, 405, "UNSUPPORTED"),
     (StorageUnavailableError, 507, "INSUFFICIENT_STORAGE"),
     (NbModelError, 500, "UNKNOWN"),
 )
@@ -148,21 +196,41 @@ def _endpoint(handlers: dict[str, _Handler]) -> Callable[[Request], Awaitable[Re
     async def endpoint(request: Request) -> Response:
         method = "GET" if request.method == "HEAD" else request.method
         try:
-            return await handlers[method](request, check_name(request.path_params["name"]))
+            name = request.path_params.get("name")
+            return await handlers[method](request, "" if name is None else check_name(name))
         except _RefusedError as exc:
-            return _error(exc.status, exc.code, str(exc), exc.headers)
+            return error_response(exc.status, exc.code, str(exc), exc.headers)
         except ClientDisconnect:
             return Response(status_code=400)  # for the log: nobody reads it
         except NbModelError as exc:
             status, code = next(
                 (status, code) for kind, status, code in _STATUSES if isinstance(exc, kind)
             )
-            return _error(status, code, str(exc) + (f" ({exc.hint})" if exc.hint else ""), {})
+            return error_response(status, code, str(exc) + (f" ({exc.hint})" if exc.hint else ""))
 
     return endpoint
 
 
-def _error(status: int, code: str, message: str, headers: dict[str, str]) -> Response:
+def _reading(handlers: dict[str, _Handler]) -> dict[str, _Handler]:
+    """The handlers of a registry that takes nothing."""
+
+    async def refuse(_request: Request, _name: str) -> Response:
+        raise _RefusedError(405, "UNSUPPORTED", "this registry is read-only")
+
+    return {method: own if method == "GET" else refuse for method, own in handlers.items()}
+
+
+def error_response(
+    status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    """An answer of the specification's error form.
+
+    Args:
+        status: HTTP status.
+        code: A word of the specification's table of error codes.
+        message: For people.
+        headers: Further headers.
+    """
     body = {"errors": [{"code": code, "message": message, "detail": None}]}
     return JSONResponse(body, status_code=status, headers=headers)
 
@@ -171,12 +239,12 @@ class _Server:
     def __init__(
         self,
         storage: Storage,
-        tags: TagStore,
+        repositories: Repositories,
         max_blob: int,
         on_change: Callable[[str], None],
     ) -> None:
         self._storage = storage
-        self._tags = tags
+        self._repositories = repositories
         self._max_blob = max_blob
         self._on_change = on_change
 
@@ -186,11 +254,19 @@ class _Server:
         digest = _digest(request.path_params["digest"])
         if not await _threaded(self._storage.keep, digest):
             raise BlobNotFoundError(f"no blob {digest} here")
-        # FileResponse serves ranges, and HEAD without opening the file.
-        return FileResponse(
+        # It serves ranges, and HEAD without opening the file.
+        return _BlobResponse(
             await _threaded(self._storage.path, digest),
             headers={"Docker-Content-Digest": digest, "ETag": f'"{digest}"'},
             media_type="application/octet-stream",
+        )
+
+    async def delete_blob(self, request: Request, _name: str) -> Response:
+        digest = _digest(request.path_params["digest"])
+        if not await _threaded(self._storage.has, digest):
+            raise BlobNotFoundError(f"no blob {digest} here")
+        raise UnsupportedError(
+            "blobs are not deleted one by one: delete the manifests that need it"
         )
 
     async def start_upload(self, request: Request, name: str) -> Response:
@@ -199,7 +275,7 @@ class _Server:
             return _created(name, mount)
         if whole is None:
             key = uuid.uuid4().hex
-            missing = await self._missing(request)
+            missing = await self._missing(request, name)
             async with self._writer(key):
                 headers = _upload_headers(name, key, 0)
                 if missing is None:
@@ -230,7 +306,7 @@ class _Server:
             if table is None:
                 await _threaded(writer.commit, digest)
             else:
-                await _threaded(self._assemble, writer, digest, _digest(table))
+                await _threaded(self._assemble, writer, name, digest, _digest(table))
             return _created(name, digest)
 
     async def cancel_upload(self, request: Request, _name: str) -> Response:
@@ -261,32 +337,32 @@ class _Server:
             with anyio.CancelScope(shield=True):
                 await _threaded(writer.close)
 
-    async def _missing(self, request: Request) -> list[Missing] | None:
+    async def _missing(self, request: Request, name: str) -> list[Missing] | None:
         """What a patch of the blob has to have; None to have the whole blob sent."""
         table = request.query_params.get("chunks")
         if table is None or "assemble" not in request.query_params:
             return None
         _digest(request.query_params["assemble"])
-        return await _threaded(self._missing_ranges, _digest(table))
+        return await _threaded(self._missing_ranges, name, _digest(table))
 
-    def _missing_ranges(self, table: str) -> list[Missing] | None:
+    def _missing_ranges(self, name: str, table: str) -> list[Missing] | None:
         try:
             chunks = self._table(table)
         except (FormatError, StorageError):
             return None
-        found = segments(chunks, self._have(chunks))
+        found = segments(chunks, self._have(name, chunks))
         for blob in {segment.blob for segment in found if isinstance(segment, Local)}:
             self._storage.keep(blob)  # until the patch is here
         return list(missing_ranges(found))
 
-    def _assemble(self, writer: BlobWriter, digest: str, table: str) -> None:
+    def _assemble(self, writer: BlobWriter, name: str, digest: str, table: str) -> None:
         """Make a blob of the patch that was uploaded; the upload is over in any case."""
         try:
             if self._storage.keep(digest):
                 return  # somebody else was faster
             chunks = self._table(table)
             with writer.read_back() as patch:
-                assemble(self._storage, digest, patch, chunks, self._have(chunks))
+                assemble(self._storage, digest, patch, chunks, self._have(name, chunks))
         except (BlobNotFoundError, DigestMismatchError) as exc:
             raise _RefusedError(
                 409, "BLOB_UPLOAD_INVALID", f"cannot make blob {digest} of a patch: {exc}"
@@ -299,10 +375,10 @@ class _Server:
         self._check_size(table.size)
         return table
 
-    def _have(self, table: ChunkTable) -> Have:
-        """Where the chunks of a file are, by the versions that have a tag here."""
-        manifests = dict.fromkeys(digest for _, _, digest in self._tags.all())
-        return chunk_index(self._storage, manifests, {digest for _, digest in table.chunks})
+    def _have(self, name: str, table: ChunkTable) -> Have:
+        """Where the chunks of a file are, by the versions that are like a repository's."""
+        wanted = {digest for _, digest in table.chunks}
+        return chunk_index(self._storage, self._repositories.similar(name), wanted)
 
     def _is_waiting(self, key: str) -> bool:
         return any(
@@ -348,14 +424,15 @@ class _Server:
     async def put_manifest(self, request: Request, name: str) -> Response:
         reference = request.path_params["reference"]
         raw = await self._manifest_body(request)
-        digest = await _threaded(self._store_manifest, name, reference, raw)
+        digest, subject = await _threaded(self._store_manifest, name, reference, raw)
         self._on_change(name)
         return Response(
             status_code=201,
             headers={
                 "Location": f"/v2/{name}/manifests/{digest}",
                 "Docker-Content-Digest": digest,
-            },
+            }
+            | ({} if subject is None else {"OCI-Subject": subject}),
         )
 
     async def delete_manifest(self, request: Request, name: str) -> Response:
@@ -364,20 +441,54 @@ class _Server:
         return Response(status_code=202)
 
     async def list_tags(self, request: Request, name: str) -> Response:
-        tags = sorted(await _threaded(self._tags.tags, name))
+        tags = sorted(await _threaded(self._repositories.tags, name))
         if not tags:
             raise _RefusedError(404, "NAME_UNKNOWN", f"no repository {name!r} here")
-        last = request.query_params.get("last")
-        if last is not None:
-            tags = [tag for tag in tags if tag > last]
-        headers = {}
-        limit = _page_size(request)
-        if limit is not None and limit < len(tags):
-            tags = tags[:limit]
-            if tags:
-                query = f"n={limit}&last={quote(tags[-1])}"
-                headers["Link"] = f'</v2/{name}/tags/list?{query}>; rel="next"'
-        return JSONResponse({"name": name, "tags": tags}, headers=headers)
+        page, headers = _page(request, f"/v2/{name}/tags/list", tags)
+        return JSONResponse({"name": name, "tags": page}, headers=headers)
+
+    async def catalog(self, request: Request, _name: str) -> Response:
+        names = sorted(await _threaded(self._repositories.names))
+        page, headers = _page(request, "/v2/_catalog", names, default=_CATALOG_PAGE)
+        return JSONResponse({"repositories": page}, headers=headers)
+
+    async def list_referrers(self, request: Request, name: str) -> Response:
+        subject = _digest(request.path_params["digest"])
+        wanted = request.query_params.get("artifactType")
+        known = await _threaded(self._repositories.referrers, name, subject)
+        path = f"/v2/{name}/referrers/{subject}"
+        if wanted is not None:
+            path += f"?artifactType={quote(wanted, safe='')}"
+        page, headers = _page(request, path, known, default=_REFERRERS_PAGE)
+        if wanted is not None:
+            headers["OCI-Filters-Applied"] = "artifactType"
+        found = await _threaded(self._describe, page)
+        index = {
+            "schemaVersion": 2,
+            "mediaType": INDEX_TYPE,
+            "manifests": [one for one in found if wanted in (None, one["artifactType"])],
+        }
+        return JSONResponse(index, media_type=INDEX_TYPE, headers=headers)
+
+    def _describe(self, digests: Sequence[str]) -> list[dict[str, Any]]:
+        """The descriptors of manifests, as a list of referrers has them."""
+        found = []
+        for digest in digests:
+            try:
+                raw = self._storage.read(digest, limit=MAX_MANIFEST)
+                artifact = Artifact.from_bytes(raw)
+            except (StorageError, FormatError):
+                continue  # collected, or damaged: nobody could fetch it
+            entry: dict[str, Any] = {
+                "mediaType": artifact.media_type,
+                "digest": digest,
+                "size": len(raw),
+                "artifactType": artifact.artifact_type,
+            }
+            if artifact.annotations:
+                entry["annotations"] = dict(artifact.annotations)
+            found.append(entry)
+        return found
 
     async def _manifest_body(self, request: Request) -> bytes:
         body = bytearray()
@@ -390,16 +501,19 @@ class _Server:
         return bytes(body)
 
     def _find(self, name: str, reference: str) -> str:
-        digest = reference if is_digest(reference) else self._tags.get(name, reference)
+        digest = reference if is_digest(reference) else self._repositories.get(name, reference)
         if digest is None or not self._storage.has(digest):
             raise _RefusedError(404, "MANIFEST_UNKNOWN", f"no manifest {name}:{reference} here")
         return digest
 
-    def _store_manifest(self, name: str, reference: str, raw: bytes) -> str:
+    def _store_manifest(self, name: str, reference: str, raw: bytes) -> tuple[str, str | None]:
+        """Keep a manifest under a tag or digest; its digest, and that of its subject."""
         digest = digest_of(raw)
         if is_digest(reference) and reference != digest:
             raise DigestMismatchError("manifest", expected=reference, actual=digest)
-        for blob, size in blobs_of(raw).items():
+        tag = None if is_digest(reference) else check_tag(reference)
+        artifact = Artifact.from_bytes(raw)
+        for blob, size in artifact.blobs.items():
             if not self._storage.keep(blob):
                 raise _RefusedError(
                     404, "MANIFEST_BLOB_UNKNOWN", f"push blob {blob} before its manifest"
@@ -408,23 +522,30 @@ class _Server:
                 raise ManifestError(
                     f"manifest: blob {blob} has {self._storage.size(blob)} bytes, not {size}"
                 )
-        parse_manifest(self._storage, raw)
+        subject = None if artifact.subject is None else artifact.subject.digest
+        if subject is None or artifact.artifact_type == ARTIFACT_TYPE:
+            parse_manifest(self._storage, raw)
+        elif tag is not None:
+            raise ManifestError(
+                "manifest: what refers to another one has no tag", hint="push it by its digest"
+            )
         self._storage.add_bytes(raw)
-        if not is_digest(reference):
-            self._tags.set(name, reference, digest)
-        return digest
+        if subject is not None:
+            self._repositories.refer(name, subject, digest)
+        if tag is not None:
+            self._repositories.put(name, tag, digest)
+        return digest, subject
 
     def _delete(self, name: str, reference: str) -> None:
         digest = self._find(name, reference)
-        if not is_digest(reference):
-            self._tags.delete(name, reference)
-            return
-        for tag, target in self._tags.tags(name).items():
-            if target == digest:
-                self._tags.delete(name, tag)
-        # Repositories share blobs: another one may have the same manifest.
-        if all(target != digest for _, _, target in self._tags.all()):
-            self._storage.delete(digest)
+        if is_digest(reference):
+            self._repositories.forget(name, digest)
+        else:
+            self._repositories.untag(name, reference)
+
+
+class _BlobResponse(FileResponse):
+    chunk_size = _BUFFER  # of one read: each takes a turn of a thread
 
 
 def _created(name: str, digest: str) -> Response:
@@ -479,6 +600,30 @@ def _media_type(raw: bytes, reference: str) -> str:
     if not isinstance(data, dict) or "layers" not in data:  # any blob can be asked for
         raise _RefusedError(404, "MANIFEST_UNKNOWN", f"{reference[:80]} is not a manifest")
     return str(data.get("mediaType", MANIFEST_TYPE))
+
+
+def _page(
+    request: Request, path: str, names: Sequence[str], *, default: int | None = None
+) -> tuple[Sequence[str], dict[str, str]]:
+    """The part of a sorted list that a request asks for, with a link to the next.
+
+    Args:
+        request: May have ``n`` and ``last``.
+        path: Of the list.
+        names: All of it.
+        default: Most in one answer; None for no bound.
+    """
+    last = request.query_params.get("last")
+    if last is not None:
+        names = [name for name in names if name > last]
+    limits = [limit for limit in (_page_size(request), default) if limit is not None]
+    limit = min(limits, default=len(names))
+    page = names[:limit]
+    if not page or limit >= len(names):
+        return page, {}
+    mark = "&" if "?" in path else "?"
+    link = f"{path}{mark}n={limit}&last={quote(page[-1], safe='')}"
+    return page, {"Link": f'<{link}>; rel="next"'}
 
 
 def _page_size(request: Request) -> int | None:

@@ -1,0 +1,151 @@
+"""Repositories: under which names and tags the distribution API offers manifests.
+
+The API itself is the same for a device, which keeps tags in files, and for a registry,
+which keeps versions in an index; what differs is behind ``Repositories``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+from nbmodel.core.digest import is_digest
+from nbmodel.core.address import is_store
+from nbmodel.storage.base import Storage
+from nbmodel.storage.tags import TagStore
+
+_REFERRER_DIGITS = 63  # of its digest: with the subject's 64 and a "-" that is a whole tag
+
+
+class Repositories(Protocol):
+    """Manifests by repository and tag. Methods may be called from several threads.
+
+    Every method that takes a name or tag raises RefError for a malformed one. The bytes of
+    manifests and blobs are in the storage beside it.
+    """
+
+    def names(self) -> Sequence[str]:
+        """Names of the repositories, sorted."""
+
+    def tags(self, name: str) -> Mapping[str, str]:
+        """Tag → manifest digest; empty for an unknown repository."""
+
+    def get(self, name: str, tag: str) -> str | None:
+        """The digest of the manifest that a tag is on, or None."""
+
+    def put(self, name: str, tag: str, digest: str) -> None:
+        """Put a tag on a manifest, new or moved.
+
+        Raises:
+            RegistryError: The tag cannot be put there.
+        """
+
+    def untag(self, name: str, tag: str) -> bool:
+        """Take a tag away; whether it was there.
+
+        Raises:
+            RegistryError: It stays.
+        """
+
+    def forget(self, name: str, digest: str) -> None:
+        """Forget a manifest with all of its tags, in one repository.
+
+        Raises:
+            RegistryError: Something needs it.
+        """
+
+    def similar(self, name: str) -> Iterable[str]:
+        """Digests of manifests whose files may have chunks in common with a repository's."""
+
+    def referrers(self, name: str, subject: str) -> Sequence[str]:
+        """Digests of the manifests that refer to one, sorted."""
+
+    def refer(self, name: str, subject: str, digest: str) -> None:
+        """Note that a manifest refers to another, which need not be there (yet)."""
+
+
+class TaggedRepositories:
+    """The repositories of a device: tags in files, and nothing else.
+
+    Args:
+        storage: Where the manifests are.
+        tags: Where the tags are.
+    """
+
+    def __init__(self, storage: Storage, tags: TagStore) -> None:
+        self._storage = storage
+        self._tags = tags
+        self._referrers = referrers_beside(tags)
+
+    def names(self) -> Sequence[str]:
+        """Names of the repositories, sorted."""
+        return self._tags.names()
+
+    def tags(self, name: str) -> Mapping[str, str]:
+        """Tag → manifest digest; empty for an unknown repository."""
+        return self._tags.tags(name)
+
+    def get(self, name: str, tag: str) -> str | None:
+        """The digest of the manifest that a tag is on, or None."""
+        return self._tags.get(name, tag)
+
+    def put(self, name: str, tag: str, digest: str) -> None:
+        """Put a tag on a manifest, new or moved."""
+        self._tags.set(name, tag, digest)
+
+    def untag(self, name: str, tag: str) -> bool:
+        """Take a tag away; whether it was there."""
+        return self._tags.delete(name, tag)
+
+    def forget(self, name: str, digest: str) -> None:
+        """Forget a manifest with all of its tags; its bytes go when no repository has it."""
+        for tag, target in self._tags.tags(name).items():
+            if target == digest:
+                self._tags.delete(name, tag)
+        for tag, target in self._referrers.tags(name).items():
+            if target == digest:
+                self._referrers.delete(name, tag)
+        # Repositories share blobs: another one may have the same manifest.
+        others = (*self._tags.all(), *self._referrers.all())
+        if all(target != digest for _, _, target in others):
+            self._storage.delete(digest)
+
+    def similar(self, name: str) -> Iterable[str]:  # noqa: ARG002 - a device has few of them
+        """Digests of all manifests that have a tag."""
+        return dict.fromkeys(digest for _, _, digest in self._tags.all())
+
+    def referrers(self, name: str, subject: str) -> Sequence[str]:
+        """Digests of the manifests that refer to one, sorted."""
+        return sorted(
+            digest
+            for known, digest in self._referrers.tags(name).items()
+            if subject_of(known) == subject
+        )
+
+    def refer(self, name: str, subject: str, digest: str) -> None:
+        """Note that a manifest refers to another, which need not be there (yet)."""
+        self._referrers.set(name, referrer_tag(subject, digest), digest)
+
+
+def referrers_beside(tags: TagStore) -> TagStore:
+    """Where a device notes which manifests refer to others: beside its tags.
+
+    Repository → a tag that names the subject and what refers to it → the latter's digest.
+    """
+    return TagStore(tags.root.with_name(f"{tags.root.name}-referrers"))
+
+
+def referrer_tag(subject: str, digest: str) -> str:
+    """What that note is called.
+
+    Args:
+        subject: Digest of the manifest that is referred to.
+        digest: Of the one that refers to it.
+    """
+    return f"{subject.partition(':')[2]}-{digest.partition(':')[2][:_REFERRER_DIGITS]}"
+
+
+def subject_of(tag: str) -> str | None:
+    """The digest of the subject that such a note names, or None when it is none."""
+    digest = f"sha256:{tag.partition('-')[0]}"
+    return digest if is_digest(digest) else None

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
+from urllib.parse import unquote, urlsplit
+
+from nbmodel.errors import InputError
+
+STORES = ("s3", "gs", "az", "file")  # schemes of object stores
 
 
 def is_loopback(host: str) -> bool:
@@ -11,3 +16,41 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
+
+
+def is_store(address: str) -> bool:
+    """Whether an address is of an object store, by its scheme."""
+    scheme, colon, _ = address.partition("://")
+    return bool(colon) and scheme.lower() in STORES
+
+
+def store_address(text: str) -> str:
+    """The address of an object store: scheme, bucket and prefix, without a slash at the end.
+
+    Args:
+        text: ``s3://bucket/prefix``, ``gs://bucket/prefix``, ``az://container/prefix`` or
+            ``file:///folder``.
+
+    Raises:
+        InputError: It is no such address, or has a credential in it.
+    """
+    try:
+        parts = urlsplit(text)
+    except ValueError as exc:
+        raise InputError(f"not the address of an object store: {exc}") from exc
+    scheme = parts.scheme.lower()
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        # An address may carry a password: it is not shown.
+        raise InputError(
+            "the address of an object store has a bucket and a prefix, found more than that",
+            hint="credentials of the store come from the environment",
+        )
+    segments = [unquote(one) for one in parts.path.split("/") if one]
+    bad = any(one in (".", "..") or not one.isprintable() for one in segments)
+    placed = bool(segments) and not parts.netloc if scheme == "file" else bool(parts.netloc)
+    if scheme not in STORES or bad or not placed:
+        raise InputError(
+            f"not the address of an object store: {text[:200]!r}",
+            hint="s3://bucket/prefix, gs://bucket/prefix, az://container/prefix, file:///folder",
+        )
+    return f"{scheme}://{parts.netloc}{parts.path.rstrip('/')}"

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from nbmodel.core.address import is_loopback
+from nbmodel.core.address import is_loopback, store_address
 from nbmodel.errors import (
     AuthenticationError,
     BlobNotFoundError,
@@ -38,7 +38,6 @@ from nbmodel.errors import (
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
-SCHEMES = ("s3", "gs", "az", "file")
 _RANGE = 8 * 1024 * 1024  # bytes of one request
 _AT_ONCE = 4  # requests: 32 MiB of memory at most
 _PIECE = 1024 * 1024  # bytes handed on at a time
@@ -66,11 +65,6 @@ class Item:
     etag: str | None
 
 
-def is_object_store(address: str) -> bool:
-    """Whether an address is of an object store, by its scheme."""
-    return address.partition("://")[0].lower() in SCHEMES and "://" in address
-
-
 def open_store(url: str) -> Bucket:
     """The objects below an address.
 
@@ -85,7 +79,7 @@ def open_store(url: str) -> Bucket:
         ConfigError: The environment's settings for such a store cannot be used.
         PluginError: The extra is not installed.
     """
-    address = _checked(url)
+    address = store_address(url)
     try:
         from obstore import store as stores
         from obstore.exceptions import BaseError
@@ -328,30 +322,6 @@ def _told(exc: BaseException) -> str:
         if len(value) >= 8 and _SECRETS.search(name.upper()):
             head = head.replace(value, "…")
     return head[:_MAX_SAID]
-
-
-def _checked(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        credential = parts.username is not None or parts.password is not None or "@" in parts.netloc
-    except ValueError as exc:
-        raise InputError(f"not the address of an object store: {exc}") from exc
-    scheme = parts.scheme.lower()
-    if credential or parts.query or parts.fragment:
-        raise InputError(
-            f"an address of {scheme or 'an object store'} has only a bucket and a prefix, "
-            f"found more",
-            hint=_HINT,
-        )
-    segments = [unquote(one) for one in parts.path.split("/") if one]
-    bad = any(one in (".", "..") or not one.isprintable() for one in segments)
-    placed = bool(parts.path.strip("/")) and not parts.netloc if scheme == "file" else parts.netloc
-    if scheme not in SCHEMES or bad or not placed:
-        raise InputError(
-            f"not the address of an object store: {url[:200]!r}",
-            hint="s3://bucket/prefix, gs://bucket/prefix, az://container/prefix, file:///folder",
-        )
-    return f"{scheme}://{parts.netloc}{parts.path.rstrip('/')}"
 
 
 def _key(key: str) -> str:

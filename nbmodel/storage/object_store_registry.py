@@ -1,0 +1,431 @@
+"""A registry without a server: the objects of an S3-compatible store, or files of a folder.
+
+::
+
+    oci-layout                             {"imageLayoutVersion": "1.0.0"}
+    index.json                             the tags that people use, for other OCI tools
+    blobs/sha256/<hex>                     blobs and manifests, each once
+    repositories/<name>/_tags/<tag>        a tag: the OCI descriptor of its manifest
+
+It is an OCI image layout: what copies the objects into a folder, or mounts them, can use it
+with ``skopeo`` and its like as ``oci:<folder>:<name>:<tag>``. The objects of tags are what
+counts; ``index.json`` follows them, without claims of numbers and stamps, and where a store
+cannot write over one state only it may lack a tag that was set at the same time as another.
+
+Two writers never lose a blob or a claim to each other: a blob's name is its digest, and a
+claim's tag is one writer's alone.
+
+Source: OCI image specification 1.1, "Image Layout", "Descriptors".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError
+from typing import TYPE_CHECKING, Any
+
+from nbmodel.core.claim import Claim
+from nbmodel.core.digest import check_digest, digest_of, is_digest
+from nbmodel.core.manifest import MANIFEST_TYPE, MAX_MANIFEST, read_object
+from nbmodel.core.reference import Reference, check_name
+from nbmodel.errors import (
+    BlobNotFoundError,
+    DigestMismatchError,
+    NbModelError,
+    RefError,
+    StorageError,
+)
+from nbmodel.storage.base import BlobWriter, Storage
+from nbmodel.storage.copying import Progress
+from nbmodel.storage.fetch import UPLOAD_PREFIX
+from nbmodel.storage.manifests import blobs_of
+from nbmodel.storage.object_store import Bucket, Item
+from nbmodel.storage.send import Pushed
+from nbmodel.storage.tags import check_tag
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from typing_extensions import Self
+
+INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
+_LAYOUT = json.dumps({"imageLayoutVersion": "1.0.0"}).encode()
+_REF_NAME = "org.opencontainers.image.ref.name"
+_PIECE = 1024 * 1024  # bytes read of a file at a time
+_SMALL = 8 * 1024 * 1024  # bytes; a blob up to this goes in one request
+_MAX_DESCRIPTOR = 64 * 1024  # bytes
+_MAX_INDEX = 16 * 1024 * 1024  # bytes; some 60,000 tags
+_MAX_TAGS = 100_000
+_ATTEMPTS, _PAUSE_S = 12, 0.02  # to write what others write at the same time
+
+
+class ObjectStoreRegistry:
+    """Repositories in an object store; see ``storage.remote_registry``.
+
+    Args:
+        bucket: Where they are.
+        cancelled: Asked while bytes move.
+    """
+
+    def __init__(self, bucket: Bucket, *, cancelled: Callable[[], bool] = lambda: False) -> None:
+        self._bucket = bucket
+        self._cancelled = cancelled
+
+    @property
+    def host(self) -> str:
+        """The address, for messages."""
+        return self._bucket.url
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def check(self) -> None:
+        """Ask whether the store is there and takes the credential."""
+        self._bucket.find("oci-layout")
+
+    # Whole versions
+
+    def push(
+        self,
+        name: str,
+        storage: Storage,
+        digest: str,
+        *,
+        tags: Sequence[str],
+        progress: Progress | None = None,
+    ) -> Pushed:
+        """Push a version: the blobs that are not there yet, its manifest, its tags.
+
+        Args:
+            name: The repository.
+            storage: Where the blobs are.
+            digest: Of the manifest.
+            tags: Tags to put on it, in that order; without any it is there by digest.
+            progress: Called with the bytes just sent, or found to be there; with less than
+                nothing when they have to be sent again.
+        """
+        raw = storage.read(digest, limit=MAX_MANIFEST)
+        pushed = Pushed(0, 0)
+        for blob in blobs_of(raw):
+            pushed += self.push_blob(name, storage, blob, progress=progress)
+        for tag in tags or (digest,):
+            self.push_manifest(name, tag, raw)
+        return pushed
+
+    def pull(
+        self,
+        name: str,
+        reference: str,
+        storage: Storage,
+        *,
+        progress: Progress | None = None,
+    ) -> str:
+        """Pull a version's blobs and manifest into a storage; the manifest's digest.
+
+        Args:
+            name: The repository.
+            reference: A tag or digest.
+            storage: What they are added to; blobs it has are not fetched.
+            progress: Called with the bytes just received, or found to be there.
+        """
+        raw = self.manifest(name, reference)
+        for blob, size in blobs_of(raw).items():
+            if storage.has(blob):
+                _report(progress, size)
+            else:
+                self.pull_blob(name, storage, blob, size=size, progress=progress)
+        return storage.add_bytes(raw)
+
+    # Blobs
+
+    def has_blob(self, name: str, digest: str) -> bool:
+        """Whether there is a blob; it is there for all repositories."""
+        check_name(name)
+        return self._bucket.find(_blob_key(digest)) is not None
+
+    def push_blob(
+        self,
+        name: str,
+        storage: Storage,
+        digest: str,
+        *,
+        table: str | None = None,  # noqa: ARG002 - a store puts nothing together
+        progress: Progress | None = None,
+    ) -> Pushed:
+        """Push a blob unless it is there, and say what that took.
+
+        Its bytes are checked on the way: a damaged one never arrives.
+
+        Args:
+            name: The repository.
+            storage: Where the blob is.
+            digest: Which one.
+            table: Not used: all of a blob is sent.
+            progress: Called with the bytes just sent, or found to be there; with less than
+                nothing when they came to nothing.
+
+        Raises:
+            BlobNotFoundError: The storage has no such blob.
+            DigestMismatchError: Its bytes are not what the digest says.
+            CancelledError: Nobody wants to go on.
+        """
+        check_name(name)
+        key, size = _blob_key(digest), storage.size(digest)
+        there = self._bucket.find(key)
+        if there is not None and there.size == size:
+            _report(progress, size)
+            return Pushed(0, size)
+        if size <= _SMALL:
+            self._bucket.put(key, storage.read(digest, limit=size))
+            _report(progress, size)
+        else:
+            self._upload(key, storage, digest, progress)
+        return Pushed(size, 0)
+
+    def pull_blob(
+        self,
+        name: str,
+        storage: Storage,
+        digest: str,
+        *,
+        size: int,
+        progress: Progress | None = None,
+    ) -> None:
+        """Fetch a blob into a storage; what came before a cut is gone on with.
+
+        Args:
+            name: The repository.
+            storage: What it is added to.
+            digest: What the bytes must have.
+            size: What their number must be.
+            progress: Called with the bytes just received, or found to be there; with less
+                than nothing when they are thrown away.
+
+        Raises:
+            BlobNotFoundError: There is no such blob.
+            DigestMismatchError: What came is something else; nothing was added.
+            CancelledError: Nobody wants to go on.
+        """
+        check_name(name)
+        item = self._bucket.find(_blob_key(digest))
+        if item is None:
+            raise BlobNotFoundError(f"{self.host} has no blob {digest}")
+        if item.size != size:
+            raise StorageError(
+                f"{self.host} has {item.size} bytes as blob {digest}, expected {size}"
+            )
+        if not self._fetch(item, storage, digest, progress, resumed=True):
+            self._fetch(item, storage, digest, progress, resumed=False)
+
+    # Manifests and tags
+
+    def manifest(self, name: str, reference: str) -> bytes:
+        """The manifest that a tag or digest names, checked against its digest.
+
+        Raises:
+            BlobNotFoundError: There is none.
+            DigestMismatchError: Its bytes are not those of the digest.
+        """
+        check_name(name)
+        digest = reference if is_digest(reference) else self._tagged(name, reference)
+        _, raw = self._bucket.read(_blob_key(digest), limit=MAX_MANIFEST)
+        actual = digest_of(raw)
+        if actual != digest:
+            what = f"manifest {name}:{reference} from {self.host}"
+            raise DigestMismatchError(what, expected=digest, actual=actual)
+        return raw
+
+    def push_manifest(self, name: str, reference: str, raw: bytes) -> str:
+        """Push a manifest whose blobs are there, by tag or digest; its digest."""
+        digest = digest_of(raw)
+        key = _blob_key(digest)
+        if is_digest(reference) and reference != digest:
+            raise DigestMismatchError("manifest", expected=reference, actual=digest)
+        there = self._bucket.find(key)
+        if there is None or there.size != len(raw):
+            self._bucket.put("oci-layout", _LAYOUT, new=True)
+            self._bucket.put(key, raw)
+        if not is_digest(reference):
+            descriptor = _descriptor(raw)
+            self._bucket.put(_tag_key(name, reference), json.dumps(descriptor).encode())
+            self._list(name, reference, descriptor)
+        return digest
+
+    def tags(self, name: str) -> tuple[str, ...]:
+        """The tags of a repository, sorted; none when there is no such repository."""
+        folder = _tag_folder(name)
+        found = (
+            item.key.removeprefix(folder)
+            for item in self._bucket.items(folder, at_most=_MAX_TAGS)
+            if item.key.startswith(folder)
+        )
+        return tuple(sorted(tag for tag in found if _is_tag(tag)))
+
+    def delete_tag(self, name: str, tag: str) -> bool:
+        """Take a tag away; whether it was there."""
+        key = _tag_key(name, tag)
+        if self._bucket.find(key) is None:
+            return False
+        self._bucket.delete(key)
+        self._list(name, tag, None)
+        return True
+
+    # What they do
+
+    def _upload(self, key: str, storage: Storage, digest: str, progress: Progress | None) -> None:
+        told = 0
+
+        def pieces() -> Iterator[bytes]:
+            nonlocal told
+            state = hashlib.sha256()
+            with storage.open(digest) as file:
+                while piece := file.read(_PIECE):
+                    if self._cancelled():
+                        raise CancelledError
+                    state.update(piece)
+                    yield piece
+                    told += len(piece)
+                    _report(progress, len(piece))
+            actual = f"sha256:{state.hexdigest()}"
+            if actual != digest:  # raised before the end, so that nothing arrives
+                raise DigestMismatchError("stored blob", expected=digest, actual=actual)
+
+        try:
+            self._bucket.upload(key, pieces(), storage.size(digest))
+        except BaseException:
+            _report(progress, -told)
+            raise
+
+    def _fetch(
+        self,
+        item: Item,
+        storage: Storage,
+        digest: str,
+        progress: Progress | None,
+        *,
+        resumed: bool,
+    ) -> bool:
+        """Bring a blob; False when it was wrong and part of it was from an earlier time."""
+        with _receive(storage, digest) as writer:
+            if writer.offset > item.size or (writer.offset and not resumed):
+                writer.abort()
+                return self._fetch(item, storage, digest, progress, resumed=False)
+            begun = writer.offset
+            _report(progress, begun)
+            pieces = self._bucket.stream(item, start=begun, cancelled=self._cancelled)
+            for piece in pieces:
+                writer.write(piece)
+                _report(progress, len(piece))
+            try:
+                writer.commit(digest)
+            except DigestMismatchError:
+                _report(progress, -item.size)
+                if begun:
+                    return False
+                raise
+            return True
+
+    def _tagged(self, name: str, tag: str) -> str:
+        try:
+            _, raw = self._bucket.read(_tag_key(name, tag), limit=_MAX_DESCRIPTOR)
+        except BlobNotFoundError as exc:
+            raise BlobNotFoundError(f"{self.host} has no {name}:{tag}") from exc
+        data = read_object(raw, f"tag {name}:{tag}", _MAX_DESCRIPTOR)
+        return check_digest(data.get("digest"), f"the manifest of {name}:{tag}")
+
+    def _list(self, name: str, tag: str, descriptor: dict[str, Any] | None) -> None:
+        """Bring ``index.json`` up to date with one tag, unless it is one that nobody types."""
+        if Claim.parse(tag) is not None or _is_stamp(tag):
+            return
+        label = f"{name}:{tag}"
+        entry = descriptor and {**descriptor, "annotations": {_REF_NAME: label}}
+        for attempt in range(_ATTEMPTS):
+            time.sleep(random.random() * _PAUSE_S * attempt)  # noqa: S311 - no secret
+            old, index = self._index()
+            listed = index["manifests"]
+            others = [one for one in listed if _label(one) != label]
+            wanted = [*others, entry] if entry else others
+            if wanted == listed or entry in listed:
+                return
+            raw = json.dumps({**index, "manifests": wanted}).encode()
+            if len(raw) > _MAX_INDEX:
+                return
+            try:
+                if self._bucket.put("index.json", raw, over=old, new=old is None):
+                    return
+            except NotImplementedError:
+                # Looked at again in the next round: another may have written it over.
+                self._bucket.put("index.json", raw)
+
+    def _index(self) -> tuple[Item | None, dict[str, Any]]:
+        empty = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": []}
+        try:
+            item, raw = self._bucket.read("index.json", limit=_MAX_INDEX)
+        except BlobNotFoundError:
+            return None, empty
+        try:
+            index = read_object(raw, "index.json", _MAX_INDEX)
+        except NbModelError:
+            return item, empty
+        return item, index if isinstance(index.get("manifests"), list) else empty
+
+
+def _receive(storage: Storage, digest: str) -> BlobWriter:
+    try:
+        return storage.receive(name=UPLOAD_PREFIX + digest.partition(":")[2][:48])
+    except StorageError:
+        return storage.receive()  # somebody else fetches the same
+
+
+def _blob_key(digest: str) -> str:
+    return f"blobs/sha256/{check_digest(digest, 'a blob').partition(':')[2]}"
+
+
+def _tag_folder(name: str) -> str:
+    return f"repositories/{check_name(name)}/_tags/"  # no name has a part that begins with "_"
+
+
+def _tag_key(name: str, tag: str) -> str:
+    return _tag_folder(name) + check_tag(tag)
+
+
+def _is_tag(text: str) -> bool:
+    try:
+        return bool(check_tag(text))
+    except RefError:
+        return False
+
+
+def _is_stamp(tag: str) -> bool:
+    try:
+        return Reference.parse(f"m:{tag}").stamp is not None
+    except RefError:
+        return False
+
+
+def _descriptor(raw: bytes) -> dict[str, Any]:
+    data = read_object(raw, "manifest", MAX_MANIFEST)
+    found = {"mediaType": data.get("mediaType", MANIFEST_TYPE)}
+    if "artifactType" in data:
+        found["artifactType"] = data["artifactType"]
+    return {**found, "digest": digest_of(raw), "size": len(raw)}
+
+
+def _label(entry: object) -> object:
+    annotations = entry.get("annotations") if isinstance(entry, dict) else None
+    return annotations.get(_REF_NAME) if isinstance(annotations, dict) else None
+
+
+def _report(progress: Progress | None, count: int) -> None:
+    if progress is not None and count:
+        progress(count)

@@ -1,0 +1,152 @@
+"""What every place that versions are pushed to and pulled from can do, and opening one.
+
+A registry or runtime that speaks the distribution API, and an object store, are the same to
+who pushes and pulls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from nbmodel.core.address import is_store
+from nbmodel.storage.base import Storage
+from nbmodel.storage.copying import Progress
+from nbmodel.storage.send import Pushed
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from nbmodel.storage.access import Access
+
+
+class RemoteRegistry(Protocol):
+    """Repositories of manifests under tags, and of the blobs that these need.
+
+    Every method raises TargetUnreachableError when the other side does not answer,
+    AuthenticationError when it refuses what it is shown, and StorageError for anything else
+    that it refuses, each with its address. May be used by one thread at a time.
+    """
+
+    @property
+    def host(self) -> str:
+        """What the place is called in messages."""
+
+    def close(self) -> None:
+        """Close the connections."""
+
+    def __enter__(self) -> Self:
+        """Itself."""
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connections."""
+
+    def check(self) -> None:
+        """Ask whether it is there and takes what it is shown."""
+
+    def push(
+        self,
+        name: str,
+        storage: Storage,
+        digest: str,
+        *,
+        tags: Sequence[str],
+        progress: Progress | None = None,
+    ) -> Pushed:
+        """Push a version: the blobs that are not there yet, its manifest, its tags.
+
+        Args:
+            name: The repository.
+            storage: Where the blobs are.
+            digest: Of the manifest.
+            tags: Tags to put on it, in that order; without any it is there by digest.
+            progress: Called with the bytes just sent, or found to be there; with less than
+                nothing when they have to be sent again.
+        """
+
+    def pull(
+        self,
+        name: str,
+        reference: str,
+        storage: Storage,
+        *,
+        progress: Progress | None = None,
+    ) -> str:
+        """Pull a version's blobs and manifest into a storage; the manifest's digest.
+
+        Args:
+            name: The repository.
+            reference: A tag or digest.
+            storage: What they are added to; blobs it has are not fetched.
+            progress: Called with the bytes just received, or found to be there.
+        """
+
+    def has_blob(self, name: str, digest: str) -> bool:
+        """Whether the repository has a blob."""
+
+    def push_blob(
+        self,
+        name: str,
+        storage: Storage,
+        digest: str,
+        *,
+        table: str | None = None,
+        progress: Progress | None = None,
+    ) -> Pushed:
+        """Push a blob unless it is there, and say what that took."""
+
+    def pull_blob(
+        self,
+        name: str,
+        storage: Storage,
+        digest: str,
+        *,
+        size: int,
+        progress: Progress | None = None,
+    ) -> None:
+        """Fetch a blob into a storage.
+
+        Raises:
+            BlobNotFoundError: The repository has no such blob.
+            DigestMismatchError: What came is something else; nothing was added.
+        """
+
+    def manifest(self, name: str, reference: str) -> bytes:
+        """The manifest that a tag or digest names, checked against its digest.
+
+        Raises:
+            BlobNotFoundError: There is none.
+            DigestMismatchError: Its bytes are not those of the digest.
+        """
+
+    def push_manifest(self, name: str, reference: str, raw: bytes) -> str:
+        """Push a manifest whose blobs are there, by tag or digest; its digest."""
+
+    def tags(self, name: str) -> tuple[str, ...]:
+        """The tags of a repository, sorted; none when there is no such repository."""
+
+    def delete_tag(self, name: str, tag: str) -> bool:
+        """Take a tag away; whether it was there."""
+
+
+def open_registry(address: str, *, access: Access | None = None) -> RemoteRegistry:
+    """What holds repositories at an address.
+
+    Args:
+        address: ``http[s]://host[:port]`` of a registry or runtime, or an object store as
+            ``open_store`` takes it, which has its credentials from the environment.
+        access: With what registries are entered; None for a runtime.
+
+    Raises:
+        InputError: It is no such address.
+        ConfigError: Settings in the environment cannot be used.
+        PluginError: An object store's extra is not installed.
+    """
+    if is_store(address):
+        from nbmodel.storage.object_store import open_store
+        from nbmodel.storage.object_store_registry import ObjectStoreRegistry
+
+        return ObjectStoreRegistry(open_store(address))
+    from nbmodel.storage.distribution_client import Distribution
+
+    return Distribution(address, access=access)

@@ -14,8 +14,8 @@ from nbmodel.errors import ConfigError, InputError, RuntimeNotFoundError
 from nbmodel.fleet.options import StartOptions
 from nbmodel.fleet.triton_address import check_triton_url, is_triton
 from nbmodel.inference.server import check_url
-from nbmodel.runtime.lock import file_lock
 from nbmodel.storage.atomic import write_atomically
+from nbmodel.storage.lock import file_lock
 
 FILE = "runtimes.json"
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,58}[A-Za-z0-9])?")

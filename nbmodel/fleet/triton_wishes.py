@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from nbmodel.errors import ConfigError
-from nbmodel.runtime.lock import file_lock
 from nbmodel.storage.atomic import write_atomically
+from nbmodel.storage.lock import file_lock
 
 
 class TritonWishes:

@@ -44,11 +44,11 @@ from nbmodel.plugins import require
 from nbmodel.runtime.auth import Gate, ensure_token
 from nbmodel.runtime.limits import DEFAULT_LIMITS, Limits
 from nbmodel.runtime.listener import host_for_others, listen
-from nbmodel.runtime.lock import file_lock
 from nbmodel.runtime.maintenance import MaintenanceHook
 from nbmodel.runtime.memory import share_one_heap
 from nbmodel.runtime.notify import JournalFormatter, Notifier, is_kept_by_journal
 from nbmodel.runtime.workers import Setup, Workers, check_workers
+from nbmodel.storage.lock import file_lock
 
 if TYPE_CHECKING:
     import asyncio

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from nbmodel.runtime.lock import file_lock
+from nbmodel.storage.lock import file_lock
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "build" / "tritonserver"

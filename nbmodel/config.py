@@ -40,6 +40,7 @@ SETTINGS = {
     for setting in (
         Setting("home", "folder that holds the registry and the list of runtimes"),
         Setting("registry", "folder of the registry, when it is not <home>/registry"),
+        Setting("remote", "registry that versions are pushed to and pulled from: host[/namespace]"),
     )
 }
 

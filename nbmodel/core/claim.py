@@ -71,6 +71,11 @@ class Claim:
         return f"v{self.number}-{self.time}-{self.version}"
 
 
+def is_claim(tag: str) -> bool:
+    """Whether a tag makes a claim."""
+    return Claim.parse(tag) is not None
+
+
 def claimant(digest: str) -> str:
     """What claims call a version: the first 16 hex digits of its manifest's digest.
 

@@ -11,13 +11,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from nbmodel.core.claim import is_claim
 from nbmodel.core.digest import is_digest
 from nbmodel.errors import RefError
 
 MAX_NAME = 200  # characters; Viam's limit for package names, below OCI's 255
+MAX_REPOSITORY = 255  # characters; what registries take for a host and a repository together
 _PART = r"[a-z0-9]+(?:[._-][a-z0-9]+)*"
 # No dot in a namespace: "a.b/c" is registry a.b, as every container tool reads it.
 _NAME = re.compile(rf"(?:(?!localhost/)[a-z0-9]+(?:[_-][a-z0-9]+)*/)?{_PART}")
+_COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d")
 _COMPACT_STAMP = re.compile(r"(\d{4})(\d\d)(\d\d)T?(\d\d)(\d\d)(\d\d)")
@@ -52,6 +56,22 @@ def check_name(name: str) -> str:
     return name
 
 
+def check_repository(name: str) -> str:
+    """Return ``name`` unchanged when a registry can have a repository of that name.
+
+    Wider than ``check_name``: a registry may hold models below namespaces of any depth.
+
+    Raises:
+        RefError: It is too long, or not of OCI's grammar.
+    """
+    if len(name) > MAX_REPOSITORY or _REPOSITORY.fullmatch(name) is None:
+        raise RefError(
+            f"not a repository: {_shown(name)}",
+            hint="lower-case words joined by '/', each with digits, '.', '_' or '-' inside",
+        )
+    return name
+
+
 def check_alias(alias: str) -> str:
     """Return ``alias`` unchanged when a person may set it.
 
@@ -63,7 +83,7 @@ def check_alias(alias: str) -> str:
             f"alias {alias!r} is reserved",
             hint="'latest' moves by itself; use `pin` to hold a name at a version",
         )
-    if alias.isdigit() or normal_stamp(alias) is not None:
+    if alias.isdigit() or normal_stamp(alias) is not None or is_claim(alias):
         raise RefError(
             f"not an alias: {alias!r} reads as a version",
             hint="aliases start with a letter, for example 'champion'",

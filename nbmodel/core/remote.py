@@ -15,15 +15,12 @@ import re
 from dataclasses import dataclass
 
 from nbmodel.core.address import is_loopback
-from nbmodel.core.reference import check_name
+from nbmodel.core.reference import MAX_REPOSITORY, check_name, check_repository
 from nbmodel.errors import InputError, RefError
 
-MAX_REPOSITORY = 255  # characters; what registries take for a host and a repository together
 _HOST = re.compile(
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:]{2,39}\])(?::(\d{1,5}))?"
 )
-_COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
-_NAMESPACE = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _FORMS = "forms: registry.example/team, localhost:5000, http://registry.lan:5000/team"
 
 
@@ -54,11 +51,13 @@ class Remote:
             raise InputError(f"port {match[1]} of {host!r}: expected 1 to 65535")
         if self.base_url != self.base_url.lower():
             object.__setattr__(self, "base_url", self.base_url.lower())
-        if self.namespace and _NAMESPACE.fullmatch(self.namespace) is None:
-            raise InputError(
-                f"not a namespace of {self.host}: {self.namespace[:80]!r}",
-                hint="lower-case words joined by '/', each with digits, '.', '_' or '-' inside",
-            )
+        if self.namespace:
+            try:
+                check_repository(self.namespace)
+            except RefError as exc:
+                raise InputError(
+                    f"not a namespace of {self.host}: {self.namespace[:80]!r}", hint=exc.hint
+                ) from exc
         if len(self.host) + len(self.namespace) + 1 > MAX_REPOSITORY:
             raise InputError(
                 f"namespace of {len(self.namespace)} characters on {self.host}, "

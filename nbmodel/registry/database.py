@@ -24,7 +24,7 @@ from nbmodel.errors import StorageError, StorageUnavailableError
 _log = logging.getLogger(__name__)
 
 TIMEOUT_S = 20.0  # how long a write waits for the others
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA = """
 CREATE TABLE models (
     id INTEGER PRIMARY KEY,
@@ -126,6 +126,46 @@ CREATE TABLE seen (
 CREATE TABLE revision (changes INTEGER NOT NULL, indexed INTEGER NOT NULL);
 INSERT INTO revision VALUES (0, 0);
 """
+#: Schema → what makes the next one of it; it adds tables and leaves what is there.
+UPGRADES = {
+    1: """
+-- Registries that versions were pushed to or pulled from, and which gives a model its numbers.
+CREATE TABLE remotes (
+    id INTEGER PRIMARY KEY,
+    url TEXT NOT NULL,
+    namespace TEXT NOT NULL,
+    UNIQUE (url, namespace)
+);
+CREATE TABLE homes (
+    model INTEGER PRIMARY KEY REFERENCES models ON DELETE CASCADE,
+    remote INTEGER NOT NULL REFERENCES remotes ON DELETE CASCADE
+);
+-- What was seen there: a tag on a manifest; without a tag, that the manifest is there. The
+-- model is the name it has there, which a rename here does not change.
+CREATE TABLE remote_tags (
+    remote INTEGER NOT NULL REFERENCES remotes ON DELETE CASCADE,
+    model TEXT NOT NULL,
+    tag TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    PRIMARY KEY (remote, model, tag, digest)
+) WITHOUT ROWID;
+CREATE INDEX remote_tags_by_digest ON remote_tags (digest);
+-- Versions whose files are on a remote alone: their manifests and configs are here.
+CREATE TABLE unfetched (
+    version INTEGER PRIMARY KEY REFERENCES versions ON DELETE CASCADE
+);
+-- Versions that lost their number to another one.
+CREATE TABLE renumbered (
+    id INTEGER PRIMARY KEY,
+    version INTEGER NOT NULL REFERENCES versions ON DELETE CASCADE,
+    old INTEGER NOT NULL,
+    new INTEGER NOT NULL,
+    at TEXT NOT NULL,
+    remote TEXT NOT NULL
+);
+CREATE INDEX renumbered_by_version ON renumbered (version);
+"""
+}
 _NETWORK = frozenset({"9p", "afs", "beegfs", "ceph", "cifs", "gpfs", "lustre", "nfs", "nfs4"})
 _NETWORK |= {"smb3", "smbfs", "fuse.sshfs", "fuse.glusterfs", "fuse.s3fs", "fuse.rclone"}
 
@@ -232,13 +272,14 @@ class Database:
         if not self.path.exists():
             if self._open.empty is None:
                 self._open.empty = _connect(":memory:")
-                self._open.empty.executescript(SCHEMA)
+                self._open.empty.executescript("".join((SCHEMA, *UPGRADES.values())))
             yield self._open.empty
         elif os.access(self.path.parent, os.W_OK):
             yield self._writable()
         else:
             # Opened anew each time: such a connection does not see what its owner writes.
             with closing(_connect_read_only(self.path)) as connection:
+                _add_tables(connection, self.path)
                 yield connection
 
     def _writable(self) -> sqlite3.Connection:
@@ -334,17 +375,44 @@ def _use_journal(connection: sqlite3.Connection, journal: str) -> None:
 
 
 def _make_schema(connection: sqlite3.Connection, path: Path) -> None:
-    if _schema_version(connection) == 0:
+    """Bring the file to the present schema, from nothing or from an earlier one."""
+    if _schema_version(connection) < SCHEMA_VERSION:
         connection.execute("BEGIN IMMEDIATE")
         try:
-            if _schema_version(connection) == 0:
-                for statement in SCHEMA.split(";\n"):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            found = _schema_version(connection)
+            for script in _scripts_after(found):
+                _execute_all(connection, script)
+            connection.execute(f"PRAGMA user_version = {max(found, SCHEMA_VERSION)}")
             connection.execute("COMMIT")
         except BaseException:
             connection.rollback()
             raise
+    _check_schema(connection, path)
+
+
+def _add_tables(connection: sqlite3.Connection, path: Path) -> None:
+    """Give a file that cannot be changed the tables of the present schema, empty and unsaved."""
+    found = _schema_version(connection)
+    if 0 < found < SCHEMA_VERSION:
+        for script in _scripts_after(found):
+            kept = script.replace("CREATE TABLE", "CREATE TEMP TABLE")
+            _execute_all(connection, kept.replace("CREATE INDEX ", "CREATE INDEX temp."))
+    else:
+        _check_schema(connection, path)
+
+
+def _scripts_after(found: int) -> list[str]:
+    """What makes the present schema of one that was found; 0 is none at all."""
+    first = [SCHEMA] if found == 0 else []
+    return first + [script for before, script in UPGRADES.items() if before >= found]
+
+
+def _execute_all(connection: sqlite3.Connection, script: str) -> None:
+    for statement in script.split(";\n"):
+        connection.execute(statement)
+
+
+def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
     found = _schema_version(connection)
     if found != SCHEMA_VERSION:
         raise StorageError(

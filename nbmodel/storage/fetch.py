@@ -24,7 +24,7 @@ import httpx
 
 from nbmodel.core.chunks import Local, Missing, Segment
 from nbmodel.core.digest import check_digest, short_digest
-from nbmodel.core.reference import check_name
+from nbmodel.core.reference import check_repository
 from nbmodel.errors import (
     DigestMismatchError,
     FormatError,
@@ -95,7 +95,7 @@ class BlobSource:
     @property
     def path(self) -> str:
         """Where the registry has it."""
-        return f"v2/{check_name(self.name)}/blobs/{self.digest}"
+        return f"v2/{check_repository(self.name)}/blobs/{self.digest}"
 
     @property
     def upload(self) -> str:

@@ -8,7 +8,7 @@ from json import loads
 
 from nbmodel.core.digest import digest_of, is_digest
 from nbmodel.core.manifest import MANIFEST_TYPE, MAX_MANIFEST
-from nbmodel.core.reference import check_name
+from nbmodel.core.reference import check_repository
 from nbmodel.errors import DigestMismatchError, StorageError
 from nbmodel.storage.origin import Answer, Origin
 from nbmodel.storage.tags import check_tag
@@ -41,7 +41,7 @@ def manifest_path(name: str, reference: str) -> str:
         RefError: Either is malformed.
     """
     known = reference if is_digest(reference) else check_tag(reference)
-    return f"v2/{check_name(name)}/manifests/{known}"
+    return f"v2/{check_repository(name)}/manifests/{known}"
 
 
 def read_manifest(origin: Origin, name: str, reference: str) -> RemoteManifest:
@@ -79,7 +79,7 @@ def read_tags(origin: Origin, name: str, *, at_most: int = _MAX_TAGS) -> tuple[s
         AuthenticationError: It refuses the token, or wants one.
         StorageError: It answers anything else.
     """
-    path: str | None = f"v2/{check_name(name)}/tags/list?n={TAG_PAGE}"
+    path: str | None = f"v2/{check_repository(name)}/tags/list?n={TAG_PAGE}"
     tags: list[str] = []
     while path is not None and len(tags) < at_most:
         answer = origin.get(path, limit=_MAX_PAGE)

@@ -20,7 +20,7 @@ import httpx
 
 from nbmodel.core.chunks import Missing
 from nbmodel.core.patch import Patch
-from nbmodel.core.reference import check_name
+from nbmodel.core.reference import check_repository
 from nbmodel.errors import ManifestError, StorageError
 from nbmodel.storage.base import Storage
 from nbmodel.storage.copying import Progress
@@ -111,7 +111,7 @@ def has_blob(origin: Origin, name: str, digest: str) -> bool:
         AuthenticationError: The server refuses the token, or wants one.
         StorageError: It refuses anything else.
     """
-    path = f"v2/{check_name(name)}/blobs/{digest}"
+    path = f"v2/{check_repository(name)}/blobs/{digest}"
     return request(origin, "HEAD", path, expect=(200, 307, 404)).status != 404
 
 
@@ -266,7 +266,7 @@ class _Sender:
 
     @property
     def _uploads(self) -> str:
-        return f"v2/{check_name(self.name)}/blobs/uploads/"
+        return f"v2/{check_repository(self.name)}/blobs/uploads/"
 
     def _location(self, answer: Answer, *, default: httpx.URL | None = None) -> httpx.URL:
         location = answer.headers.get("Location")

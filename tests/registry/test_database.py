@@ -17,7 +17,7 @@ import pytest
 from nbmodel.core.version import Version
 from nbmodel.errors import StorageError
 from nbmodel.registry import Registry
-from nbmodel.registry.database import Database, on_network
+from nbmodel.registry.database import UPGRADES, Database, on_network
 
 Add = Callable[..., Version]
 MOUNTS = """\
@@ -82,8 +82,39 @@ def test_an_index_of_another_version_is_refused(registry: Registry, add: Add) ->
     with sqlite3.connect(registry.root / "registry.sqlite") as db:
         db.execute("PRAGMA user_version = 99")
     db.close()
-    with pytest.raises(StorageError, match="schema 99, expected 1"):
+    with pytest.raises(StorageError, match="schema 99, expected 2"):
         registry.models()
+
+
+def _made_before_remotes(registry: Registry) -> None:
+    """Take what schema 2 added away again."""
+    registry.close()
+    with sqlite3.connect(registry.root / "registry.sqlite") as db:
+        for line in UPGRADES[1].splitlines():
+            if line.startswith("CREATE TABLE"):
+                db.execute(f"DROP TABLE {line.split()[2]}")
+        db.execute("PRAGMA user_version = 1")
+    db.close()
+
+
+def test_an_index_of_an_earlier_version_is_brought_up_to_date(registry: Registry, add: Add) -> None:
+    made = add()
+    _made_before_remotes(registry)
+    assert registry.resolve("digits:1") == made
+    assert add().number == 2
+    assert registry.verify().is_clean
+
+
+def test_an_index_of_an_earlier_version_is_read_where_nothing_can_be_written(
+    registry: Registry, add: Add, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = add()
+    _made_before_remotes(registry)
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    assert registry.resolve("digits:1") == made
+    with registry._catalog.db.read() as db:
+        assert db.execute("SELECT * FROM remotes").fetchall() == []
+        assert db.execute("PRAGMA user_version").fetchone() == (1,)
 
 
 def test_a_damaged_index_is_said_to_be_damaged(registry: Registry, add: Add) -> None:

@@ -72,6 +72,7 @@ from nbmodel.errors import (
 from nbmodel.storage.assembly import assemble, chunk_index
 from nbmodel.storage.base import BlobWriter, Storage
 from nbmodel.storage.manifests import parse_manifest
+from nbmodel.storage.referrer_store import ReferrerStore
 from nbmodel.storage.repositories import Repositories, TaggedRepositories
 from nbmodel.storage.tags import TagStore, check_tag
 
@@ -88,6 +89,7 @@ def distribution_routes(
     storage: Storage,
     tags: TagStore,
     *,
+    referrers: ReferrerStore | None = None,
     max_blob: int = MAX_BLOB,
     on_change: Callable[[str], None] = lambda _name: None,
 ) -> list[Route]:
@@ -96,11 +98,15 @@ def distribution_routes(
     Args:
         storage: Where blobs and manifests are.
         tags: Where tags are.
+        referrers: Where it is noted what refers to them; in ``referrers`` beside the tags
+            when not given.
         max_blob: Largest blob that is taken, in bytes.
         on_change: Called with a repository's name after its tags changed, or what refers
             to its manifests.
     """
-    repositories = TaggedRepositories(storage, tags)
+    if referrers is None:
+        referrers = ReferrerStore(tags.root.with_name("referrers"))
+    repositories = TaggedRepositories(storage, tags, referrers)
     return repository_routes(storage, repositories, max_blob=max_blob, on_change=on_change)
 
 

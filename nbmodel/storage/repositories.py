@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from nbmodel.core.digest import is_digest
-from nbmodel.core.address import is_store
+from nbmodel.core.artifact import Artifact
+from nbmodel.core.manifest import MAX_MANIFEST
+from nbmodel.errors import FormatError, StorageError
 from nbmodel.storage.base import Storage
+from nbmodel.storage.referrer_store import ReferrerStore
 from nbmodel.storage.tags import TagStore
-
-_REFERRER_DIGITS = 63  # of its digest: with the subject's 64 and a "-" that is a whole tag
 
 
 class Repositories(Protocol):
@@ -70,12 +70,13 @@ class TaggedRepositories:
     Args:
         storage: Where the manifests are.
         tags: Where the tags are.
+        referrers: Where it is noted what refers to them.
     """
 
-    def __init__(self, storage: Storage, tags: TagStore) -> None:
+    def __init__(self, storage: Storage, tags: TagStore, referrers: ReferrerStore) -> None:
         self._storage = storage
         self._tags = tags
-        self._referrers = referrers_beside(tags)
+        self._referrers = referrers
 
     def names(self) -> Sequence[str]:
         """Names of the repositories, sorted."""
@@ -102,12 +103,9 @@ class TaggedRepositories:
         for tag, target in self._tags.tags(name).items():
             if target == digest:
                 self._tags.delete(name, tag)
-        for tag, target in self._referrers.tags(name).items():
-            if target == digest:
-                self._referrers.delete(name, tag)
         # Repositories share blobs: another one may have the same manifest.
-        others = (*self._tags.all(), *self._referrers.all())
-        if all(target != digest for _, _, target in others):
+        if all(target != digest for _, _, target in self._tags.all()):
+            forget_referrer(self._storage, self._referrers, digest)
             self._storage.delete(digest)
 
     def similar(self, name: str) -> Iterable[str]:  # noqa: ARG002 - a device has few of them
@@ -116,36 +114,25 @@ class TaggedRepositories:
 
     def referrers(self, name: str, subject: str) -> Sequence[str]:
         """Digests of the manifests that refer to one, sorted."""
-        return sorted(
-            digest
-            for known, digest in self._referrers.tags(name).items()
-            if subject_of(known) == subject
-        )
+        del name  # repositories share manifests
+        return self._referrers.of(subject)
 
     def refer(self, name: str, subject: str, digest: str) -> None:
         """Note that a manifest refers to another, which need not be there (yet)."""
-        self._referrers.set(name, referrer_tag(subject, digest), digest)
+        del name
+        self._referrers.add(subject, digest)
 
 
-def referrers_beside(tags: TagStore) -> TagStore:
-    """Where a device notes which manifests refer to others: beside its tags.
-
-    Repository → a tag that names the subject and what refers to it → the latter's digest.
-    """
-    return TagStore(tags.root.with_name(f"{tags.root.name}-referrers"))
-
-
-def referrer_tag(subject: str, digest: str) -> str:
-    """What that note is called.
+def forget_referrer(storage: Storage, referrers: ReferrerStore, digest: str) -> bool:
+    """Forget that a manifest refers to another; whether it did.
 
     Args:
-        subject: Digest of the manifest that is referred to.
-        digest: Of the one that refers to it.
+        storage: Where it is.
+        referrers: Where that is noted.
+        digest: Of the manifest that refers.
     """
-    return f"{subject.partition(':')[2]}-{digest.partition(':')[2][:_REFERRER_DIGITS]}"
-
-
-def subject_of(tag: str) -> str | None:
-    """The digest of the subject that such a note names, or None when it is none."""
-    digest = f"sha256:{tag.partition('-')[0]}"
-    return digest if is_digest(digest) else None
+    try:
+        subject = Artifact.from_bytes(storage.read(digest, limit=MAX_MANIFEST)).subject
+    except (FormatError, StorageError):
+        return False  # gone or damaged: nobody can tell any more
+    return subject is not None and referrers.remove(subject.digest, digest)

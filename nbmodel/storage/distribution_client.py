@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from nbmodel.core.digest import digest_of
+from nbmodel.core.digest import digest_of, is_digest
 from nbmodel.core.manifest import MANIFEST_TYPE, MAX_MANIFEST
 from nbmodel.storage.access import Access
 from nbmodel.storage.base import Storage
@@ -21,7 +21,7 @@ from nbmodel.storage.copying import Progress
 from nbmodel.storage.fetch import BlobSource, fetch_blob
 from nbmodel.storage.manifests import blobs_of, chunked_blobs
 from nbmodel.storage.origin import TIMEOUT, Origin
-from nbmodel.storage.reading import manifest_path, read_manifest, read_tags
+from nbmodel.storage.reading import manifest_path, read_manifest, read_repositories, read_tags
 from nbmodel.storage.send import Pushed, has_blob, request, send_blob
 
 if TYPE_CHECKING:
@@ -220,6 +220,21 @@ class Distribution:
     def tags(self, name: str) -> tuple[str, ...]:
         """The tags of a repository, sorted; none when there is no such repository."""
         return read_tags(self._origin, name)
+
+    def digest(self, name: str, tag: str) -> str | None:
+        """The digest of the manifest that a tag is on; None when there is no such tag."""
+        path = manifest_path(name, tag)
+        answer = request(
+            self._origin, "HEAD", path, expect=(200, 404), headers={"Accept": MANIFEST_TYPE}
+        )
+        if answer.status == 404:
+            return None
+        told = answer.headers.get("Docker-Content-Digest", "")
+        return told if is_digest(told) else read_manifest(self._origin, name, tag).digest
+
+    def repositories(self) -> tuple[str, ...] | None:
+        """The repositories of the registry, sorted; None where it does not tell."""
+        return read_repositories(self._origin)
 
     def delete_tag(self, name: str, tag: str) -> bool:
         """Take a tag away; whether it was there."""

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 from nbmodel.core.claim import Claim
 from nbmodel.core.digest import check_digest, digest_of, is_digest
 from nbmodel.core.manifest import MANIFEST_TYPE, MAX_MANIFEST, read_object
-from nbmodel.core.reference import Reference, check_name
+from nbmodel.core.reference import Reference, check_repository
 from nbmodel.errors import (
     BlobNotFoundError,
     DigestMismatchError,
@@ -150,7 +150,7 @@ class ObjectStoreRegistry:
 
     def has_blob(self, name: str, digest: str) -> bool:
         """Whether there is a blob; it is there for all repositories."""
-        check_name(name)
+        check_repository(name)
         return self._bucket.find(_blob_key(digest)) is not None
 
     def push_blob(
@@ -179,7 +179,7 @@ class ObjectStoreRegistry:
             DigestMismatchError: Its bytes are not what the digest says.
             CancelledError: Nobody wants to go on.
         """
-        check_name(name)
+        check_repository(name)
         key, size = _blob_key(digest), storage.size(digest)
         there = self._bucket.find(key)
         if there is not None and there.size == size:
@@ -216,7 +216,7 @@ class ObjectStoreRegistry:
             DigestMismatchError: What came is something else; nothing was added.
             CancelledError: Nobody wants to go on.
         """
-        check_name(name)
+        check_repository(name)
         item = self._bucket.find(_blob_key(digest))
         if item is None:
             raise BlobNotFoundError(f"{self.host} has no blob {digest}")
@@ -236,7 +236,7 @@ class ObjectStoreRegistry:
             BlobNotFoundError: There is none.
             DigestMismatchError: Its bytes are not those of the digest.
         """
-        check_name(name)
+        check_repository(name)
         digest = reference if is_digest(reference) else self._tagged(name, reference)
         _, raw = self._bucket.read(_blob_key(digest), limit=MAX_MANIFEST)
         actual = digest_of(raw)
@@ -270,6 +270,22 @@ class ObjectStoreRegistry:
             if item.key.startswith(folder)
         )
         return tuple(sorted(tag for tag in found if _is_tag(tag)))
+
+    def digest(self, name: str, tag: str) -> str | None:
+        """The digest of the manifest that a tag is on; None when there is no such tag."""
+        try:
+            return self._tagged(name, tag)
+        except BlobNotFoundError:
+            return None
+
+    def repositories(self) -> tuple[str, ...]:
+        """The repositories that have tags, sorted."""
+        found = set()
+        for item in self._bucket.items("repositories/", at_most=_MAX_TAGS):
+            name, tags, _ = item.key.removeprefix("repositories/").partition("/_tags/")
+            if tags:
+                found.add(name)
+        return tuple(sorted(found))
 
     def delete_tag(self, name: str, tag: str) -> bool:
         """Take a tag away; whether it was there."""
@@ -392,7 +408,9 @@ def _blob_key(digest: str) -> str:
 
 
 def _tag_folder(name: str) -> str:
-    return f"repositories/{check_name(name)}/_tags/"  # no name has a part that begins with "_"
+    return (
+        f"repositories/{check_repository(name)}/_tags/"  # no name has a part that begins with "_"
+    )
 
 
 def _tag_key(name: str, tag: str) -> str:

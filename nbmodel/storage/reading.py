@@ -9,13 +9,14 @@ from json import loads
 from nbmodel.core.digest import digest_of, is_digest
 from nbmodel.core.manifest import MANIFEST_TYPE, MAX_MANIFEST
 from nbmodel.core.reference import check_repository
-from nbmodel.errors import DigestMismatchError, StorageError
+from nbmodel.errors import AuthenticationError, DigestMismatchError, StorageError
 from nbmodel.storage.origin import Answer, Origin
 from nbmodel.storage.tags import check_tag
 
 TAG_PAGE = 1000
 _MAX_PAGE = 4 * 1024 * 1024  # bytes
 _MAX_TAGS = 100_000  # a registry that pages for ever is left
+_MAX_REPOSITORIES = 100_000
 _NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
 
 
@@ -87,12 +88,45 @@ def read_tags(origin: Origin, name: str, *, at_most: int = _MAX_TAGS) -> tuple[s
             break
         if answer.status != 200:
             raise origin.refused(answer.status, f"GET {answer.url.path}", answer.body)
-        page = _tags(answer.body, origin.host)
+        page = _words(answer.body, "tags", origin.host)
         following = _NEXT.search(answer.headers.get("Link", ""))
         # A page of nothing that has another one behind it never ends.
         path = str(answer.join(following[1])) if following and page else None
         tags += page
     return tuple(sorted(tags))
+
+
+def read_repositories(
+    origin: Origin, *, at_most: int = _MAX_REPOSITORIES
+) -> tuple[str, ...] | None:
+    """The repositories of a registry, sorted; None where it does not tell.
+
+    Large registries of many tenants do not, and others only to some.
+
+    Args:
+        origin: The registry.
+        at_most: After so many no further page is asked for.
+
+    Raises:
+        TargetUnreachableError: The registry does not answer.
+        StorageError: It says something that is no list.
+
+    Source: Docker Registry HTTP API V2, "Listing Repositories".
+    """
+    path: str | None = f"v2/_catalog?n={TAG_PAGE}"
+    names: list[str] = []
+    while path is not None and len(names) < at_most:
+        try:
+            answer = origin.get(path, limit=_MAX_PAGE)
+        except AuthenticationError:
+            return None
+        if answer.status != 200:
+            return None
+        page = _words(answer.body, "repositories", origin.host)
+        following = _NEXT.search(answer.headers.get("Link", ""))
+        path = str(answer.join(following[1])) if following and page else None
+        names += page
+    return tuple(sorted(set(names)))
 
 
 def _ask(origin: Origin, name: str, reference: str, etag: str | None) -> Answer:
@@ -116,11 +150,11 @@ def _read(origin: Origin, name: str, reference: str, answer: Answer) -> RemoteMa
     return RemoteManifest(actual, answer.body, etag if etag and len(etag) <= 1000 else None)
 
 
-def _tags(body: bytes, host: str) -> list[str]:
+def _words(body: bytes, key: str, host: str) -> list[str]:
     try:
-        tags = loads(body)["tags"] or []
+        words = loads(body)[key] or []
     except (ValueError, KeyError, TypeError, RecursionError) as exc:
-        raise StorageError(f"{host} sent a list of tags that cannot be read: {exc!r}") from exc
-    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-        raise StorageError(f"{host} sent a list of tags that is no list of words")
-    return tags
+        raise StorageError(f"{host} sent a list of {key} that cannot be read: {exc!r}") from exc
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise StorageError(f"{host} sent a list of {key} that is no list of words")
+    return words

@@ -125,6 +125,12 @@ class RemoteRegistry(Protocol):
     def tags(self, name: str) -> tuple[str, ...]:
         """The tags of a repository, sorted; none when there is no such repository."""
 
+    def digest(self, name: str, tag: str) -> str | None:
+        """The digest of the manifest that a tag is on; None when there is no such tag."""
+
+    def repositories(self) -> tuple[str, ...] | None:
+        """The repositories, sorted; None where the place does not tell."""
+
     def delete_tag(self, name: str, tag: str) -> bool:
         """Take a tag away; whether it was there."""
 

@@ -18,6 +18,7 @@ from nbmodel.registry.database import Database
 from nbmodel.registry.rows import Marks, ModelRow, VersionRow, model_rows, models_of, version_rows
 from nbmodel.storage.layout import OciLayout
 from nbmodel.storage.manifests import load_manifest
+from nbmodel.storage.referrer_store import ReferrerStore
 
 _CACHED = 256  # manifests kept in memory; they never change
 
@@ -33,6 +34,8 @@ class Catalog:
         self.root = root
         self.db = Database(root / "registry.sqlite")
         self.storage = OciLayout(root)
+        #: What refers to its versions: signatures, first of all.
+        self.referrers = ReferrerStore(root / "referrers")
         self._manifests: OrderedDict[str, Manifest] = OrderedDict()
         self._lock = Lock()
 

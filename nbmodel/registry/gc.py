@@ -68,16 +68,23 @@ def collect(catalog: Catalog, *, grace_s: float, dry_run: bool) -> GcReport:
     before = time.time() - grace_s
     if dry_run:
         with catalog.db.read() as db:
-            return _sweep(catalog, _needed(db), before, dry_run=True)
+            return _sweep(catalog, _needed(catalog, db), before, dry_run=True)
     with catalog.db.write() as db:
-        report = _sweep(catalog, _needed(db), before, dry_run=False)
+        report = _sweep(catalog, _needed(catalog, db), before, dry_run=False)
+        catalog.referrers.forget(but=_versions(db))
         db.execute("DELETE FROM seen WHERE digest NOT IN (SELECT digest FROM blobs)")
     return report
 
 
-def _needed(db: Any) -> set[str]:
-    found = db.execute("SELECT digest FROM blobs UNION SELECT digest FROM versions")
-    return {digest for (digest,) in found}
+def _needed(catalog: Catalog, db: Any) -> set[str]:
+    """The blobs of versions, and those of what refers to them, as signatures do."""
+    versions = _versions(db)
+    blobs = {digest for (digest,) in db.execute("SELECT digest FROM blobs")}
+    return blobs | versions | catalog.referrers.needed(catalog.storage, versions)
+
+
+def _versions(db: Any) -> set[str]:
+    return {digest for (digest,) in db.execute("SELECT digest FROM versions")}
 
 
 def _sweep(catalog: Catalog, needed: set[str], before: float, *, dry_run: bool) -> GcReport:

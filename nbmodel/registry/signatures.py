@@ -1,0 +1,151 @@
+"""Signatures of versions, and whatever else refers to their manifests.
+
+They are manifests and blobs beside the versions', kept as long as the version is. Making
+and checking them is ``nbmodel.signing``'s; nothing here knows a key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from nbmodel.core.artifact import Artifact
+from nbmodel.core.manifest import MAX_MANIFEST
+from nbmodel.core.referrer import (
+    BUNDLE_TYPE,
+    EMPTY,
+    MAX_BUNDLE,
+    read_signature_manifest,
+    signature_manifest,
+)
+from nbmodel.core.version import now
+from nbmodel.errors import (
+    BlobNotFoundError,
+    FormatError,
+    ManifestError,
+    StorageError,
+    StorageUnavailableError,
+)
+from nbmodel.registry.catalog import Catalog
+from nbmodel.storage.base import Storage
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSignature:
+    """A signature as it is kept, not checked.
+
+    Attributes:
+        digest: Of the manifest that refers to the version.
+        created: When it was made, UTC, ISO 8601, as it says itself; may be empty.
+        bundle: Its bytes; None where they are not here or are damaged.
+    """
+
+    digest: str
+    created: str
+    bundle: bytes | None
+
+
+def referrers_of(catalog: Catalog, digest: str) -> tuple[str, ...]:
+    """Digests of the manifests that refer to one, sorted: signatures, and what others put there.
+
+    Raises:
+        StorageUnavailableError: The registry's folder cannot be read.
+    """
+    return catalog.referrers.of(digest)
+
+
+def signatures_of(catalog: Catalog, digest: str) -> tuple[str, ...]:
+    """Digests of the manifests of a version's signatures, sorted; what is damaged is left out.
+
+    Raises:
+        StorageUnavailableError: The registry's folder cannot be read.
+    """
+    return tuple(found for found, _ in _signatures(catalog.storage, referrers_of(catalog, digest)))
+
+
+def add_referrer(catalog: Catalog, digest: str) -> str:
+    """Note that a manifest, which is in the storage with its blobs, refers to its subject.
+
+    Args:
+        catalog: The registry.
+        digest: Of the manifest that refers.
+
+    Returns:
+        Digest of its subject, which need not be here yet; a collector takes away what
+        refers to no version.
+
+    Raises:
+        ManifestError: It is no manifest, or refers to nothing.
+        BlobNotFoundError: It or a blob of it is not here.
+        StorageUnavailableError: The registry's folder takes nothing.
+    """
+    storage = catalog.storage
+    artifact = Artifact.from_bytes(storage.read(digest, limit=MAX_MANIFEST))
+    if artifact.subject is None:
+        raise ManifestError(f"manifest {digest} refers to nothing, expected a 'subject'")
+    # A collector deletes under this lock, so what is there now stays.
+    with catalog.db.write():
+        for blob in (digest, *artifact.blobs):
+            if not storage.keep(blob):
+                raise BlobNotFoundError(f"no blob {blob} in {catalog.root}")
+        catalog.referrers.add(artifact.subject.digest, digest)
+    return artifact.subject.digest
+
+
+def add_signature(catalog: Catalog, subject: str, bundle: bytes) -> str:
+    """Keep a signature with the version that it is of; the same bundle is kept once.
+
+    Args:
+        catalog: The registry.
+        subject: Digest of the version's manifest, which is here.
+        bundle: The signature, not checked here.
+
+    Returns:
+        Digest of the manifest that refers to the version.
+
+    Raises:
+        BlobNotFoundError: The version's manifest is not here.
+        StorageUnavailableError: The registry's folder takes nothing.
+    """
+    for kept in kept_signatures(catalog, subject):
+        if kept.bundle == bundle:
+            return kept.digest
+    raw = catalog.storage.read(subject, limit=MAX_MANIFEST)
+    for blob in (EMPTY, bundle):
+        catalog.storage.add_bytes(blob)
+    digest = catalog.storage.add_bytes(signature_manifest(raw, bundle, created=now()))
+    add_referrer(catalog, digest)
+    return digest
+
+
+def kept_signatures(catalog: Catalog, digest: str) -> tuple[KeptSignature, ...]:
+    """The signatures of a version, newest first by what they say.
+
+    Raises:
+        StorageUnavailableError: The registry's folder cannot be read.
+    """
+    found = []
+    for known, artifact in _signatures(catalog.storage, referrers_of(catalog, digest)):
+        created = artifact.annotations.get("org.opencontainers.image.created", "")
+        try:
+            bundle = catalog.storage.read(artifact.layers[0].digest, limit=MAX_BUNDLE)
+        except StorageUnavailableError:
+            raise
+        except (FormatError, StorageError):
+            bundle = None
+        found.append(KeptSignature(known, created, bundle))
+    return tuple(sorted(found, key=lambda one: (one.created, one.digest), reverse=True))
+
+
+def _signatures(storage: Storage, digests: tuple[str, ...]) -> Iterator[tuple[str, Artifact]]:
+    for digest in digests:
+        try:
+            raw = storage.read(digest, limit=MAX_MANIFEST)
+            artifact = Artifact.from_bytes(raw)
+            if artifact.artifact_type == BUNDLE_TYPE:
+                read_signature_manifest(raw)
+                yield digest, artifact
+        except StorageUnavailableError:
+            raise
+        except (FormatError, StorageError):
+            continue

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from uvicorn import Config
     from uvicorn.server import ServerState
 
-    from nbmodel.runtime.http_connection import FrontEnd
+    from nbmodel.runtime.watch import Watch
 
 _HEADER_COST = 4  # bytes of a header besides name and value: colon, space, line end
 
@@ -22,7 +22,7 @@ class ControlConnection(HttpToolsProtocol):
     uvicorn bounds what it keeps of a body, but neither a head nor what follows the last chunk.
 
     Args:
-        front: What is shared with other connections.
+        watch: Watches over it and the others.
         config: uvicorn's.
         state: uvicorn's.
         app_state: uvicorn's.
@@ -31,14 +31,14 @@ class ControlConnection(HttpToolsProtocol):
 
     def __init__(
         self,
-        front: FrontEnd,
+        watch: Watch,
         config: Config,
         state: ServerState,
         app_state: dict[str, Any],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         super().__init__(config, state, app_state, loop)
-        self._front = front
+        self._watch = watch
         self._head_since: float | None = None  # loop time at which a head began to come
         self._head_bytes = 0  # of what is kept of request line, headers and trailers
         self._unread = 0  # bytes since the parser last had something whole
@@ -47,11 +47,11 @@ class ControlConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The connection was handed over."""
         super().connection_made(transport)
-        self._front.add(self)
+        self._watch.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone."""
-        self._front.connections.discard(self)
+        self._watch.connections.discard(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -59,7 +59,7 @@ class ControlConnection(HttpToolsProtocol):
         self._moved = self.loop.time()
         self._unread += len(data)
         super().data_received(data)
-        if self._unread > self._front.limits.max_head_bytes and not self.transport.is_closing():
+        if self._unread > self._watch.limits.max_head_bytes and not self.transport.is_closing():
             self.transport.abort()  # a name, value or extension without an end
 
     def pause_writing(self) -> None:
@@ -113,7 +113,7 @@ class ControlConnection(HttpToolsProtocol):
         Args:
             now: Loop time.
         """
-        limits, still = self._front.limits, now - self._moved
+        limits, still = self._watch.limits, now - self._moved
         cycle: RequestResponseCycle | None = self.cycle
         if self._head_since is not None:
             is_over = now - self._head_since > limits.head_timeout_s
@@ -130,5 +130,5 @@ class ControlConnection(HttpToolsProtocol):
     def _keep(self, size: int) -> None:
         self._unread = 0
         self._head_bytes += size
-        if self._head_bytes > self._front.limits.max_head_bytes:
+        if self._head_bytes > self._watch.limits.max_head_bytes:
             raise ValueError("request line and headers are too large")  # uvicorn answers with 400

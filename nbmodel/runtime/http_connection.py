@@ -46,6 +46,7 @@ from nbmodel.runtime.http_head import (
 from nbmodel.runtime.limits import TOO_MUCH, Limits, SharedBudget
 from nbmodel.runtime.oip import DataPlane
 from nbmodel.runtime.scheduler import Pending
+from nbmodel.runtime.watch import Watch
 
 if TYPE_CHECKING:
     from uvicorn import Config
@@ -77,7 +78,7 @@ class _Request:
     is_plain: bool  # HTTP/1.1 that stays open, and no HEAD
 
 
-class FrontEnd:
+class FrontEnd(Watch):
     """What the connections of one server share.
 
     Args:
@@ -93,21 +94,15 @@ class FrontEnd:
     takes_sockets = False
 
     def __init__(self, plane: DataPlane, gate: Gate, limits: Limits) -> None:
+        super().__init__(limits)
         self.plane = plane
         self.gate = gate
-        self.limits = limits
         self.budget = SharedBudget(limits.max_bytes_in_flight)
         self.requests: dict[bytes, _Request] = {}
-        self.connections: set[HttpConnection | ControlConnection] = set()
         self.thread = 0  # the event loop's
         # A read fills it and is dealt with at once, so one does for all; only Windows keeps
         # a buffer from one call to the next.
         self.scratch = None if sys.platform == "win32" else bytearray(_SCRATCH)
-        # A quarter of the shortest limit is exact enough, and seldom costs nothing.
-        shortest = min(limits.head_timeout_s, limits.body_timeout_s, limits.idle_timeout_s)
-        self._period_s = min(max(shortest / 4, 0.05), 5.0)
-        self._sweeper: asyncio.TimerHandle | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._date: tuple[object, str] = (None, "")
 
     def protocol(
@@ -159,27 +154,12 @@ class FrontEnd:
         """Read heads anew: what their paths lead to may have changed; from any thread."""
         self.requests.clear()
 
-    def add(self, connection: HttpConnection | ControlConnection) -> None:
-        """Watch over a connection's times."""
-        self.connections.add(connection)
-        if self._sweeper is None and self._loop is not None:
-            self._sweeper = self._loop.call_later(self._period_s, self._sweep)
-
     def date(self, state: ServerState) -> str:
         """The header of the time, which uvicorn renews once a second."""
         if self._date[0] is not state.default_headers:
             lines = (f"{n.decode()}: {v.decode()}\r\n" for n, v in state.default_headers)
             self._date = (state.default_headers, "".join(lines))
         return self._date[1]
-
-    def _sweep(self) -> None:
-        self._sweeper = None
-        if self._loop is None or not self.connections:
-            return
-        now = self._loop.time()
-        for connection in tuple(self.connections):
-            connection.check_time(now)
-        self._sweeper = self._loop.call_later(self._period_s, self._sweep)
 
 
 class HttpConnection(asyncio.BufferedProtocol):
@@ -263,7 +243,7 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._state.connections.add(self)  # type: ignore[arg-type] # it has .shutdown
         front = self._front
         front.add(self)
-        if len(front.connections) > front.limits.max_connections:
+        if front.is_full:
             error = RefusedError(503, "too many connections, try again later (--max-connections)")
             self._refuse(error, lingers=False)
         elif self._rest:

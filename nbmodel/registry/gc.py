@@ -71,7 +71,7 @@ def collect(catalog: Catalog, *, grace_s: float, dry_run: bool) -> GcReport:
             return _sweep(catalog, _needed(catalog, db), before, dry_run=True)
     with catalog.db.write() as db:
         report = _sweep(catalog, _needed(catalog, db), before, dry_run=False)
-        catalog.referrers.forget(but=_versions(db))
+        catalog.referrers.forget(but=_versions(db), before=before)
         db.execute("DELETE FROM seen WHERE digest NOT IN (SELECT digest FROM blobs)")
     return report
 

@@ -90,19 +90,23 @@ class ReferrerStore:
             ) from exc
         return True
 
-    def forget(self, *, but: Collection[str]) -> None:
+    def forget(self, *, but: Collection[str], before: float) -> None:
         """Forget all referrers of manifests that are gone.
 
         Args:
             but: Digests of the manifests whose referrers stay.
+            before: What was added later stays too, seconds since 1970: what it refers to may
+                be on its way.
 
         Raises:
             StorageUnavailableError: The disk does not let it go.
         """
         for subject in self.subjects():
             if subject not in but:
+                folder = self._folder(subject)
                 try:
-                    shutil.rmtree(self._folder(subject))
+                    if folder.stat().st_mtime <= before:
+                        shutil.rmtree(folder)
                 except FileNotFoundError:
                     continue
                 except OSError as exc:

@@ -5,6 +5,7 @@
     registry.example/team            https, because nothing else was said
     localhost:5000                   http, because it does not leave this machine
     http://registry.lan:5000/team    as written
+    s3://bucket/prefix               an object store: all of it is its address
 
 Source: OCI distribution specification, "Pulling manifests" (the grammar of names).
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from nbmodel.core.address import is_loopback
+from nbmodel.core.address import is_loopback, is_store, store_address
 from nbmodel.core.reference import MAX_REPOSITORY, check_name, check_repository
 from nbmodel.errors import InputError, RefError
 
@@ -31,7 +32,8 @@ class Remote:
     ``str()`` gives the shortest text that means it: ``parse(str(remote)) == remote``.
 
     Attributes:
-        base_url: ``http[s]://host[:port]``, in lower case, without a path.
+        base_url: ``http[s]://host[:port]``, in lower case, without a path; or the address of an
+            object store, as ``store_address`` gives it.
         namespace: What comes before the name of a model, ``a/b``; empty for none.
 
     Raises:
@@ -42,6 +44,10 @@ class Remote:
     namespace: str = ""
 
     def __post_init__(self) -> None:
+        if is_store(self.base_url):
+            if self.namespace or self.base_url != store_address(self.base_url):
+                raise InputError(f"not the address of an object store: {self.base_url[:80]!r}")
+            return
         scheme, colon, host = self.base_url.partition("://")
         match = _HOST.fullmatch(host)
         if not colon or scheme not in ("http", "https") or match is None:
@@ -78,6 +84,8 @@ class Remote:
         if not isinstance(given, str):
             raise InputError(f"expected a registry, found {type(given).__name__}", hint=_FORMS)
         text = text.strip()
+        if is_store(text):
+            return cls(store_address(text))
         scheme, colon, rest = text.partition("://")
         if not colon:
             scheme, rest = "", text
@@ -100,7 +108,9 @@ class Remote:
 
     @property
     def host(self) -> str:
-        """``host[:port]``: what references and credentials call it."""
+        """``host[:port]``: what references and credentials call it; a store's whole address."""
+        if is_store(self.base_url):
+            return self.base_url
         return self.base_url.partition("://")[2]
 
     def repository(self, model: str) -> str:
@@ -129,6 +139,8 @@ class Remote:
             return None
 
     def __str__(self) -> str:
+        if is_store(self.base_url):
+            return self.base_url
         scheme, _, host = self.base_url.partition("://")
         path = f"{host}/{self.namespace}" if self.namespace else host
         usual = "http" if is_loopback(_bare(host)) else "https"

@@ -20,9 +20,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from nbmodel.backends.owner import is_left, owner
-from nbmodel.backends.triton_client import Client, Endpoint, connect
+from nbmodel.backends.triton_client import Client, Endpoint, GoneError, connect
 from nbmodel.backends.triton_config import ENGINES
 from nbmodel.backends.triton_model import CONFIG, Content, TritonModel, to_json, to_pbtxt
+from nbmodel.backends.triton_refusals import ROOM_HINT, meaning
+from nbmodel.backends.triton_room import arrived, ballast, weight
 from nbmodel.backends.triton_server import START_S, Program, TritonServer, acquire, release
 from nbmodel.errors import (
     InferenceError,
@@ -85,8 +87,8 @@ class Host(ABC):
         """Have it load a model under a name.
 
         Raises:
-            InferenceError: It refuses the model.
-            UnavailableError: It cannot be reached.
+            InferenceError: It refuses the model, or ended while it loaded it.
+            UnavailableError: It was not reached: nothing says anything about the model.
             StorageUnavailableError: The disk does not take the model, or give it.
         """
 
@@ -150,7 +152,7 @@ class OwnHost(Host):
                 f"cannot write the model repository {folder}: {exc.strerror or exc}",
                 hint="check free space and permissions of the folder",
             ) from exc
-        self.client(START_S).load(name)
+        _load(self.client(START_S), name)
 
     def take_away(self, name: str) -> None:
         """As ``Host.take_away``."""
@@ -204,7 +206,34 @@ class OtherHost(Host):
             raise StorageUnavailableError(
                 f"cannot read the files of {name}: {exc.strerror or exc}"
             ) from exc
-        self._client.load(name, to_json(model.configured(name, _VERSION)), sent)
+        self.send(name, to_json(model.configured(name, _VERSION)), sent)
+
+    def send(self, name: str, config: str, files: Mapping[str, bytes]) -> None:
+        """Have it load what is sent to it.
+
+        Args:
+            name: Of the model.
+            config: Its configuration, as JSON.
+            files: Path in the model's folder, ``1/model.onnx``, → content.
+
+        Raises:
+            InferenceError, UnavailableError, StorageUnavailableError: As ``Host.bring``.
+        """
+        try:
+            _load(self._client, name, config, files)
+        except InferenceError as exc:
+            if isinstance(exc, UnavailableError):
+                raise
+            size = sum(map(len, files.values()))
+            sent = ballast(size)
+            come = self._arrived(sent)
+            if come is None:
+                raise
+            raise StorageUnavailableError(
+                f"Triton at {self._client.endpoint} has no room for a model of {size:,} bytes: of "
+                f"{sent:,} that were sent to find out, {come:,} have arrived",
+                hint=ROOM_HINT,
+            ) from exc
 
     def take_away(self, name: str) -> None:
         """As ``Host.take_away``."""
@@ -222,6 +251,22 @@ class OtherHost(Host):
         """As ``Host.close``."""
         self._client.close()
 
+    def _arrived(self, sent: int) -> int | None:
+        """How many of that many bytes arrive on its disk, where not all do; else None."""
+        name = self.new_name("nbmodel-asks-for-room")
+        config, files = weight(sent)
+        config["name"] = name
+        named = {f"{_VERSION}/{path}": content for path, content in files.items()}
+        try:
+            self._client.load(name, to_json(config), named)
+        except UnavailableError:
+            return None
+        except InferenceError as exc:
+            return arrived(str(exc), sent)
+        finally:
+            super().take_away(name)
+        return None
+
     def _has(self, backend: str) -> bool:
         """Whether it has a backend: what it says to a model of that which is none."""
         engine = next((one for one in ENGINES.values() if one.backend == backend), None)
@@ -237,9 +282,9 @@ class OtherHost(Host):
         if engine is not None and engine.platform:
             config["platform"] = engine.platform
         inner = f"{file}/saved_model.pb" if file.endswith(".savedmodel") else file
-        model = TritonModel(config, {inner: b"raise ValueError('this is no model')\n"})
+        files = {f"{_VERSION}/{inner}": b"raise ValueError('this is no model')\n"}
         try:
-            self.bring(name, model)
+            self._client.load(name, to_json(config), files)
         except UnavailableError:
             raise
         except InferenceError as exc:
@@ -247,6 +292,23 @@ class OtherHost(Host):
         finally:
             super().take_away(name)
         return True
+
+
+def _load(
+    client: Client, name: str, config: str = "", files: Mapping[str, bytes] | None = None
+) -> None:
+    """Have a Triton load a model; raises as ``Host.bring``."""
+    try:
+        client.load(name, config, files)
+    except GoneError:
+        raise
+    except UnavailableError as exc:
+        raise InferenceError(
+            f"Triton ended, or did not answer, while it loaded it: {exc}",
+            hint="its log may say more; a model can take its server down",
+        ) from exc
+    except InferenceError as exc:
+        raise meaning(exc) from exc
 
 
 def _lacking(backend: str, found: frozenset[str], which: str) -> NoCompatibleBackendError:

@@ -36,8 +36,10 @@ from nbmodel.errors import (
     DeployError,
     NbModelError,
     NoCompatibleBackendError,
+    StorageUnavailableError,
     TargetError,
     TargetUnreachableError,
+    UnavailableError,
 )
 from nbmodel.fleet import plan
 from nbmodel.fleet.triton_record import Ran, Record
@@ -233,6 +235,7 @@ def bring(
     Raises:
         RefusedByTritonError: Triton refused it, or it answers wrongly; what served serves on.
         TargetUnreachableError: Triton does not answer (any more).
+        DeployError: Triton has no room for it; what served serves on.
         ConfigError, NoCompatibleBackendError, DeployError: As ``check``.
     """
     before = runtime.service(task.service)
@@ -403,10 +406,17 @@ def _refusals(runtime: TritonRuntime, task: Task, before: Loaded | None) -> Iter
     except TargetUnreachableError:
         raise
     except NbModelError as exc:
+        if isinstance(exc.__cause__, UnavailableError):  # it went while it proved itself
+            raise runtime.unreachable(exc.__cause__) from exc
         still = ""
         if before is not None and before.record is not None and before.is_ready:
             still = f"; version {before.record.version.number} keeps serving"
         hint = exc.hint
+        if isinstance(exc, StorageUnavailableError):
+            raise DeployError(
+                f"{runtime.name}: {task.version.reference} does not fit: {exc}{still}",
+                hint=f"{hint}, then deploy again" if hint else None,
+            ) from exc
         if "No module named" in str(exc) and task.version.framework == _ONNX:
             hint = "install numpy and onnxruntime in the Python of Triton's Python backend"
         if "http-max-input-size" in str(exc):
@@ -458,7 +468,7 @@ def _switch(
     )
     config = record.in_config(model.configured(task.service, number))
     files = {f"{number}/{path}": content for path, content in _content(model).items()}
-    runtime.client.load(task.service, to_json(config), {**files, **_beside(model)})
+    runtime.host.send(task.service, to_json(config), {**files, **_beside(model)})
 
 
 def _free_number(wanted: int, before: Loaded | None) -> int:

@@ -158,10 +158,14 @@ class TritonRuntime:
         try:
             yield self.client
         except UnavailableError as exc:
-            raise TargetUnreachableError(
-                f"runtime {self.name!r} at {self.url} does not answer: {exc}",
-                hint="is tritonserver running there? `runtime list` shows all that are known",
-            ) from exc
+            raise self.unreachable(exc) from exc
+
+    def unreachable(self, why: UnavailableError) -> TargetUnreachableError:
+        """The error that it does not answer."""
+        return TargetUnreachableError(
+            f"runtime {self.name!r} at {self.url} does not answer: {why}",
+            hint="is tritonserver running there? `runtime list` shows all that are known",
+        )
 
     # ── what it is and does ───────────────────────────────────────────────────────
 

@@ -21,6 +21,8 @@ from nbmodel.errors import (
     NbModelError,
     PluginError,
     ProbeError,
+    StorageError,
+    StorageUnavailableError,
     UnavailableError,
 )
 from nbmodel.runtime.confined import Ending, run_confined
@@ -34,6 +36,12 @@ from nbmodel.runtime.services import Source
 _ASKED_FOR = 2
 _ASKED_BYTES = 256 * 1024 * 1024
 _MAX_QUOTED = 400  # characters of what a child printed
+#: What says nothing about a version, as the child calls it.
+_PASSING = {
+    PluginError.__name__: PluginError,
+    StorageError.__name__: StorageUnavailableError,
+    UnavailableError.__name__: UnavailableError,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +108,8 @@ def probe(
     Raises:
         ProbeError: The version must not serve; ``reason`` says why in one word.
         ConfigError, PluginError: It cannot be loaded as it is configured, or here.
-        UnavailableError: Nothing was found out: cancelled, or no process can be started.
+        UnavailableError, StorageError: Nothing was found out: cancelled, no process can be
+            started, or what it runs in cannot be reached or has no room just now.
     """
     limits = _settled(ProbeLimits() if limits is None else limits)
     limits = replace(limits, timeout_s=limits.timeout_s + _patience_s(source))
@@ -224,8 +233,9 @@ def _refused(refusal: Mapping[str, Any], limits: _Settled, ending: Ending) -> Nb
     message, hint = str(refusal["message"]), refusal["hint"]
     if refusal["kind"] == ConfigError.__name__:
         return ConfigError(message, problems=refusal["problems"], hint=hint)
-    if refusal["kind"] == PluginError.__name__:
-        return PluginError(message, hint=hint)
+    for kind, error in _PASSING.items():
+        if refusal["kind"] == kind:
+            return error(message, hint=hint)
     if refusal["reason"] == "OutOfMemory":
         return _out_of_memory("asks for more memory than there is", limits, ending, message)
     return ProbeError(message, reason=refusal["reason"], hint=hint)

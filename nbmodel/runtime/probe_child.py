@@ -28,6 +28,8 @@ from nbmodel.errors import (
     NbModelError,
     PluginError,
     ProbeError,
+    StorageError,
+    UnavailableError,
 )
 from nbmodel.golden import read_sample
 from nbmodel.runtime.batching import has_batch_axis
@@ -43,6 +45,9 @@ from nbmodel.runtime.proof import (
 NICE = 10  # below the requests that the old version answers meanwhile
 _PR_SET_PDEATHSIG = 1
 _STDIN, _STDOUT, _STDERR = range(3)
+
+#: What is told apart of what it refuses; a refusal of another kind is about the model.
+_KINDS = (ConfigError, PluginError, StorageError, UnavailableError)
 
 Say = Callable[[Mapping[str, Any]], None]
 
@@ -86,6 +91,7 @@ def examine(request: Mapping[str, Any], say: Say) -> dict[str, Any]:
     Raises:
         ProbeError: The model must not serve.
         ConfigError, PluginError: It cannot be loaded as it is configured, or here.
+        StorageError, UnavailableError: It cannot be loaded just now.
     """
 
     def tell(doing: str) -> None:
@@ -128,8 +134,8 @@ def _load(request: Mapping[str, Any], say: Say) -> Session:
     )
     try:
         return load_backend(request["model"]).load(request["attributes"], known)
-    except (ConfigError, PluginError):
-        raise
+    except (ConfigError, PluginError, StorageError, UnavailableError):
+        raise  # none says anything about the model
     except NbModelError as exc:
         reason = "OutOfMemory" if is_out_of_memory(str(exc)) else "LoadFailed"
         hint = exc.hint or "is the file whole, and made for an engine of this version?"
@@ -154,7 +160,7 @@ def _prove(
 
 def _refusal(exc: NbModelError) -> dict[str, Any]:
     return {
-        "kind": type(exc).__name__,
+        "kind": next((one.__name__ for one in _KINDS if isinstance(exc, one)), ""),
         "message": str(exc),
         "hint": exc.hint,
         "reason": getattr(exc, "reason", "RunFailed"),

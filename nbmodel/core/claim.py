@@ -16,6 +16,8 @@ from datetime import datetime, timezone
 from nbmodel.core.digest import check_digest
 
 MAX_NUMBER = 999_999_999  # what a reference can write
+#: Numbers above are nobody's next: one who claims the last ones must not end the counting.
+FAR = MAX_NUMBER - 1_000_000
 _TAG = re.compile(r"v([1-9]\d{0,8})-(\d{8}T\d{6}\.\d{6})-([0-9a-f]{16})", re.ASCII)
 _TIME = "%Y%m%dT%H%M%S.%f"
 
@@ -119,16 +121,12 @@ def settle(claims: Iterable[Claim]) -> Mapping[str, int]:
     return held
 
 
-def next_number(settled: Mapping[str, int]) -> int:
-    """The number that the next version should claim: one above all that are given.
+def next_number(given: Iterable[int]) -> int:
+    """The number that the next version should have: one above all that are given.
 
-    Where somebody holds the last number there is, the smallest that nobody holds.
+    Those above ``FAR`` do not count.
     """
-    above = max(settled.values(), default=0) + 1
-    if above <= MAX_NUMBER:
-        return above
-    taken = set(settled.values())
-    return next(number for number in range(1, MAX_NUMBER + 1) if number not in taken)
+    return max((number for number in given if number <= FAR), default=0) + 1
 
 
 def _next_free(number: int, taken: set[int], free: dict[int, int]) -> int:

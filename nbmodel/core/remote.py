@@ -5,6 +5,7 @@
     registry.example/team            https, because nothing else was said
     localhost:5000                   http, because it does not leave this machine
     http://registry.lan:5000/team    as written
+    s3://bucket/models               an object store; also gs://, az:// and file://
     s3://bucket/prefix               an object store: all of it is its address
 
 Source: OCI distribution specification, "Pulling manifests" (the grammar of names).
@@ -13,10 +14,11 @@ Source: OCI distribution specification, "Pulling manifests" (the grammar of name
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from nbmodel.core.address import is_loopback, is_store, store_address
-from nbmodel.core.reference import MAX_REPOSITORY, check_name, check_repository
+from nbmodel.core.reference import MAX_REPOSITORY, Reference, check_name, check_repository
 from nbmodel.errors import InputError, RefError
 
 _HOST = re.compile(
@@ -145,6 +147,77 @@ class Remote:
         path = f"{host}/{self.namespace}" if self.namespace else host
         usual = "http" if is_loopback(_bare(host)) else "https"
         return path if scheme == usual and _is_host(host) else f"{scheme}://{path}"
+
+
+def locate(text: str, known: Iterable[Remote] = ()) -> tuple[Remote, Reference] | None:
+    """The remote and the model or version on it that a person wrote.
+
+    Of ``host/team/digits`` only a remote that is known tells that ``team`` is its namespace
+    rather than the model's. Of unknown ones the model is ``team/digits``; of a longer path
+    all but the last word are the namespace.
+
+    Args:
+        text: ``[http[s]://]host[:port]/[namespace/]name[:tag|@digest]``, or an object store's
+            address and a name.
+        known: Remotes that were given or used before.
+
+    Returns:
+        The remote, and the reference without it; None when ``text`` is a local reference.
+
+    Raises:
+        InputError, RefError: It names a registry, and nothing in it.
+    """
+    if is_store(text):
+        return _locate_in_store(text, known)
+    scheme, colon, rest = text.partition("://")
+    if not colon:
+        scheme, rest = "", text
+    host, slash, path = rest.partition("/")
+    if not scheme and not (slash and is_host(host)):
+        return None
+    base = Remote.parse(f"{scheme}://{host}" if scheme else host)
+    name, mark, selector = _split(path)
+    of_host = [
+        one
+        for one in known
+        if one.base_url == base.base_url or (not scheme and one.host == base.host)
+    ]
+    for one in sorted(of_host, key=lambda one: len(one.namespace), reverse=True):
+        model = one.model(name)
+        if model is not None:
+            return one, Reference.parse(f"{model}{mark}{selector}")
+    namespace, _, last = name.rpartition("/")
+    if base.model(name) is None and namespace:
+        base, name = Remote(base.base_url, namespace), last
+    return base, Reference.parse(f"{name}{mark}{selector}")
+
+
+def _locate_in_store(text: str, known: Iterable[Remote]) -> tuple[Remote, Reference]:
+    address, mark, selector = _split(text)
+    for one in sorted(known, key=lambda one: len(one.base_url), reverse=True):
+        model = address.removeprefix(f"{one.base_url}/")
+        if model != address and one.model(model) is not None:
+            return one, Reference.parse(f"{model}{mark}{selector}")
+    store, _, name = address.rpartition("/")
+    return Remote.parse(store), Reference.parse(f"{name}{mark}{selector}")
+
+
+def _split(path: str) -> tuple[str, str, str]:
+    """What comes before the tag or digest, ``:`` or ``@`` or nothing, and that itself."""
+    head, slash, last = path.rpartition("/")
+    for mark in "@:":
+        name, found, selector = last.partition(mark)
+        if found:
+            return f"{head}{slash}{name}", mark, selector
+    return path, "", ""
+
+
+def is_host(text: str) -> bool:
+    """Whether the first word of a reference is a registry rather than a namespace."""
+    try:
+        return Reference.parse(f"{text}/m").registry is not None
+    except RefError:
+        return False
 
 
 def _is_host(text: str) -> bool:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbmodel.core.remote import Remote
+from nbmodel.core.reference import Reference
+from nbmodel.core.remote import Remote, locate
 from nbmodel.errors import InputError, NbModelError, RefError
 
 
@@ -140,3 +141,66 @@ def test_a_model_has_a_repository_below_the_namespace() -> None:
 )
 def test_repositories_below_the_namespace_are_models(repository: str, model: str | None) -> None:
     assert Remote.parse("ghcr.io/org").model(repository) == model
+
+
+KNOWN = tuple(
+    map(
+        Remote.parse,
+        ("ghcr.io/org", "ghcr.io", "ghcr.io/org/deep", "http://registry.lan", "s3://bucket/models"),
+    )
+)
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+
+
+@pytest.mark.parametrize(
+    ("text", "remote", "reference"),
+    [
+        ("ghcr.io/org/digits:3", "ghcr.io/org", "digits:3"),
+        ("ghcr.io/org/deep/digits", "ghcr.io/org/deep", "digits"),
+        ("ghcr.io/org/more/digits:champion", "ghcr.io/org", "more/digits:champion"),
+        ("ghcr.io/other/digits", "ghcr.io", "other/digits"),
+        ("ghcr.io/a/b/c/digits:3", "ghcr.io/a/b/c", "digits:3"),
+        (f"localhost:5000/digits@{DIGEST}", "localhost:5000", f"digits@{DIGEST}"),
+        ("localhost/team/digits", "localhost", "team/digits"),
+        ("registry.lan/digits:latest", "http://registry.lan", "digits:latest"),
+        ("https://registry.lan/digits:latest", "registry.lan", "digits:latest"),
+        ("http://other.lan:5000/digits:7", "http://other.lan:5000", "digits:7"),
+        ("s3://bucket/models/team/digits:3", "s3://bucket/models", "team/digits:3"),
+        ("s3://other/models/digits", "s3://other/models", "digits"),
+        ("file:///srv/models/digits:3", "file:///srv/models", "digits:3"),
+    ],
+)
+def test_references_with_a_registry_are_of_a_remote(text: str, remote: str, reference: str) -> None:
+    assert locate(text, KNOWN) == (Remote.parse(remote), Reference.parse(reference))
+
+
+@pytest.mark.parametrize("text", ["digits", "digits:3", "team/digits:3", f"digits@{DIGEST}", "a.b"])
+def test_references_without_a_registry_are_of_none(text: str) -> None:
+    assert locate(text, KNOWN) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ghcr.io/",
+        "ghcr.io/org/",
+        "ghcr.io/Org/digits",
+        "http://ghcr.io",
+        "https://me:hunter2@ghcr.io/digits",
+        "s3://bucket",
+        "localhost:5000/../digits",
+        "localhost:5000/digits:3:4",
+        "localhost:5000/digits@sha256:12",
+    ],
+)
+def test_references_with_a_registry_and_nothing_in_it_are_refused(text: str) -> None:
+    with pytest.raises(NbModelError) as caught:
+        locate(text, KNOWN)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["s3://bucket/models", "gs://bucket", "file:///srv/models"])
+def test_an_object_store_is_a_remote(text: str) -> None:
+    remote = Remote.parse(f"{text}/")
+    assert str(remote) == remote.host == remote.base_url == text
+    assert remote.repository("team/digits") == "team/digits"

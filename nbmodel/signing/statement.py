@@ -142,8 +142,9 @@ def _read(data: Mapping[str, Any]) -> Statement:
         path, digest = check_path(_text(resource["name"])), _text(resource["digest"])
         if resource["algorithm"] != "sha256" or _HEX.fullmatch(digest) is None:
             raise ValueError(f"no sha256 of {path!r}")
-        if files.setdefault(path, digest) is not digest:
+        if path in files:
             raise ValueError(f"{path!r} is listed twice")
+        files[path] = digest
     if not files:
         raise ValueError("it lists no files")
     if _root(files.values()) != subject["digest"]["sha256"]:

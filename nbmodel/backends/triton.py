@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from nbmodel.backends.base import Attribute, Backend, Known, Session
 from nbmodel.backends.renamed import RenamedSession, Renaming
 from nbmodel.backends.triton_client import Endpoint, GoneError
-from nbmodel.backends.triton_config import KINDS, Wanted
+from nbmodel.backends.triton_config import INPUT_MEMORY, KINDS, Wanted
 from nbmodel.backends.triton_host import Host, OtherHost, OwnHost
 from nbmodel.backends.triton_memory import TensorMemory
 from nbmodel.backends.triton_model import (
@@ -94,6 +94,18 @@ class Triton(Backend):
         Attribute("backend_directory", "path", "where the program's backends are"),
         Attribute("device", "string", "what it runs on: cpu, gpu or auto; default auto"),
         Attribute(
+            "preferred_input_memory_type",
+            "string",
+            "how inputs come to the model: cpu, cpu-pinned or gpu; default: as Triton has it",
+        ),
+        Attribute(
+            "preferred_input_memory_type_id",
+            "integer",
+            "number of the GPU that is meant by it, as Viam has it: Triton knows where its models "
+            "are",
+            minimum=0,
+        ),
+        Attribute(
             "tensor_name_remappings",
             "object",
             'other names of tensors: {"inputs": {own: other}, "outputs": {own: other}}',
@@ -122,6 +134,12 @@ class Triton(Backend):
         device = attributes.get("device", "auto")
         if device not in KINDS:
             problems.append(f"attribute 'device' must be {', '.join(KINDS)}, found {device!r}")
+        memory = attributes.get("preferred_input_memory_type", "gpu")
+        if memory not in INPUT_MEMORY:
+            problems.append(
+                "attribute 'preferred_input_memory_type' must be "
+                f"{', '.join(INPUT_MEMORY)}, found {memory!r}"
+            )
         problems += _place_problems(attributes)
         problems += _renaming_problems(attributes.get("tensor_name_remappings", {}))
         return problems
@@ -409,6 +427,7 @@ def _placed(attributes: Mapping[str, Any], known: Known, host: Host) -> Placed:
         attributes.get("instances", 1),
         attributes.get("max_batch_size", 0),
         attributes.get("max_queue_delay_microseconds", 0),
+        INPUT_MEMORY[attributes.get("preferred_input_memory_type", "gpu")],
         attributes.get("model_config", {}),
     )
     if "model_path" in attributes:

@@ -52,6 +52,10 @@ ENGINES: Mapping[str, Engine] = {engine.format: engine for engine in _ENGINES}
 PYTHON = ENGINES["python"]
 #: ``device`` of a service → kind of its instance groups.
 KINDS = {"cpu": "KIND_CPU", "gpu": "KIND_GPU", "auto": "KIND_AUTO"}
+#: ``preferred_input_memory_type`` of a service, as Viam has it → ``Wanted.pinned_inputs``. Onto a
+#: GPU Triton brings inputs itself, where their model runs there.
+#: Source: README of viam-modules/viam-mlmodelservice-triton.
+INPUT_MEMORY: Mapping[str, bool | None] = {"cpu": False, "cpu-pinned": True, "gpu": None}
 
 
 def data_type(datatype: str) -> str:
@@ -70,6 +74,8 @@ class Wanted:
         instances: Of the model, ≥ 1.
         max_batch_size: Rows that Triton may put together; 0: it does not.
         max_queue_delay_microseconds: How long it waits for more of them.
+        pinned_inputs: Whether inputs pass through memory that the GPU reads by itself; None: as
+            Triton has it, which is that they do.
         given: Fields as the service gives them, which prevail.
     """
 
@@ -77,6 +83,7 @@ class Wanted:
     instances: int = 1
     max_batch_size: int = 0
     max_queue_delay_microseconds: int = 0
+    pinned_inputs: bool | None = None
     given: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -117,6 +124,8 @@ def model_config(
     if batch:
         delay = wanted.max_queue_delay_microseconds
         own["dynamic_batching"] = {"max_queue_delay_microseconds": delay}
+    if wanted.pinned_inputs is not None:
+        own["optimization"] = optimization(wanted.pinned_inputs)
     if signature is not None:
         check_written(written, signature)
     # Dimensions by hand count for the batch by hand; another one needs them made anew.
@@ -126,6 +135,11 @@ def model_config(
     if "backend" in wanted.given and "platform" not in wanted.given:
         config.pop("platform", None)  # it is the other backend's
     return config
+
+
+def optimization(pinned_inputs: bool) -> Config:
+    """The field of that name: whether inputs pass through memory that the GPU reads by itself."""
+    return {"input_pinned_memory": {"enable": pinned_inputs}}
 
 
 def check_written(written: Mapping[str, Any], signature: Signature) -> None:

@@ -24,7 +24,9 @@ from nbmodel.backends.triton_config import (
     Wanted,
     data_type,
     model_config,
+    optimization,
 )
+from nbmodel.backends.triton_fit import check_fit
 from nbmodel.core.signature import Signature
 from nbmodel.errors import (
     ConfigError,
@@ -92,6 +94,7 @@ def model_from_file(path: Path, known: Known, wanted: Wanted) -> TritonModel:
 
     Raises:
         InferenceError: It is of no format that Triton runs.
+        NoCompatibleBackendError: It is of one that Triton runs, and cannot be run as it is.
         SignatureError: The configuration beside it is about another model.
         ConfigError: The service's ``model_config`` is none.
     """
@@ -103,6 +106,7 @@ def model_from_file(path: Path, known: Known, wanted: Wanted) -> TritonModel:
     file = next(iter(files)) if engine is not ENGINES["savedmodel"] else engine.file
     written = _written(path)
     signature = known.signature or (facts.signature if not facts.gap else None)
+    check_fit(engine, facts, signature, path.name)
     scalars = _scalars(signature)
     if engine.format == "onnx" and wanted.given.get("backend") == PYTHON.backend:
         files = {
@@ -153,6 +157,8 @@ def model_from_repository(folder: Path, version: int, wanted: Wanted) -> TritonM
         asked["max_batch_size"] = wanted.max_batch_size
     if "instance_group" not in written:
         asked["instance_group"] = [{"kind": wanted.kind, "count": wanted.instances}]
+    if wanted.pinned_inputs is not None and "optimization" not in written:
+        asked["optimization"] = optimization(wanted.pinned_inputs)
     config = {**written, **asked, **wanted.given}
     for field_ in ("name", "version_policy"):
         config.pop(field_, None)
@@ -267,6 +273,9 @@ def _files(path: Path, facts: ModelFacts, engine: Engine) -> dict[str, Content]:
         if not (folder / name).is_file():
             raise FormatError(f"{path.name} needs {name!r}, which is not beside it")
         found[inside + PurePosixPath(name).as_posix()] = folder / name
+    start = facts.metadata.get("plan_offset", 0)
+    if start:  # notes that stand before a plan, with which TensorRT does not take it
+        found[main.name] = main.read_bytes()[start:]
     return found
 
 

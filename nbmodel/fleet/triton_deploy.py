@@ -362,7 +362,7 @@ def _model(task: Task, engine: Engine, folder: Path) -> TritonModel:
         asked.get("instances", 1),
         asked.get("max_batch_size", 0),
         asked.get("max_queue_delay_microseconds", 0),
-        given,
+        given=given,
     )
     golden = version.manifest.golden
     sample = None if golden is None else folder / golden.path

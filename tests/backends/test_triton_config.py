@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,19 @@ from nbmodel.backends.owner import is_left, owner
 from nbmodel.backends.renamed import Renaming
 from nbmodel.backends.triton_client import Endpoint
 from nbmodel.backends.triton_config import ENGINES, Wanted, check_written, model_config
+from nbmodel.backends.triton_refusals import meaning
+from nbmodel.backends.triton_room import arrived
 from nbmodel.core.signature import DATATYPES, Signature, Tensor
-from nbmodel.errors import ConfigError, SignatureError, TensorNameError
+from nbmodel.errors import (
+    ConfigError,
+    InferenceError,
+    NbModelError,
+    NoCompatibleBackendError,
+    SignatureError,
+    StorageUnavailableError,
+    TensorNameError,
+)
+from nbmodel.formats import read_model
 from nbmodel.golden import GoldenSample
 
 pytest.importorskip("tritonclient.grpc", reason="Triton's message is tritonclient's")
@@ -55,15 +67,21 @@ def made(
 
 
 #: Backend and platform of each format.
-#: Source: "Backend and Platform" tables of Triton's backend documentation.
+#: Source: "Backend and Platform" tables of Triton's backend documentation; for torch_aoti, "AOT
+#: Inductor Support" of its PyTorch backend, since 26.03.
 FORMATS = {
     "onnx": ("onnxruntime", "onnxruntime_onnx"),
     "savedmodel": ("tensorflow", "tensorflow_savedmodel"),
     "torchscript": ("pytorch", "pytorch_libtorch"),
+    "torch_export": ("pytorch", "torch_aoti"),
     "tensorrt": ("tensorrt", "tensorrt_plan"),
     "openvino": ("openvino", None),
     "python": ("python", None),
 }
+
+
+def test_every_format_of_the_backend_is_in_the_table() -> None:
+    assert FORMATS.keys() == ENGINES.keys() == set(load_backend("triton").formats)
 
 
 @pytest.mark.parametrize("format_", FORMATS)
@@ -117,6 +135,134 @@ def test_tensors_of_no_known_rank_are_left_to_triton() -> None:
 def test_instances_are_where_the_service_says() -> None:
     config = made(wanted=Wanted(kind="KIND_GPU", instances=3))
     assert config["instance_group"] == [{"kind": "KIND_GPU", "count": 3}]
+
+
+@pytest.mark.parametrize(
+    ("pinned", "expected"),
+    [(None, None), (True, {"enable": True}), (False, {})],
+    ids=["as Triton has it", "cpu-pinned", "cpu"],
+)  # fmt: skip
+def test_inputs_may_be_kept_out_of_pinned_memory(
+    pinned: bool | None, expected: dict[str, bool] | None
+) -> None:
+    config = made(wanted=Wanted(pinned_inputs=pinned))
+    assert config.get("optimization", {}).get("input_pinned_memory") == expected
+
+
+#: Every field of Triton's message that a service may give, with a value of it.
+GIVEN: dict[str, Any] = {
+    "runtime": "model.py",
+    "input": [{"name": "image", "data_type": "TYPE_UINT8", "dims": [224, 224, 3]}],
+    "output": [{"name": "probability", "data_type": "TYPE_FP32", "dims": [2]}],
+    "batch_input": [
+        {
+            "kind": "BATCH_ELEMENT_COUNT",
+            "target_name": ["n"],
+            "data_type": "TYPE_FP32",
+            "source_input": ["image"],
+        }
+    ],
+    "batch_output": [
+        {
+            "target_name": ["probability"],
+            "kind": "BATCH_SCATTER_WITH_INPUT_SHAPE",
+            "source_input": ["image"],
+        }
+    ],
+    "optimization": {
+        "graph": {"level": 1},
+        "priority": "PRIORITY_MAX",
+        "cuda": {"graphs": True, "busy_wait_events": True, "output_copy_stream": True},
+        "execution_accelerators": {
+            "gpu_execution_accelerator": [
+                {
+                    "name": "tensorrt",
+                    "parameters": {
+                        "precision_mode": "FP16",
+                        "max_workspace_size_bytes": "1073741824",
+                        "trt_engine_cache_enable": "true",
+                        "trt_engine_cache_path": "/var/cache/engines",
+                    },
+                }
+            ]
+        },
+        "input_pinned_memory": {"enable": True},
+        "output_pinned_memory": {"enable": True},
+        "gather_kernel_buffer_threshold": 8,
+        "eager_batching": True,
+    },
+    "dynamic_batching": {
+        "preferred_batch_size": [4, 8],
+        "max_queue_delay_microseconds": "100",
+        "preserve_ordering": True,
+        "priority_levels": "2",
+        "default_priority_level": "1",
+        "default_queue_policy": {
+            "timeout_action": "DELAY",
+            "default_timeout_microseconds": "10",
+            "allow_timeout_override": True,
+            "max_queue_size": 16,
+        },
+    },
+    "sequence_batching": {"max_sequence_idle_microseconds": "5000000", "direct": {}},
+    "ensemble_scheduling": {
+        "step": [
+            {
+                "model_name": "m",
+                "model_version": "-1",
+                "input_map": {"x": "image"},
+                "output_map": {"y": "probability"},
+            }
+        ]
+    },
+    "instance_group": [
+        {"kind": "KIND_GPU", "count": 2, "gpus": [0, 1], "profile": ["0"], "host_policy": "gpu_0"}
+    ],
+    "default_model_filename": "net.onnx",
+    "cc_model_filenames": {"8.7": "orin.plan"},
+    "metric_tags": {"team": "vision"},
+    "parameters": {
+        "intra_op_thread_count": {"string_value": "2"},
+        "enable_mem_arena": {"string_value": "0"},
+        "optimization.graph.level": {"string_value": "1"},
+    },
+    "model_warmup": [
+        {
+            "name": "zeros",
+            "batch_size": 1,
+            "count": 2,
+            "inputs": {
+                "image": {"data_type": "TYPE_UINT8", "dims": ["224", "224", "3"], "zero_data": True}
+            },
+        }
+    ],
+    "model_operations": {"op_library_filename": ["ops.so"]},
+    "model_transaction_policy": {"decoupled": True},
+    "model_repository_agents": {"agents": [{"name": "checksum", "parameters": {"a": "b"}}]},
+    "response_cache": {"enable": True},
+    "model_metrics": {
+        "metric_control": [
+            {
+                "metric_identifier": {"family": "nv_inference_first_response_histogram_ms"},
+                "histogram_options": {"buckets": [1.0, 2.0]},
+            }
+        ]
+    },
+}
+#: What a deployment says itself: which backend and how many rows by its own attributes, too.
+OWN = {"name", "platform", "backend", "version_policy", "max_batch_size"}
+
+
+def test_the_table_has_every_field_of_triton_s() -> None:
+    fields = {field.name for field in model_config_pb2.ModelConfig.DESCRIPTOR.fields}
+    assert GIVEN.keys() | OWN == fields
+
+
+@pytest.mark.parametrize("field", GIVEN)
+def test_a_field_that_the_service_gives_comes_to_triton_as_it_is(field: str) -> None:
+    config = made(wanted=Wanted(given={field: GIVEN[field]}))
+    assert config[field] == parsed({field: GIVEN[field]})[field]
+    assert config[field]
 
 
 def test_what_the_service_gives_prevails() -> None:
@@ -263,6 +409,167 @@ def test_a_configuration_by_hand_beside_the_file_counts(sums: Path) -> None:
     assert config["backend"] == "onnxruntime"
 
 
+DATA = Path(__file__).parents[1] / "data" / "formats"
+PLAN = b"ftrt" + bytes(20) + bytes((10, 3, 0, 26)) + bytes(100)
+#: As its signature was given for a compiled archive, which does not tell it.
+COMPILED = Signature(
+    (Tensor("INPUT__0", "FP32", (-1, 2)),), (Tensor("OUTPUT__0", "FP32", (-1, 3)),)
+)
+#: File of a framework → what Triton is told to load, and what comes with it.
+FILES: dict[str, tuple[str, Signature | None, str, set[str]]] = {
+    "savedmodel": (
+        "tensorflow/linear",
+        None,
+        "model.savedmodel",
+        {
+            "model.savedmodel/saved_model.pb",
+            "model.savedmodel/variables/variables.index",
+            "model.savedmodel/variables/variables.data-00000-of-00001",
+        },
+    ),
+    "torchscript": ("torch/scripted.pt", None, "scripted.pt", {"scripted.pt"}),
+    "torch_export": ("torch/compiled.pt2", COMPILED, "compiled.pt2", {"compiled.pt2"}),
+    "openvino": ("openvino/linear.xml", None, "linear.xml", {"linear.xml", "linear.bin"}),
+    "tensorrt": ("yolo.engine", COMPILED, "yolo.engine", {"yolo.engine"}),
+    "python": ("own", COMPILED, "model.py", {"model.py", "weights.npz"}),
+    "onnx": ("net.onnx", None, "net.onnx", {"net.onnx"}),
+}
+
+
+def model_of(name: str, folder: Path) -> Path:
+    """A model file of each framework: as it wrote it, or where it is small, written here."""
+    path = folder / name
+    if name == "yolo.engine":
+        path.write_bytes(PLAN)
+    elif name == "net.onnx":
+        path.write_bytes(onnx_sums())
+    elif name == "own":
+        path.mkdir()
+        (path / "model.py").write_text("class TritonPythonModel:\n    pass\n")
+        (path / "weights.npz").write_bytes(b"w")
+    else:
+        return DATA / name
+    return path
+
+
+def test_every_format_has_a_file_in_the_table() -> None:
+    assert FILES.keys() == ENGINES.keys()
+
+
+@pytest.mark.parametrize("format_", FILES)
+def test_a_file_of_each_framework_becomes_a_configuration_of_triton_s(
+    format_: str, tmp_path: Path
+) -> None:
+    name, signature, file, files = FILES[format_]
+    path = model_of(name, tmp_path)
+    model = model_from_file(path, Known(signature), Wanted("KIND_GPU", 2))
+    config = parsed(model.configured("m.1", 1))
+    assert (config["name"], config["default_model_filename"]) == ("m.1", file)
+    assert (config["backend"], config.get("platform")) == FORMATS[format_]
+    assert set(model.files) == files
+    assert config["instance_group"] == [{"kind": "KIND_GPU", "count": 2}]
+    assert config["version_policy"] == {"specific": {"versions": ["1"]}}
+    told = signature or read_model(path).signature
+    if format_ == "torchscript":  # which tells no datatypes: they come from who uploads it
+        assert "input" not in config
+        return
+    for side, tensors in (("input", told.inputs), ("output", told.outputs)):
+        said = [(entry["name"], entry["data_type"]) for entry in config[side]]
+        assert said == [(one.name, f"TYPE_{one.datatype}") for one in tensors]
+
+
+@pytest.mark.parametrize(
+    ("name", "signature", "words"),
+    [
+        ("pair.pt2", None, "not compiled; Triton's PyTorch backend runs those that AOTInductor"),
+        ("compiled.pt2", SIGNATURE, r"by INPUT__0, OUTPUT__0 .* found image, probability"),
+    ],
+    ids=["not compiled", "names of its own"],
+)
+def test_an_archive_that_triton_cannot_run_is_refused_before_it_is_moved(
+    name: str, signature: Signature | None, words: str
+) -> None:
+    with pytest.raises(NoCompatibleBackendError, match=words) as caught:
+        model_from_file(DATA / "torch" / name, Known(signature), Wanted())
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("names", [("ARGS[0]", "RESULT[scores]"), ("KWARGS[x]", "OUTPUT__1")])
+def test_tensors_of_a_compiled_archive_may_be_called_as_its_call_has_them(
+    names: tuple[str, str],
+) -> None:
+    signature = Signature((Tensor(names[0], "FP32", (2,)),), (Tensor(names[1], "FP32", (2,)),))
+    model = model_from_file(DATA / "torch" / "compiled.pt2", Known(signature), Wanted())
+    assert model.config["platform"] == "torch_aoti"
+
+
+def test_a_plan_goes_without_the_notes_that_ultralytics_puts_before_it(tmp_path: Path) -> None:
+    path = tmp_path / "yolo.engine"
+    notes = b'{"task": "classify"}'
+    path.write_bytes(len(notes).to_bytes(4, "little") + notes + PLAN)
+    model = model_from_file(path, Known(COMPILED), Wanted())
+    assert dict(model.files) == {"yolo.engine": PLAN}
+
+
+#: What Triton and TensorRT say → the kind of error, and words of it.
+REFUSALS: dict[str, tuple[str, type[NbModelError], str]] = {
+    "another GPU": (
+        (
+            "Internal: unable to create TensorRT engine: 6: The engine plan file is generated on an "
+            "incompatible device, expecting compute 8.7 got compute 8.6, please rebuild."
+        ),
+        InferenceError,
+        "built for a GPU of compute capability 8.6, that of Triton has 8.7: a plan runs on",
+    ),
+    "another TensorRT": (
+        (
+            "The engine plan file is not compatible with this version of TensorRT, expecting library "
+            "version 10.3.0 got 8.6.1, please rebuild."
+        ),
+        InferenceError,
+        "built with TensorRT 8.6.1, Triton has 10.3.0",
+    ),
+    "another TensorRT, by a number of its own": (
+        (
+            "Error Code 1: Serialization (Serialization assertion stdVersionRead == "
+            "kSERIALIZATION_VERSION failed.Version tag does not match. Note: Current Version: 239)"
+        ),
+        InferenceError,
+        "built with another TensorRT than Triton's",
+    ),
+    "no room": (
+        "Failed to create local temp folder: /tmp/folderXXXXXX, errno:28",
+        StorageUnavailableError,
+        "Triton has no room for the model",
+    ),
+    "anything else": ("Internal: no such operator", InferenceError, "^Internal: no such operator$"),
+}
+
+
+@pytest.mark.parametrize(("words", "kind", "expected"), REFUSALS.values(), ids=REFUSALS)
+def test_what_triton_says_has_a_meaning(
+    words: str, kind: type[NbModelError], expected: str
+) -> None:
+    found = meaning(InferenceError(words))
+    assert type(found) is kind
+    assert re.search(expected, str(found))
+    assert "\n" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("words", "come"),
+    [
+        ("RuntimeError: nbmodel: 4096 bytes have arrived", 4096),
+        ("RuntimeError: nbmodel: 9000 bytes have arrived", None),
+        ("AttributeError: module '1.model' has no attribute 'TritonPythonModel'", 0),
+        ("unable to find backend library for backend 'python'", None),
+        ("ModuleNotFoundError: No module named 'numpy'", None),
+    ],
+)
+def test_a_weight_tells_how_much_of_it_arrived(words: str, come: int | None) -> None:
+    assert arrived(words, 9000) == come
+
+
 def test_a_model_in_a_repository_brings_all_that_it_has(tmp_path: Path) -> None:
     (tmp_path / "2" / "variables").mkdir(parents=True)
     for name in ("2/model.plan", "2/variables/data", "labels.txt"):
@@ -292,8 +599,18 @@ ATTRIBUTES: dict[str, tuple[dict[str, Any], list[str]]] = {
                 "outputs": {"output_0": "location"},
             },
             "model_config": {"max_batch_size": 0},
+            "preferred_input_memory_type": "gpu",
+            "preferred_input_memory_type_id": 0,
         },
         [],
+    ),
+    "memory of another kind": (
+        {**PATH, "preferred_input_memory_type": "disk"},
+        ["attribute 'preferred_input_memory_type' must be cpu, cpu-pinned, gpu, found 'disk'"],
+    ),
+    "memory of a GPU before the first": (
+        {**PATH, "preferred_input_memory_type_id": -1},
+        ["attribute 'preferred_input_memory_type_id' must be an integer of 0 or more, found -1"],
     ),
     "an address": ({**PATH, "address": "grpc://127.0.0.1:8001", "device": "gpu"}, []),
     "both paths": (

@@ -1,14 +1,18 @@
 """Client of the OCI distribution API: pushing to and pulling from runtimes and registries.
 
 One client for both, because a runtime is a registry. Bytes go from and to files with
-constant memory, and every blob that arrives is checked by its digest.
+constant memory, several blobs at a time, and every blob that arrives is checked by its digest.
+What broke off is gone on with, by this process or the next one: partial blobs wait in the
+storage that they come to, uploads at the registry, with their addresses in a folder here.
 
 Source: OCI distribution specification 1.1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import httpx
@@ -19,15 +23,21 @@ from nbmodel.storage.access import Access
 from nbmodel.storage.base import Storage
 from nbmodel.storage.copying import Progress
 from nbmodel.storage.fetch import BlobSource, fetch_blob
+from nbmodel.storage.lanes import Lanes
 from nbmodel.storage.manifests import blobs_of, chunked_blobs
 from nbmodel.storage.origin import TIMEOUT, Origin
+from nbmodel.storage.patience import Patience
 from nbmodel.storage.reading import manifest_path, read_manifest, read_repositories, read_tags
 from nbmodel.storage.send import Pushed, has_blob, request, send_blob
+from nbmodel.storage.sessions import UploadSessions
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["Distribution", "Pushed"]
+
+LANES = 4  # blobs at a time; each takes up to 10 MiB of memory
+_FEW = 8  # blobs that are asked for one after the other, before another connection is worth it
 
 
 class Distribution:
@@ -35,15 +45,24 @@ class Distribution:
 
     Every method raises TargetUnreachableError when the other side does not answer,
     AuthenticationError when it refuses what it is shown, and StorageError for anything else
-    that it refuses, each with its address. A lost connection is tried once more. May be
-    used by one thread at a time.
+    that it refuses, each with its address. A lost connection is tried again, and so is what
+    it says will go later. May be used by one thread at a time.
 
     Args:
         base_url: ``http[s]://host[:port]``, without ``/v2``.
         token: Bearer token, sent to that address only; None when it wants none.
         access: With what registries are entered, in the token's place; None for a runtime.
         timeout: Seconds to wait for a connection and for each answer.
-        transport: What carries requests; None for the network.
+        transport: What carries requests, one at a time; None for the network.
+        cancelled: Asked before each request and while bytes move; once it says yes, whatever
+            is under way raises CancelledError.
+        sessions: Folder of uploads that are not over, for its owner alone; None: each
+            begins anew.
+        patience: How long it is waited for when it says that it may do better later.
+
+    Raises:
+        InputError: ``base_url`` cannot be one.
+        ConfigError: The private authorities that the environment names cannot be read.
     """
 
     def __init__(
@@ -54,10 +73,27 @@ class Distribution:
         access: Access | None = None,
         timeout: httpx.Timeout = TIMEOUT,
         transport: httpx.BaseTransport | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+        sessions: Path | None = None,
+        patience: Patience = Patience(),  # noqa: B008 - frozen
     ) -> None:
-        self._origin = Origin(
-            base_url, token=token, access=access, timeout=timeout, transport=transport
+        def origin(beside: Origin | None = None) -> Origin:
+            return Origin(
+                base_url,
+                token=token,
+                access=access,
+                timeout=timeout,
+                transport=transport,
+                cancelled=lambda: cancelled() or self._lanes.is_over(),
+                patience=patience,
+                beside=beside,
+            )
+
+        self._origin = origin()
+        self._lanes = Lanes(
+            self._origin, lambda: origin(self._origin), LANES if transport is None else 1
         )
+        self._sessions = None if sessions is None else UploadSessions(sessions)
 
     @property
     def host(self) -> str:
@@ -66,6 +102,7 @@ class Distribution:
 
     def close(self) -> None:
         """Close the connections."""
+        self._lanes.close()
         self._origin.close()
 
     def __enter__(self) -> Self:
@@ -88,8 +125,11 @@ class Distribution:
         *,
         tags: Sequence[str],
         progress: Progress | None = None,
+        mounts: Mapping[str, str] | None = None,
     ) -> Pushed:
         """Push a version: the blobs that are not there yet, its manifest, its tags.
+
+        Several blobs go at a time.
 
         Args:
             name: The repository.
@@ -99,14 +139,41 @@ class Distribution:
                 finds the version's own ones set when they come first. Without any, the
                 manifest is pushed by digest.
             progress: Called with the bytes just sent, or found to be there; with less than
-                nothing when they have to be sent again.
+                nothing when they have to be sent again. By several threads, one at a time.
+            mounts: Digests of blobs that other repositories of the registry may have, and
+                which: from there they are taken without a byte being sent.
         """
         raw = storage.read(digest, limit=MAX_MANIFEST)  # as stored: the digest is of these
         tables = {blob: entry.digest for blob, entry in chunked_blobs(raw).items()}
-        pushed = Pushed(0, 0)
+        known = mounts or {}
+        told = _one_at_a_time(progress)
+
+        def is_there(origin: Origin, blob: str) -> bool:
+            return has_blob(origin, name, blob)
+
+        def send(origin: Origin, blob: str) -> Pushed:
+            return send_blob(
+                origin,
+                name,
+                storage,
+                blob,
+                table=tables.get(blob),
+                progress=told,
+                mount=known.get(blob),
+                sessions=self._sessions,
+            )
+
         # A table is there before the file that it is of, which then goes as a patch.
-        for blob in sorted(blobs_of(raw), key=lambda blob: blob not in tables.values()):
-            pushed += self.push_blob(name, storage, blob, table=tables.get(blob), progress=progress)
+        blobs = sorted(blobs_of(raw), key=lambda blob: blob not in tables.values())
+        there = self._few(is_there, blobs)
+        missing = [blob for blob, found in zip(blobs, there, strict=True) if not found]
+        pushed = Pushed(0, sum(storage.size(blob) for blob in blobs if blob not in missing))
+        _report(progress, pushed.present)
+        for group in (
+            [blob for blob in missing if blob in tables.values()],
+            [blob for blob in missing if blob not in tables.values()],
+        ):
+            pushed = sum(self._lanes.each(send, group), pushed)
         for tag in tags or (digest,):
             self.push_manifest(name, tag, raw)
         return pushed
@@ -125,17 +192,14 @@ class Distribution:
             name: The repository.
             reference: A tag or digest.
             storage: What they are added to; blobs it has are not fetched.
-            progress: Called with the bytes just received, or found to be there.
+            progress: Called with the bytes just received, or found to be there; with less
+                than nothing when they are thrown away. By several threads, one at a time.
 
         Returns:
             Digest of the manifest.
         """
         raw = self.manifest(name, reference)
-        for blob, size in blobs_of(raw).items():
-            if storage.has(blob):
-                _report(progress, size)
-            else:
-                self.pull_blob(name, storage, blob, size=size, progress=progress)
+        self.pull_blobs(name, storage, blobs_of(raw), progress=progress)
         return storage.add_bytes(raw)
 
     # Blobs
@@ -152,11 +216,12 @@ class Distribution:
         *,
         table: str | None = None,
         progress: Progress | None = None,
+        mount: str | None = None,
     ) -> Pushed:
         """Push a blob unless it is there, and say what that took.
 
-        A large one goes in pieces, and after a lost connection from where the other side
-        has it.
+        A large one goes in pieces, and after a lost connection, or the end of a process,
+        from where the other side has it.
 
         Args:
             name: The repository.
@@ -166,8 +231,53 @@ class Distribution:
                 side lacks is sent, where it can say so. None to send all of it.
             progress: Called with the bytes just sent, or found to be there; with less than
                 nothing when they have to be sent again.
+            mount: Another repository of the registry that may have it.
         """
-        return send_blob(self._origin, name, storage, digest, table=table, progress=progress)
+        return send_blob(
+            self._origin,
+            name,
+            storage,
+            digest,
+            table=table,
+            progress=progress,
+            mount=mount,
+            sessions=self._sessions,
+        )
+
+    def pull_blobs(
+        self,
+        name: str,
+        storage: Storage,
+        blobs: Mapping[str, int],
+        *,
+        progress: Progress | None = None,
+    ) -> int:
+        """Fetch blobs into a storage, several at a time; those that it has are not fetched.
+
+        Args:
+            name: The repository.
+            storage: What they are added to.
+            blobs: Their digests, and how many bytes each must have.
+            progress: As for ``pull``.
+
+        Returns:
+            Bytes that came over the network.
+
+        Raises:
+            BlobNotFoundError: The repository has no such blob.
+            DigestMismatchError: What came is something else; it was not added.
+        """
+        told = _one_at_a_time(progress)
+
+        def fetch(origin: Origin, blob: str) -> int:
+            source = BlobSource(name, blob, blobs[blob])
+            return fetch_blob(
+                origin, source, storage, kept=True, waits=True, progress=told
+            ).received
+
+        missing = [blob for blob in blobs if not storage.keep(blob)]
+        _report(progress, sum(size for blob, size in blobs.items() if blob not in missing))
+        return sum(self._lanes.each(fetch, missing))
 
     def pull_blob(
         self,
@@ -178,7 +288,7 @@ class Distribution:
         size: int,
         progress: Progress | None = None,
     ) -> None:
-        """Fetch a blob into a storage, as ``fetch_blob`` does.
+        """Fetch a blob into a storage, going on with what an earlier time left there.
 
         Args:
             name: The repository.
@@ -192,7 +302,7 @@ class Distribution:
             DigestMismatchError: What came is something else; nothing was added.
         """
         source = BlobSource(name, digest, size)
-        fetch_blob(self._origin, source, storage, progress=progress)
+        fetch_blob(self._origin, source, storage, kept=True, waits=True, progress=progress)
 
     # Manifests and tags
 
@@ -240,6 +350,25 @@ class Distribution:
         """Take a tag away; whether it was there."""
         answer = request(self._origin, "DELETE", manifest_path(name, tag), expect=(200, 202, 404))
         return answer.status != 404
+
+    def _few(self, action: Callable[[Origin, str], bool], blobs: Sequence[str]) -> list[bool]:
+        """What a short question gives for each blob."""
+        if len(blobs) > _FEW:
+            return self._lanes.each(action, blobs)
+        return [action(self._origin, blob) for blob in blobs]
+
+
+def _one_at_a_time(progress: Progress | None) -> Progress | None:
+    """For several threads."""
+    if progress is None:
+        return None
+    told, lock = progress, Lock()
+
+    def tell(count: int) -> None:
+        with lock:
+            told(count)
+
+    return tell
 
 
 def _report(progress: Progress | None, count: int) -> None:

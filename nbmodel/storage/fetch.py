@@ -30,6 +30,7 @@ from nbmodel.errors import (
     FormatError,
     ManifestError,
     StorageError,
+    StorageUnavailableError,
     TargetUnreachableError,
 )
 from nbmodel.storage.base import BlobWriter, Storage
@@ -109,6 +110,7 @@ def fetch_blob(
     storage: Storage,
     *,
     kept: bool = False,
+    waits: bool = False,
     progress: Progress | None = None,
     reused: Progress | None = None,
     pace: Pace | None = None,
@@ -123,6 +125,7 @@ def fetch_blob(
         storage: What it is added to, and where its segments are.
         kept: Whether what came stays when this fails, for the next time; it is thrown
             away in any case when its digest turns out wrong.
+        waits: Whether to wait while somebody else fetches the blob, for it to be there.
         progress: Called with the bytes just added, those of an earlier time first; with
             less than nothing when they are thrown away.
         reused: Called with those among them that did not go over the network.
@@ -150,7 +153,11 @@ def fetch_blob(
             pace,
             believes_etags=changes < _MAX_CHANGES,
         )
-        with storage.receive(name=source.upload if kept else None) as writer:
+        received = _received_by(origin, source, storage, kept=kept, waits=waits)
+        if received is None:
+            told.appended(source.size)
+            return Fetched(0, 0)
+        with received as writer:
             begun = writer.offset
             if begun > source.size or (begun and fresh):
                 writer.abort()
@@ -172,6 +179,23 @@ def fetch_blob(
             else:
                 return Fetched(source.size - begun - told.local, told.local)
         told.back()
+
+
+def _received_by(
+    origin: Origin, source: BlobSource, storage: Storage, *, kept: bool, waits: bool
+) -> BlobWriter | None:
+    """What takes the blob; None when somebody else has brought it meanwhile."""
+    while True:
+        try:
+            return storage.receive(name=source.upload if kept else None)
+        except StorageUnavailableError:
+            raise
+        except StorageError:
+            if not waits:
+                raise
+        origin.wait(_TELL_S)
+        if storage.keep(source.digest):
+            return None
 
 
 class _Told:

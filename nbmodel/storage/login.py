@@ -5,6 +5,7 @@ No I/O of its own: credentials and tokens come from whom it is given.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ class _Kept:
 
 
 class Login:
-    """What one server gets to see. For one thread.
+    """What one server gets to see, by any thread.
 
     Nothing is sent before the server asks. A name and password then go with every request;
     tokens are kept for each repository until they end.
@@ -50,6 +51,7 @@ class Login:
         self._clock = clock
         self._basic: str | None = None
         self._kept: dict[Scope | None, _Kept] = {}
+        self._lock = threading.RLock()
         #: What was used last; for messages.
         self.credential: Credential | None = None
 
@@ -59,6 +61,10 @@ class Login:
         Raises:
             AuthenticationError: A token has ended, and there is no new one.
         """
+        with self._lock:
+            return self._header(scope)
+
+    def _header(self, scope: Scope | None) -> str | None:
         if self._basic is not None:
             return self._basic
         kept = self._kept.get(scope)
@@ -81,6 +87,13 @@ class Login:
         Raises:
             AuthenticationError: There is a credential, but it cannot be used.
         """
+        with self._lock:
+            known = self._header(scope)
+            if known not in (None, sent):
+                return known  # another thread has got it meanwhile
+            return self._answer(offered, scope, sent)
+
+    def _answer(self, offered: str, scope: Scope | None, sent: str | None) -> str | None:
         challenges = parse_challenges(offered)
         for challenge in challenges:
             if challenge.scheme == "bearer" and "realm" in challenge.parameters:
@@ -96,8 +109,9 @@ class Login:
     @property
     def secrets(self) -> tuple[str, ...]:
         """What must not be shown."""
-        known = () if self.credential is None else self.credential.secrets
-        return (*known, *(kept.token.value for kept in self._kept.values()))
+        with self._lock:
+            known = () if self.credential is None else self.credential.secrets
+            return (*known, *(kept.token.value for kept in self._kept.values()))
 
     def _renew(self, scope: Scope | None, challenge: Challenge) -> str:
         self._basic = None

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
+from itertools import count
 from json import loads
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -31,6 +33,7 @@ from nbmodel.errors import (
 )
 from nbmodel.storage.access import CA_VARIABLE, Access, authorities
 from nbmodel.storage.login import Login
+from nbmodel.storage.patience import IMPATIENT, LATER, Patience
 from nbmodel.storage.token_service import MAX_ANSWER as MAX_TOKEN_ANSWER
 from nbmodel.storage.token_service import Token, read_token, token_request
 
@@ -42,7 +45,7 @@ _ANSWER_S = 60.0  # for a head, and for all of a small answer, however steadily 
 _MAX_REDIRECTS = 5
 _MAX_ERROR = 64 * 1024  # bytes read of an answer that refuses
 _NO_URL = (httpx.InvalidURL, UnicodeError)  # names of hosts are checked as characters
-_AWAY = (429, 502, 503, 504)  # statuses of a server that may do better later
+_LOOK_S = 0.1  # between two looks whether anybody still waits
 
 _TOKEN_HINT = "give the token that the runtime showed when it was started"  # noqa: S105 # a hint
 _ACCESS_HINT = f"`docker login {{host}}`, or set {TOKEN_VARIABLE}"
@@ -99,6 +102,8 @@ class Origin:
         cancelled: Asked before each request and while bytes come.
         hint: What to do when it refuses what it was shown, or wants something; None for what
             there is to say in general.
+        patience: How long it is waited for when it says that it may do better later.
+        beside: Another one of the same server, for another thread: they log in once.
 
     Raises:
         InputError: ``base_url`` cannot be one.
@@ -115,6 +120,8 @@ class Origin:
         transport: httpx.BaseTransport | None = None,
         cancelled: Callable[[], bool] = lambda: False,
         hint: str | None = None,
+        patience: Patience = IMPATIENT,
+        beside: Origin | None = None,
     ) -> None:
         try:
             self.base = httpx.URL(base_url.rstrip("/") + "/")
@@ -123,10 +130,13 @@ class Origin:
             raise InputError(f"not the address of a server: {base_url[:200]!r} ({exc})") from exc
         self._token = token if access is None else access.token_for(self.host)
         self._access = access
-        self._login = (
-            None if access is None or self._token else Login(self._credential, self._ask_token)
-        )
+        self._login: Login | None = None
+        if access is not None and not self._token:
+            shared = None if beside is None else beside._login  # noqa: SLF001 - another one of us
+            self._login = shared or Login(self._credential, self._ask_token)
         self._cancelled = cancelled
+        #: How long the server is waited for.
+        self.patience = patience
         self._hint = hint or (
             _TOKEN_HINT if access is None else _ACCESS_HINT.format(host=self.host)
         )
@@ -171,6 +181,18 @@ class Origin:
         """
         if self._cancelled():
             raise CancelledError
+
+    def wait(self, seconds: float) -> None:
+        """Wait, unless nobody wants to go on.
+
+        Raises:
+            CancelledError: Nobody does.
+        """
+        until = time.monotonic() + seconds
+        self.check_cancelled()
+        while (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, _LOOK_S))
+            self.check_cancelled()
 
     def get(self, path: str, *, limit: int, headers: Mapping[str, str] | None = None) -> Answer:
         """A small answer, whatever its status; a lost connection is tried once more.
@@ -252,8 +274,9 @@ class Origin:
     ) -> httpx.Response:
         """The answer to one request, with the token or credential when it goes to the server.
 
-        A server that wants another one gets it, once; redirects are not followed. The body
-        is not read yet; the caller closes it.
+        A server that wants another one gets it, once; redirects are not followed. One that
+        says "later" is asked again as patience has it. The body is not read yet; the caller
+        closes it.
 
         Args:
             method: The HTTP method.
@@ -269,6 +292,30 @@ class Origin:
             CancelledError: Nobody wants to go on.
             httpx.TransportError: It does not answer.
         """
+        for number in count(1):
+            answer = self._sent(
+                method, target, headers=headers, content=content, timeout=timeout, head_s=head_s
+            )
+            if answer.status_code not in LATER:
+                break
+            pause = self.patience.pause_s(number, answer.headers.get("Retry-After"))
+            if pause is None:
+                break
+            answer.close()
+            self.wait(pause)
+        return answer
+
+    def _sent(
+        self,
+        method: str,
+        target: httpx.URL,
+        *,
+        headers: Mapping[str, str] | None,
+        content: bytes | Iterable[bytes] | None,
+        timeout: httpx.Timeout | None,
+        head_s: float | None,
+    ) -> httpx.Response:
+        """The answer to one request, made once more where another credential may help."""
 
         def once(authorization: str | None) -> httpx.Response:
             request = self.client.build_request(
@@ -347,7 +394,7 @@ class Origin:
             return BlobNotFoundError(message)
         if status == 507:
             return StorageUnavailableError(message, hint="free some space there")
-        if status in _AWAY:
+        if status in LATER:
             return TargetUnreachableError(message)
         return StorageError(message)
 
@@ -419,7 +466,7 @@ class Origin:
             ) from exc
         except _NO_URL as exc:
             raise AuthenticationError(f"token service of {self.host} is at no address") from exc
-        if answer.status_code in _AWAY:
+        if answer.status_code in LATER:
             raise TargetUnreachableError(f"token service {host} answered {answer.status_code}")
         if answer.status_code != 200:
             said = self._without_secrets(_said(bytes(body))) or answer.reason_phrase

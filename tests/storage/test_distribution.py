@@ -28,6 +28,7 @@ from nbmodel.errors import (
 from nbmodel.storage import MemoryStorage, Storage, reading, send
 from nbmodel.storage.distribution_client import Distribution, Pushed
 from nbmodel.storage.manifests import load_manifest
+from nbmodel.storage.patience import IMPATIENT
 from tests.tools.docker_registry import PROGRAM, docker_registry
 from tests.tools.storage_server import Device, Flaky, Server, add_version
 
@@ -239,7 +240,7 @@ def test_refusals_name_the_host(
     answer: httpx.Response, error: type[NbModelError], message: str
 ) -> None:
     with (
-        Distribution("http://example:1", transport=answering(answer)) as remote,
+        Distribution("http://example:1", transport=answering(answer), patience=IMPATIENT) as remote,
         pytest.raises(error, match=message),
     ):
         remote.push_manifest("digits", "1", b"{}")

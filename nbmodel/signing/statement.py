@@ -14,7 +14,8 @@ from typing import Any
 
 from nbmodel.core.digest import is_digest
 from nbmodel.core.document import canonical_json
-from nbmodel.core.manifest import check_path
+from nbmodel.core.manifest import Manifest, check_path
+from nbmodel.core.referrer import BUNDLE_FILE
 from nbmodel.errors import ManifestError, TrustError
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -117,6 +118,25 @@ class Statement:
         return any(
             path == one or path.startswith(f"{one}/") for one in (*USUALLY_IGNORED, *self.ignored)
         )
+
+
+def files_of(manifest: Manifest) -> dict[str, str]:
+    """Path → sha256 of each file of a version, 64 hex digits."""
+    return {entry.path: entry.digest.partition(":")[2] for entry in manifest.files}
+
+
+def statement_of(model: str, digest: str, manifest: Manifest) -> Statement:
+    """What is signed of a version.
+
+    Args:
+        model: The model's present name.
+        digest: Of the version's manifest.
+        manifest: The manifest.
+    """
+    files = files_of(manifest)
+    # Laid out in a folder, the version has its signature beside its files.
+    ignored = () if BUNDLE_FILE in files else (BUNDLE_FILE,)
+    return Statement(model.rpartition("/")[2], files, ignored, model, digest)
 
 
 def _read(data: Mapping[str, Any]) -> Statement:

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         PinCard,
         PullCard,
         RuntimeTable,
+        ServingCard,
         StatusCard,
         VerifyCard,
         VersionCard,
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from nbmodel.fleet.runtimes import Runtimes
     from nbmodel.local import LocalModels
     from nbmodel.registry import Registry
+    from nbmodel.serving.server import Offer, RegistryServer
     from nbmodel.source import LabelsGiven, Source
 
 Unset: TypeAlias = "type[_Unset]"
@@ -118,8 +120,14 @@ class Client:
 
         return LocalModels(self.registry)
 
+    @cached_property
+    def _served(self) -> list[RegistryServer]:
+        """The servers of the registry that run in this process."""
+        return []
+
     def close(self) -> None:
-        """Free the registry and every model loaded for inference here."""
+        """Free the registry and every model loaded for inference here; end its servers."""
+        self.stop_serving()
         for name in ("models", "runtimes", "registry"):
             if name in self.__dict__:
                 self.__dict__.pop(name).close()
@@ -483,13 +491,19 @@ class Client:
 
     # ── keep ──────────────────────────────────────────────────────────────────────
 
-    def verify(self, reference: str | None = None) -> VerifyCard:
-        """Read every byte of a version, a model or the registry, and check its digest."""
+    def verify(self, reference: str | None = None, *, rebuild: bool = False) -> VerifyCard:
+        """Read every byte of a version, a model or the registry, and check its digest.
+
+        Args:
+            reference: What; None for the whole registry.
+            rebuild: Make a lost or damaged index anew before that.
+        """
         from nbmodel.display import Progress, VerifyCard
 
         ref = None if reference is None else _local(reference)
         with Progress("verify") as progress:
-            return VerifyCard.of(self.registry.verify(ref, progress=progress.advance))
+            report = self.registry.verify(ref, rebuild=rebuild, progress=progress.advance)
+            return VerifyCard.of(report)
 
     def gc(self, *, grace_s: float = 3600.0, dry_run: bool = False) -> GcCard:
         """Free what no version needs and nobody wrote for ``grace_s`` seconds."""
@@ -508,6 +522,93 @@ class Client:
         version = self.registry.resolve(_local(reference))
         target = Path(folder).expanduser()
         return PullCard(version.reference, self.registry.extract(version.reference, target))
+
+    # ── offer ─────────────────────────────────────────────────────────────────────
+
+    def serve_registry(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        read_only: bool = True,
+        require_token: bool | None = None,
+        token_file: str | os.PathLike[str] | None = None,
+        tls_cert: str | os.PathLike[str] | None = None,
+        tls_key: str | os.PathLike[str] | None = None,
+    ) -> ServingCard:
+        """Offer the registry to OCI clients, from a thread of this process.
+
+        A model is a repository there; numbers, timestamp ids, aliases and ``latest`` are its
+        tags. What is pushed becomes a version.
+
+        Args:
+            host: Name or address of this machine to listen on; ``0.0.0.0`` for all its
+                networks.
+            port: 0 for any free one.
+            read_only: Whether nothing can be pushed or deleted.
+            require_token: None: off loopback; True: everywhere; False: nowhere, which off
+                loopback only what is read-only may be.
+            token_file: Keeps the token, made when it is missing; in the home folder when not
+                given.
+            tls_cert: PEM file of a certificate, to speak TLS.
+            tls_key: PEM file of its key.
+
+        Returns:
+            The address; its ``close`` ends it, as ``stop_serving`` and the end of the
+            process do.
+
+        Raises:
+            InputError: It cannot listen there, or would be open to a network.
+            PluginError: The runtime extra is not installed.
+            ConfigError: The token is not private, or the certificate cannot be used.
+        """
+        from nbmodel.serving.server import Offer
+
+        def path(given: str | os.PathLike[str] | None) -> Path | None:
+            return None if given is None else Path(given).expanduser().absolute()
+
+        return self.offer_registry(
+            Offer(
+                host=host,
+                port=port,
+                read_only=read_only,
+                require_token=require_token,
+                token_file=path(token_file),
+                tls_cert=path(tls_cert),
+                tls_key=path(tls_key),
+            )
+        )
+
+    def offer_registry(self, offer: Offer) -> ServingCard:
+        """As ``serve_registry``, with everything that an offer can say."""
+        from nbmodel.display import ServingCard
+
+        server = self.registry_server(offer)
+        server.start()
+        self._served.append(server)
+        models = self.registry.models()
+        return ServingCard(
+            root=str(self._root),
+            url=server.url,
+            url_for_others=server.url_for_others,
+            read_only=server.read_only,
+            example=models[0].name if models else None,
+            new_token=server.new_token,
+            token_file=None if server.token_file is None else str(server.token_file),
+            end=server.close,
+            alive=lambda: server.is_running,
+        )
+
+    def registry_server(self, offer: Offer) -> RegistryServer:
+        """The server of an offer, which listens and does not answer yet."""
+        from nbmodel.serving.server import RegistryServer
+
+        return RegistryServer(self._root, self.home, offer)
+
+    def stop_serving(self) -> None:
+        """End every server of the registry that runs in this process."""
+        while self.__dict__.get("_served"):
+            self._served.pop().close()
 
     # ── run ───────────────────────────────────────────────────────────────────────
 

@@ -42,6 +42,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "infer": ("infer", "run inputs through a model and see the answer"),
     "bench": ("bench", "measure latency and throughput of a model"),
     "do": ("do", "send a free-form command to a service"),
+    "registry": ("registry", "serve: offer the registry to OCI clients, and end that"),
     "runtime": ("runtime", "start, install, stop, add, list, remove, config, logs"),
     "viam-module": ("viam_module", "serve models to a viam-server, as a module of it"),
 }

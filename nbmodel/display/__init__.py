@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from nbmodel.display.progress import Progress as Progress
     from nbmodel.display.pull import PullCard as PullCard
     from nbmodel.display.runtimes import RuntimeTable as RuntimeTable
+    from nbmodel.display.serving import ServingCard as ServingCard
     from nbmodel.display.status import StatusCard as StatusCard
     from nbmodel.display.verify import VerifyCard as VerifyCard
     from nbmodel.display.version import VersionCard as VersionCard
@@ -59,6 +60,7 @@ _HOMES = {
     "PullCard": "pull",
     "Result": "base",
     "RuntimeTable": "runtimes",
+    "ServingCard": "serving",
     "StatusCard": "status",
     "VerifyCard": "verify",
     "VersionCard": "version",

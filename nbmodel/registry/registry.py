@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,9 @@ from nbmodel.registry.aliases import UNSET, Unset
 from nbmodel.registry.catalog import Catalog, find_model, model_of
 from nbmodel.registry.contents import Contents
 from nbmodel.registry.gc import GcReport
+from nbmodel.registry.rebuild import rebuild_index
 from nbmodel.registry.removal import Deleted
+from nbmodel.registry.repositories import RegistryRepositories
 from nbmodel.registry.verify import VerifyReport
 from nbmodel.storage.copying import Progress
 from nbmodel.storage.layout import OciLayout
@@ -70,6 +73,10 @@ class Registry:
     def storage(self) -> OciLayout:
         """The blobs."""
         return self._catalog.storage
+
+    def repositories(self) -> RegistryRepositories:
+        """The models as the distribution API offers them."""
+        return RegistryRepositories(self._catalog)
 
     def close(self) -> None:
         """Close the index; the next use opens it again."""
@@ -341,10 +348,30 @@ class Registry:
     # ── keeping it sound ──────────────────────────────────────────────────────────
 
     def verify(
-        self, ref: Reference | str | None = None, *, progress: Progress | None = None
+        self,
+        ref: Reference | str | None = None,
+        *,
+        rebuild: bool = False,
+        progress: Progress | None = None,
     ) -> VerifyReport:
-        """Read every byte of a version, a model or the registry, and check its digest."""
-        return verify.verify(self._catalog, ref, progress)
+        """Read every byte of a version, a model or the registry, and check its digest.
+
+        Args:
+            ref: What; None for all.
+            rebuild: Before that, make an index that is lost or damaged anew of the layout,
+                and ``index.json`` of the index. Aliases, pins, tags and descriptions are in
+                the index alone and do not come back.
+            progress: Told of the bytes just read.
+
+        Raises:
+            StorageError: The index is gone while the layout lists versions.
+        """
+        if not rebuild:
+            return verify.verify(self._catalog, ref, progress)
+        made = rebuild_index(self._catalog)
+        report = verify.verify(self._catalog, ref, progress)
+        left_out = (verify.Problem(f"left out of the index: {one}") for one in made.left_out)
+        return replace(report, rebuilt=made.versions, problems=(*left_out, *report.problems))
 
     def gc(self, *, grace_s: float = 3600.0, dry_run: bool = False) -> GcReport:
         """Free what no version needs and nobody wrote or reused for ``grace_s`` seconds.

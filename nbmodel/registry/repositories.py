@@ -18,7 +18,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from nbmodel.core.claim import Claim, short
+from nbmodel.core.claim import Claim, claimant
 from nbmodel.core.manifest import MAX_MANIFEST
 from nbmodel.core.reference import Reference, check_name, normal_stamp
 from nbmodel.core.version import Version, parse_time
@@ -116,7 +116,7 @@ class RegistryRepositories:
                 archived.
         """
         claim = Claim.parse(tag)
-        if claim is not None and claim.version != short(digest):
+        if claim is not None and claim.version != claimant(digest):
             raise ManifestError(f"tag {tag} claims a number for another version than {digest}")
         if tag.isdigit():
             self._check_number(name, tag, digest)

@@ -8,6 +8,7 @@ being able to read the answer; both are told by the ``Host`` and ``Origin`` head
 
 from __future__ import annotations
 
+import base64
 import hmac
 import os
 import secrets
@@ -52,10 +53,15 @@ class Gate:
         token: What every request must carry, but for ``OPEN_PATHS``; None: nothing.
         hosts: Names it may be called by, in lower case, besides those of loopback;
             None: any name, for a runtime that is bound to a network.
+        what: What is guarded, for messages.
+        challenge: What is offered to who shows no token; ``Basic`` with a realm to clients
+            of container registries, which show it as a password.
     """
 
     token: str | None = field(repr=False)
     hosts: frozenset[str] | None
+    what: str = "runtime"
+    challenge: str = "Bearer"
 
     def refusal(self, method: str, path: str, headers: Mapping[str, str]) -> Refusal | None:
         """Why a request is turned away, or None when it may pass.
@@ -69,7 +75,7 @@ class Gate:
         if self.hosts is not None and not _is_called(host, self.hosts):
             return Refusal(
                 403,
-                f"this runtime is bound to loopback and not called {host!r}",
+                f"this {self.what} is bound to loopback and not called {host!r}",
                 "use http://127.0.0.1 or http://localhost with its port",
             )
         origin = headers.get("origin")
@@ -77,7 +83,7 @@ class Gate:
         if not is_ours and method not in _SAFE_METHODS:
             return Refusal(
                 403,
-                f"a web page of {origin} may not change this runtime",
+                f"a web page of {origin} may not change this {self.what}",
                 "call it from a program instead",
             )
         if path in OPEN_PATHS:
@@ -89,7 +95,18 @@ class Gate:
 
         For front ends that a web page cannot reach; others ask for :meth:`refusal`.
         """
-        return None if self.token is None else _token_refusal(self.token, authorization)
+        if self.token is None or _is_shown(self.token, authorization):
+            return None
+        return Refusal(
+            401,
+            f"this {self.what} wants a token"
+            if authorization is None
+            else f"the token is not the {self.what}'s",
+            "send the header 'Authorization: Bearer <token>', or the token as a password; the "
+            f"{self.what} showed its token at its first start and keeps it in a file "
+            f"{TOKEN_FILE!r}",
+            {"WWW-Authenticate": self.challenge},
+        )
 
 
 @lru_cache(256)  # every request has one, and clients use few
@@ -115,13 +132,22 @@ def ensure_token(home: Path) -> tuple[str, bool]:
     Raises:
         ConfigError: The file can be read by others, is empty, or cannot be written.
     """
-    path = home / TOKEN_FILE
+    return ensure_token_in(home / TOKEN_FILE, "this runtime")
+
+
+def ensure_token_in(path: Path, whose: str) -> tuple[str, bool]:
+    """The token in a file, made when there is none; as ``ensure_token``.
+
+    Args:
+        path: The file.
+        whose: For messages.
+    """
     try:
         return _make_token(path), True
     except FileExistsError:
-        return _read_token(path), False
+        return _read_token(path, whose), False
     except OSError as exc:
-        raise ConfigError(f"cannot write the token of this runtime: {exc}") from exc
+        raise ConfigError(f"cannot write the token of {whose}: {exc}") from exc
 
 
 def _make_token(path: Path) -> str:
@@ -133,12 +159,12 @@ def _make_token(path: Path) -> str:
     return token
 
 
-def _read_token(path: Path) -> str:
+def _read_token(path: Path, whose: str) -> str:
     try:
         others = stat.S_IMODE(path.stat().st_mode) & 0o077
         token = path.read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as exc:
-        raise ConfigError(f"cannot read the token of this runtime: {exc}") from exc
+        raise ConfigError(f"cannot read the token of {whose}: {exc}") from exc
     if others and os.name == "posix":
         raise ConfigError(f"the token in {path} can be read by others", hint=f"chmod 600 {path}")
     if not token:
@@ -148,15 +174,16 @@ def _read_token(path: Path) -> str:
     return token
 
 
-def _token_refusal(token: str, authorization: str | None) -> Refusal | None:
+def _is_shown(token: str, authorization: str | None) -> bool:
+    """Whether a header shows the token: itself, or as the password of anybody."""
     scheme, _, given = (authorization or "").partition(" ")
+    shown = given.strip().encode()
+    if scheme.lower() == "basic":
+        try:
+            shown = base64.b64decode(shown, validate=True).partition(b":")[2]
+        except ValueError:
+            return False
+    elif scheme.lower() != "bearer":
+        return False
     # Bytes: compare_digest refuses text that is not ASCII, and a client may send such.
-    if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode()):
-        return None
-    return Refusal(
-        401,
-        "this runtime wants a token" if authorization is None else "the token is not the runtime's",
-        "send the header 'Authorization: Bearer <token>'; the runtime showed its token at its "
-        f"first start and keeps it in its home folder, file {TOKEN_FILE!r}",
-        {"WWW-Authenticate": "Bearer"},
-    )
+    return hmac.compare_digest(shown, token.encode())

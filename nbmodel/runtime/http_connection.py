@@ -115,7 +115,8 @@ class FrontEnd(Watch):
         """A connection; uvicorn calls this for each that it accepts."""
         loop = _loop or asyncio.get_running_loop()
         if loop is not self._loop:
-            self._loop, self.thread = loop, get_ident()
+            self.attend(loop)
+            self.thread = get_ident()
         return HttpConnection(self, config, server_state, app_state, loop)
 
     async def adopt(

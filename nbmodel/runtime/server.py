@@ -23,7 +23,6 @@ import json
 import logging
 import math
 import os
-import signal
 import socket
 import sys
 import threading
@@ -33,7 +32,6 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, cast
 
 from nbmodel import config as settings
@@ -47,6 +45,7 @@ from nbmodel.runtime.listener import host_for_others, listen
 from nbmodel.runtime.maintenance import MaintenanceHook
 from nbmodel.runtime.memory import share_one_heap
 from nbmodel.runtime.notify import JournalFormatter, Notifier, is_kept_by_journal
+from nbmodel.runtime.process import allow_files, ending_on_signals
 from nbmodel.runtime.workers import Setup, Workers, check_workers
 from nbmodel.storage.lock import file_lock
 
@@ -175,8 +174,8 @@ def serve(
         is_open = not is_local or not (grpc_address is None or is_loopback(grpc_address.host))
         token = _token(folder) if require_token or is_open else None
         gate = Gate(token, frozenset({address.host.lower()}) if is_local else None)
-        _allow_files(limits.max_connections + _OTHER_FILES)
-        stack.enter_context(_ending_on_signals())
+        allow_files(limits.max_connections + _OTHER_FILES)
+        stack.enter_context(ending_on_signals())
 
         # Engines and web server come last: what is wrong with the arguments is told fast.
         from nbmodel.runtime.edge import EdgeRuntime
@@ -223,20 +222,20 @@ def leave() -> None:
         os._exit(0)
 
 
-def url_of(listener: socket.socket) -> str:
+def url_of(listener: socket.socket, *, scheme: str = "http") -> str:
     """The address that a listening socket is reached at from this machine."""
     host, port = listener.getsockname()[:2]
-    return _url({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)  # noqa: S104 # not bound here
+    return _url({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port, scheme)  # noqa: S104 # not bound here
 
 
-def url_for_others(listener: socket.socket) -> str | None:
+def url_for_others(listener: socket.socket, *, scheme: str = "http") -> str | None:
     """The address that other machines may reach a listening socket at; None on loopback."""
     host, port = listener.getsockname()[:2]
-    return None if is_loopback(host) else _url(host_for_others(host), port)
+    return None if is_loopback(host) else _url(host_for_others(host), port, scheme)
 
 
-def _url(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def _url(host: str, port: int, scheme: str) -> str:
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def _grpc(runtime: EdgeRuntime, gate: Gate, address: Address, limits: Limits) -> GrpcServer:
@@ -391,18 +390,6 @@ async def _tell(notifier: Notifier, runtime: EdgeRuntime) -> None:
         await asyncio.sleep(_TELL_S)
 
 
-def _allow_files(count: int) -> None:
-    """Let the process have that many files and connections open, as far as it may."""
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
 def _read_config(path: Path) -> object:
     try:
         if path.stat().st_size > _MAX_CONFIG:
@@ -477,31 +464,3 @@ def _logging_to(path: Path) -> Iterator[None]:
         for one in handlers:
             root.removeHandler(one)
             one.close()
-
-
-@contextlib.contextmanager
-def _ending_on_signals() -> Iterator[None]:
-    """Leave the block when the process is told to end, before uvicorn listens and after.
-
-    While it runs, uvicorn has handlers of its own, drains, and raises the signal again.
-    """
-
-    def end(_signal: int, _frame: FrameType | None) -> None:
-        for number in before:  # a second signal must not break off the tidying up
-            signal.signal(number, signal.SIG_IGN)
-        raise _EndedError
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    for number in before:
-        signal.signal(number, end)
-    try:
-        yield
-    except _EndedError:
-        logger.info("told to end")
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-class _EndedError(Exception):
-    """The process was told to end."""

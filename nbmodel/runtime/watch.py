@@ -38,6 +38,10 @@ class Watch:
         self._sweeper: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
+    def attend(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Look at the times of connections by this event loop, which serves them."""
+        self._loop = loop
+
     @property
     def is_full(self) -> bool:
         """Whether there are more connections than there may be."""

@@ -332,6 +332,17 @@ def results(
         display.InstallCard("pi", HOSTILE, "x\n", "u", "h", True, state="running", lingers=False),
         display.InstallCard("pi", HOSTILE, "x\n", "u", "h", False, state="running"),
         display.InstallCard("pi", HOSTILE, "", "", "", False, state="removed"),
+        display.ServingCard(
+            root=HOSTILE,
+            url=HOSTILE,
+            url_for_others=HOSTILE,
+            read_only=True,
+            example=HOSTILE,
+            new_token=HOSTILE,
+            token_file=HOSTILE,
+            end=lambda: None,
+            alive=lambda: True,
+        ),
         display.RuntimeTable(
             [
                 {"name": "pi", "url": "http://127.0.0.1:1", "state": "ready", "services": ["a"]},

@@ -1,0 +1,1 @@
+"""Serving the local registry over the OCI distribution API."""

@@ -28,6 +28,9 @@ class VerifyCard(VerifyReport, Result):
             f"of {count(self.versions, 'version')}"
         )
         blocks: list[Block] = [Note(read)]
+        if self.rebuilt is not None:
+            made = f"the index was made anew of {count(self.rebuilt, 'version')}"
+            blocks.insert(0, Note(f"{made}; aliases, pins and tags have to be set again"))
         if self.problems:
             blocks.append(
                 Table(

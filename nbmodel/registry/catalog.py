@@ -13,7 +13,7 @@ from threading import Lock
 from nbmodel.core.manifest import Manifest
 from nbmodel.core.reference import Reference
 from nbmodel.core.version import Model, Version
-from nbmodel.errors import ModelNotFoundError, RefError, VersionNotFoundError
+from nbmodel.errors import ModelNotFoundError, RefError, StorageError, VersionNotFoundError
 from nbmodel.registry.database import Database
 from nbmodel.registry.rows import Marks, ModelRow, VersionRow, model_rows, models_of, version_rows
 from nbmodel.storage.layout import OciLayout
@@ -32,12 +32,25 @@ class Catalog:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.db = Database(root / "registry.sqlite")
+        self.db = Database(root / "registry.sqlite", on_missing=self.check_found)
         self.storage = OciLayout(root)
         #: What refers to its versions: signatures, first of all.
         self.referrers = ReferrerStore(root / "referrers")
         self._manifests: OrderedDict[str, Manifest] = OrderedDict()
         self._lock = Lock()
+
+    def check_found(self) -> None:
+        """Raise where an index that is not there was lost: without it nothing has a name.
+
+        Raises:
+            StorageError: The layout lists versions.
+        """
+        listed = self.storage.listed()
+        if listed:
+            raise StorageError(
+                f"index {self.db.path} is gone, but index.json lists {len(listed)} versions",
+                hint="nbmodel verify --rebuild",
+            )
 
     def manifest(self, digest: str) -> Manifest:
         """The whole manifest of that digest, checked against it.

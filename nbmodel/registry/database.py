@@ -14,7 +14,7 @@ import os
 import sqlite3
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import RLock
@@ -206,10 +206,19 @@ class Database:
     Args:
         path: The file.
         network: Whether it is on a network file system; found out when None.
+        on_missing: Called before a file that is not there is taken for an empty index; raises
+            where it must not be.
     """
 
-    def __init__(self, path: Path, *, network: bool | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        network: bool | None = None,
+        on_missing: Callable[[], None] = lambda: None,
+    ) -> None:
         self.path = path
+        self._on_missing = on_missing
         self._network = network
         self._turn = RLock()
         self._open = _Handles()
@@ -269,7 +278,7 @@ class Database:
     @contextmanager
     def _readable(self) -> Iterator[sqlite3.Connection]:
         self._open.forget_parent()
-        if not self.path.exists():
+        if not self._is_there():
             if self._open.empty is None:
                 self._open.empty = _connect(":memory:")
                 self._open.empty.executescript("".join((SCHEMA, *UPGRADES.values())))
@@ -282,12 +291,28 @@ class Database:
                 _add_tables(connection, self.path)
                 yield connection
 
+    def _is_there(self) -> bool:
+        """Whether there is an index; a file without a byte is none.
+
+        Raises:
+            StorageError: There was one, and it is lost.
+        """
+        if _size(self.path):
+            return True
+        try:
+            self._on_missing()
+        except StorageError:
+            if not _size(self.path):  # else it was made between the two looks
+                raise
+        return self.path.exists()
+
     def _writable(self) -> sqlite3.Connection:
         self._open.forget_parent()
         if self._open.index is not None:
             if _inode(self.path) == self._inode:
                 return self._open.index
             self._open.close()  # the folder was removed, and perhaps made again
+        self._is_there()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         connection = _connect(str(self.path))
         try:
@@ -299,6 +324,13 @@ class Database:
         self._inode = _inode(self.path)
         self._open.index = connection
         return connection
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _inode(path: Path) -> int:
@@ -441,7 +473,7 @@ def _translated(path: Path) -> Iterator[None]:
         ) from exc
     except sqlite3.DatabaseError as exc:
         raise StorageError(
-            f"registry index {path} is damaged: {exc}", hint="restore it from a backup"
+            f"registry index {path} is damaged: {exc}", hint="nbmodel verify --rebuild"
         ) from exc
     except OSError as exc:
         raise StorageUnavailableError(

@@ -8,12 +8,11 @@ stores them again where they are not.
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from typing import Any
 
-from nbmodel.errors import BlobNotFoundError, InputError, StorageError
+from nbmodel.errors import BlobNotFoundError, InputError
 from nbmodel.registry.catalog import Catalog
 
 
@@ -64,7 +63,6 @@ def collect(catalog: Catalog, *, grace_s: float, dry_run: bool) -> GcReport:
         raise InputError(f"grace period of {grace_s} s, expected 0 or more")
     if not catalog.root.exists():
         return GcReport(0, 0, 0, dry_run)
-    _refuse_lost_index(catalog)
     before = time.time() - grace_s
     if dry_run:
         with catalog.db.read() as db:
@@ -103,18 +101,3 @@ def _sweep(catalog: Catalog, needed: set[str], before: float, *, dry_run: bool) 
         if dry_run or storage.discard(name):
             uploads, freed = uploads + 1, freed + size
     return GcReport(blobs, uploads, freed, dry_run)
-
-
-def _refuse_lost_index(catalog: Catalog) -> None:
-    """Without its index every blob looks unneeded."""
-    if catalog.db.path.exists():
-        return
-    try:
-        listed = json.loads((catalog.root / "index.json").read_bytes())["manifests"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return  # no layout yet: nothing but the leftovers of a first upload
-    if listed:
-        raise StorageError(
-            f"index {catalog.db.path} is gone, but index.json lists {len(listed)} versions",
-            hint="restore the index from a backup before collecting",
-        )

@@ -64,12 +64,14 @@ class VerifyReport:
         blobs: How many blobs were read, each once.
         bytes: How many bytes that were.
         problems: Everything that is wrong; empty is clean.
+        rebuilt: How many versions the index was made anew of before; None: it was not.
     """
 
     versions: int
     blobs: int
     bytes: int
     problems: tuple[Problem, ...] = ()
+    rebuilt: int | None = None
 
     @property
     def is_clean(self) -> bool:
@@ -83,6 +85,7 @@ class VerifyReport:
             "blobs": self.blobs,
             "bytes": self.bytes,
             "problems": [problem.to_json() for problem in self.problems],
+            "rebuilt": self.rebuilt,
         }
 
 
@@ -191,10 +194,8 @@ def _index_problems(catalog: Catalog, db: sqlite3.Connection) -> Iterator[Proble
     (count,) = db.execute("SELECT count(*) FROM versions").fetchone()
     if count == 0 or is_behind(db):
         return  # a killed process left it behind; the next change writes it
-    try:
-        listed = json.loads((catalog.root / "index.json").read_bytes())["manifests"]
-    except (OSError, ValueError, KeyError, TypeError) as exc:
-        yield Problem(f"index.json cannot be read: {exc}")
-        return
-    if listed != json.loads(descriptors(db)):
+    listed = catalog.storage.listed()
+    if listed is None:
+        yield Problem("index.json cannot be read: `nbmodel verify --rebuild` writes it anew")
+    elif listed != json.loads(descriptors(db)):
         yield Problem("index.json does not list the versions of the registry")

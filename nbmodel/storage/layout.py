@@ -23,7 +23,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nbmodel.core.digest import is_digest
 from nbmodel.errors import StorageError
@@ -70,6 +70,14 @@ class OciLayout(Storage):
             OSError: The disk does not take it; the former list is still there.
         """
         write_atomically(self.root / INDEX, _index(manifests))
+
+    def listed(self) -> list[Any] | None:
+        """The descriptors in ``index.json``, as they lie there; None where there is no list."""
+        try:
+            found = json.loads((self.root / INDEX).read_bytes())["manifests"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+        return found if isinstance(found, list) else None
 
     def _file(self, digest: str) -> Path:
         return self._blobs / digest.partition(":")[2]

@@ -308,6 +308,7 @@ def results(
         display.PinCard.of(pin, removed=True),
         display.VerifyCard.of(VerifyReport(3, 7, 43_000_000, (problem,))),
         display.VerifyCard.of(VerifyReport(3, 7, 43_000_000)),
+        display.VerifyCard.of(VerifyReport(3, 7, 43_000_000, rebuilt=3)),
         display.BenchCard.of(benchmark),
         display.GcCard.of(GcReport(3, 1, 43_000_000, dry_run=True)),
         display.DeletedCard.of(Deleted("digits", (3,), False, ("champion",), (HOSTILE,), 512)),

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sqlite3
+import tempfile
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -287,7 +289,7 @@ class Database:
             yield self._writable()
         else:
             # Opened anew each time: such a connection does not see what its owner writes.
-            with closing(_connect_read_only(self.path)) as connection:
+            with _read_only(self.path) as connection:
                 _add_tables(connection, self.path)
                 yield connection
 
@@ -382,12 +384,29 @@ def _connect(target: str) -> sqlite3.Connection:
     return connection
 
 
-def _connect_read_only(path: Path) -> sqlite3.Connection:
-    # Reading beside a writer needs its log and a file that can be written; without a log
+@contextmanager
+def _read_only(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection to a file that cannot be written."""
+    # Reading beside a writer needs its log and the memory that it shares; without a log
     # nobody has the index open, and it can be read as it lies there.
-    log = path.with_name(path.name + "-wal")
-    mode = "mode=ro" if log.exists() else "immutable=1"
-    return _connect(f"{path.absolute().as_uri()}?{mode}")
+    if not _beside(path, "-wal").exists():
+        with closing(_connect(f"{path.absolute().as_uri()}?immutable=1")) as connection:
+            yield connection
+    elif _beside(path, "-shm").exists():
+        with closing(_connect(f"{path.absolute().as_uri()}?mode=ro")) as connection:
+            yield connection
+    else:
+        # Whoever wrote the log was killed. It holds versions, and to read it is to write.
+        with tempfile.TemporaryDirectory(prefix="nbmodel-index-") as folder:
+            copy = Path(folder) / path.name
+            shutil.copyfile(path, copy)
+            shutil.copyfile(_beside(path, "-wal"), _beside(copy, "-wal"))
+            with closing(_connect(str(copy))) as connection:
+                yield connection
+
+
+def _beside(path: Path, ending: str) -> Path:
+    return path.with_name(path.name + ending)
 
 
 def _use_journal(connection: sqlite3.Connection, journal: str) -> None:

@@ -23,6 +23,7 @@ from nbmodel.core.digest import is_digest
 from nbmodel.core.golden import ATOL, RTOL, Golden
 from nbmodel.core.lineage import Lineage
 from nbmodel.core.model_type import MODEL_TYPES, check_model_type, model_type_of
+from nbmodel.core.origin import Origin
 from nbmodel.core.pin import Pin
 from nbmodel.core.reference import Reference, check_name
 from nbmodel.core.signature import Signature
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
         DeletedCard,
         DeployCard,
         DiffCard,
+        ExportCard,
         GcCard,
         InferenceResult,
         LineageCard,
@@ -271,6 +273,125 @@ class Client:
                 parents=parents,
             )
         return self._made(version)
+
+    def import_(
+        self,
+        uri: str,
+        *,
+        name: str | None = None,
+        revision: str = "",
+        paths: Sequence[str] = (),
+        sha256: str | None = None,
+        max_size: int | None = None,
+        importer: str | None = None,
+        sample: object = None,
+        type: str | None = None,  # noqa: A002 - the word of the surface
+        labels: LabelsGiven = None,
+        signature: Signature | None = None,
+        metrics: Mapping[str, float] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+        description: str = "",
+        parents: Sequence[str] = (),
+        rtol: float = RTOL,
+        atol: float = ATOL,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> VersionCard:
+        """Make a version of a model that is kept elsewhere; its lineage says where.
+
+        What its source says of it comes along: numbers, aliases and words as tags and
+        metadata, the signature and labels where the files do not contradict them. Importing
+        what a version has already, bytes and words, gives that version and says so.
+
+        Args:
+            uri: An address (``https:``, ``git+https:``, ``s3:``, ``gs:``, ``az:``, ``hf:``,
+                ``models:``) or a path (Viam package, ``hs``, MLflow, ClearML or Hugging Face
+                folder, archive).
+            name: Model name; None: what it is called there.
+            revision: Which one, where ``uri`` does not say.
+            paths: What of it: files, folders or patterns with ``*``; nothing: all that is
+                needed.
+            sha256: 64 hex digits that the one file must have as its digest.
+            max_size: The most bytes that may come, and be unpacked; None: 20 GB.
+            importer: Name of the importer, where ``uri`` does not tell.
+            sample: Inputs to run the model on now, as for ``upload``.
+            type: Model type, when neither the files nor the source tell.
+            labels: Class names that prevail.
+            signature: What to say about tensors beyond what the file says.
+            metrics: Numbers by name, beside those of the source.
+            metadata: JSON values by name, beside those of the source.
+            tags: Free words by key, beside those of the source.
+            description: Free text in place of the source's.
+            parents: References of versions this one was made from.
+            rtol: Relative tolerance of the golden sample, ≥ 0.
+            atol: Absolute tolerance of the golden sample, ≥ 0.
+            cancelled: Asked while it comes; what came is kept for the next time.
+
+        Raises:
+            InputError: Nothing imports it, there is no such thing, it is too large, or holds
+                no model or several.
+            FormatError: It is damaged, hostile, or of no known format.
+            DigestMismatchError: It is another file than ``sha256`` says.
+            TargetUnreachableError, AuthenticationError: Who has it is away, or refuses.
+            PluginError: What the importer needs is not installed.
+        """
+        from nbmodel.display import Progress, VersionCard
+        from nbmodel.importing.bring import bring, workplace
+        from nbmodel.importing.source import same_bytes, says_the_same, source_of
+        from nbmodel.local import answer_source
+
+        if name is not None:
+            check_name(name)
+        with (
+            Progress(f"import {name or ''}".rstrip()) as progress,
+            workplace(
+                self.home / "imports",
+                max_size=max_size,
+                sha256=sha256,
+                revision=revision,
+                paths=tuple(paths),
+                progress=progress.advance,
+                note=progress.note,
+                cancelled=cancelled,
+            ) as job,
+        ):
+            fetched = bring(uri, job, importer)
+            model = check_name(name or fetched.name) if name or fetched.name else ""
+            if not model:
+                raise InputError("nothing there says what the model is called", hint="--name NAME")
+            source, left_out = source_of(fetched, labels=labels, signature=signature)
+            if sample is not None:
+                source = answer_source(source, sample, Golden(rtol=rtol, atol=atol))
+            says: dict[str, Any] = {
+                "metrics": {**fetched.metrics, **(metrics or {})},
+                "metadata": {**fetched.metadata, **(metadata or {})},
+                "tags": {**fetched.tags, **(tags or {})},
+                "description": description or fetched.description,
+            }
+            notes = (*fetched.notes, *left_out)
+            known = same_bytes(self.registry, model, source, job)
+            whole = says | {"metadata": {**source.metadata, **says["metadata"]}}
+            kind = type or fetched.model_type
+            is_known = known is not None and not parents
+            if (
+                known is not None
+                and is_known
+                and says_the_same(known, source, model_type=kind, **whole)
+            ):
+                same = f"{known.reference} is this very import already: nothing was made"
+                return VersionCard.of(known).with_notes((same, *notes))
+            if known is not None:
+                notes = (f"the same bytes as {known.reference}", *notes)
+            version = self._add(
+                model,
+                source,
+                lambda _: job.check(),
+                model_type=kind,
+                parents=parents,
+                origin=fetched.origin,
+                **says,
+            )
+        return self._made(version).with_notes(notes)
 
     # ── look ──────────────────────────────────────────────────────────────────────
 
@@ -609,6 +730,47 @@ class Client:
         """End every server of the registry that runs in this process."""
         while self.__dict__.get("_served"):
             self._served.pop().close()
+
+    def export(
+        self,
+        reference: str,
+        target: str | os.PathLike[str],
+        *,
+        to: str,
+        options: Mapping[str, str] | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> ExportCard:
+        """Write a version as another system keeps its models.
+
+        Args:
+            reference: The version, or a model for its latest.
+            target: A folder, file or address, as the exporter says.
+            to: ``viam``, ``viam-upload``, ``triton``, ``kserve`` or ``mlflow``.
+            options: Words by name that the exporter knows.
+            cancelled: Asked while it goes.
+
+        Raises:
+            PluginError: No exporter ``to``.
+            InputError: It cannot be said there, or something is in the way; nothing changed.
+            TargetUnreachableError, AuthenticationError: Who takes it is away, or refuses.
+        """
+        from nbmodel.display import ExportCard, Progress
+        from nbmodel.exporting import Job, check_options, exporter_named
+
+        version = self.registry.resolve(_local(reference))
+        exporter = exporter_named(to)
+        check_options(exporter, options or {})
+        with Progress(f"export {version.reference}", total=version.size) as progress:
+            job = Job(
+                self.registry,
+                version,
+                os.fspath(target),
+                options or {},
+                progress.advance,
+                cancelled,
+            )
+            done = exporter.export(job)
+        return ExportCard(version.reference, to, done.place, done.paths).with_notes(done.notes)
 
     # ── run ───────────────────────────────────────────────────────────────────────
 
@@ -962,6 +1124,7 @@ class Client:
         tags: Mapping[str, str],
         description: str,
         parents: Sequence[str],
+        origin: Origin | None = None,
     ) -> Version:
         return self.registry.add(
             name,
@@ -971,7 +1134,7 @@ class Client:
             signature=source.signature,
             metadata={**source.metadata, **metadata},
             metrics=metrics,
-            lineage=self._lineage(parents),
+            lineage=replace(self._lineage(parents), origin=origin),
             golden=source.golden,
             conversion=source.conversion,
             description=description or source.description,

@@ -16,6 +16,7 @@ import click
 VERBS: Mapping[str, tuple[str, str]] = {
     "log": ("log", "make a version of a live object, converted and checked"),
     "upload": ("upload", "make a version of a model file or folder"),
+    "import": ("import_", "make a version of a model that is kept elsewhere"),
     "list": ("list", "all models, the versions of one, or what a query finds"),
     "show": ("show", "a model or a version"),
     "diff": ("diff", "what differs between two versions"),
@@ -34,6 +35,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "package": ("package", "the package entry for a machine config"),
     "verify": ("verify", "check every byte against its digest"),
     "gc": ("gc", "free what no version needs"),
+    "export": ("export", "write a version as another system keeps its models"),
     "pull": ("pull", "copy a version's files into a folder"),
     "deploy": ("deploy", "run a model on a runtime"),
     "undeploy": ("undeploy", "stop a service of a runtime"),

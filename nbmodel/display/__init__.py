@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nbmodel.display.deleted import DeletedCard as DeletedCard
     from nbmodel.display.deploy import DeployCard as DeployCard
     from nbmodel.display.diff import DiffCard as DiffCard
+    from nbmodel.display.export import ExportCard as ExportCard
     from nbmodel.display.gc import GcCard as GcCard
     from nbmodel.display.inference import InferenceResult as InferenceResult
     from nbmodel.display.installation import InstallCard as InstallCard
@@ -47,6 +48,7 @@ _HOMES = {
     "DeletedCard": "deleted",
     "DeployCard": "deploy",
     "DiffCard": "diff",
+    "ExportCard": "export",
     "GcCard": "gc",
     "InferenceResult": "inference",
     "InstallCard": "installation",

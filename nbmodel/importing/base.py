@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
+from nbmodel.core.golden import Golden
 from nbmodel.core.manifest import check_path
 from nbmodel.core.origin import Origin, without_credentials
 from nbmodel.core.reference import MAX_NAME
@@ -156,7 +157,8 @@ class Fetched:
         metadata: JSON values by name.
         metrics: Finite numbers by name.
         tags: Words by key.
-        aliases: Names that it has there.
+        columns: Names of what its only input has along the last axis.
+        golden: The acceptance test; its arrays are one of the files.
         notes: Sentences that whoever imports it must see.
     """
 
@@ -170,7 +172,8 @@ class Fetched:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
-    aliases: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    golden: Golden | None = None
     notes: tuple[str, ...] = ()
 
     def over(self, below: Fetched) -> Fetched:
@@ -185,7 +188,8 @@ class Fetched:
             metadata={**below.metadata, **self.metadata},
             metrics={**below.metrics, **self.metrics},
             tags={**below.tags, **self.tags},
-            aliases=self.aliases or below.aliases,
+            columns=self.columns or below.columns,
+            golden=self.golden or below.golden,
             notes=(*below.notes, *self.notes),
         )
 

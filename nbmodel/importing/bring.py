@@ -3,15 +3,69 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from nbmodel.errors import InputError
-from nbmodel.importing.base import Fetched, Job, Layout, file_digest, picked, tree_digest
+from nbmodel.importing.base import Fetched, Job, Layout, Limits, file_digest, picked, tree_digest
+from nbmodel.importing.download import KEPT_S
 from nbmodel.importing.table import importer_named, importer_of, layouts
+from nbmodel.storage.base import translated
 
+_JOB = "job-"  # what the name of an import's folder begins with
 _DEPTH = 4  # an archive in an archive, and what is in there
+
+
+@contextmanager
+def workplace(
+    home: Path,
+    *,
+    max_size: int | None = None,
+    sha256: str | None = None,
+    **given: Any,
+) -> Iterator[Job]:
+    """An import's place on this machine, removed at the end but for what was broken off.
+
+    Args:
+        home: Folder for all imports; made when it is missing.
+        max_size: The most bytes that may come; None: as usual.
+        sha256: 64 hex digits, in any case, that the file must have.
+        given: Further fields of the ``Job``.
+
+    Raises:
+        InputError: ``sha256`` or ``max_size`` is none.
+        StorageUnavailableError: The folder takes nothing.
+    """
+    wanted = None if sha256 is None else sha256.lower().removeprefix("sha256:")
+    if wanted is not None and re.fullmatch(r"[0-9a-f]{64}", wanted) is None:
+        raise InputError(f"not a sha256 digest: {sha256!r:.90}", hint="64 hex digits")
+    if max_size is not None and max_size < 1:
+        raise InputError(f"expected a size of at least one byte, found {max_size}")
+    limits = Limits() if max_size is None else Limits(size=max_size)
+    with translated("import"):
+        home.mkdir(parents=True, exist_ok=True)
+        _sweep(home)
+        folder = Path(tempfile.mkdtemp(prefix=_JOB, dir=home))
+    try:
+        yield Job(folder, home / "parts", limits, wanted, **given)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep(home: Path) -> None:
+    """Remove what imports left whose process was killed."""
+    oldest = time.time() - KEPT_S
+    with suppress(OSError):
+        for one in home.iterdir():
+            if one.name.startswith(_JOB) and one.stat().st_mtime < oldest:
+                shutil.rmtree(one, ignore_errors=True)
 
 
 def bring(uri: str, job: Job, importer: str | None = None) -> Fetched:

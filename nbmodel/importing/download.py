@@ -38,6 +38,7 @@ from nbmodel.storage.copying import pump
 
 if TYPE_CHECKING:
     import httpx
+    from typing_extensions import Self
 
 _ATTEMPTS = 5
 _PAUSES_S = (0.0, 0.2, 1.0, 3.0)  # before the second attempt, the third …
@@ -91,7 +92,7 @@ class Web:
         for client in self._clients.values():
             client.close()
 
-    def __enter__(self) -> Web:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -477,5 +478,3 @@ def plain_name(name: str) -> str:
     """The last part of a path as a name of a file that any system takes; may be empty."""
     last = PurePosixPath(name.replace("\\", "/")).name
     return re.sub(r"[\x00-\x1f\x7f:*?\"<>|]", "_", last)[:200].strip().lstrip(".")
-
-

@@ -17,6 +17,7 @@ IMPORTERS = PluginTable(
         "git": "nbmodel.importing.git:Git",
         "object-store": "nbmodel.importing.object_store:ObjectStore",
         "mlflow": "nbmodel.importing.mlflow:MlflowRegistry",
+        "oci": "nbmodel.importing.oci:OciArtifact",
         "url": "nbmodel.importing.url:Url",
         "hs": "nbmodel.importing.hs:HsFolder",
         "mlflow-model": "nbmodel.importing.mlflow_model:MlflowModel",

@@ -135,7 +135,7 @@ def _untar(path: Path, room: Path, counter: _Counter, job: Job) -> None:
     with tarfile.open(path, "r|*") as archive:
         for member in archive:
             job.check()
-            archive.members = []  # tarfile keeps all that it saw
+            archive.members = []  # type: ignore[attr-defined] # tarfile keeps all that it saw
             name = _member_name(member.name)
             if member.isdir() or not name:
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from keyword import iskeyword
 from pathlib import Path
 
 import click
@@ -26,8 +27,9 @@ _GROUPS = ("registry", "runtime", "viam-module")
 
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in _GROUPS])
 def test_a_verb_is_a_method_of_the_client_and_a_name_of_the_package(verb: str) -> None:
-    assert callable(getattr(Client, verb))
-    assert verb in nbmodel.__all__
+    name = f"{verb}_" if iskeyword(verb) else verb
+    assert callable(getattr(Client, name))
+    assert name in nbmodel.__all__
 
 
 @pytest.mark.parametrize("verb", VERBS)

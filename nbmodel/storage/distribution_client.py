@@ -327,6 +327,25 @@ class Distribution:
         )
         return digest_of(raw)
 
+    def move_tag(self, name: str, tag: str, raw: bytes, *, expected: str | None) -> bool:
+        """Put a tag on a manifest whose blobs are there, unless somebody else moved it.
+
+        The API has no compare and set: the tag is looked at just before.
+
+        Args:
+            name: The repository.
+            tag: The tag.
+            raw: The manifest.
+            expected: Digest of the manifest that the tag is on; None: there is no such tag.
+
+        Returns:
+            Whether it is there now; False: it was not where it was expected.
+        """
+        if self.digest(name, tag) not in (expected, digest_of(raw)):
+            return False
+        self.push_manifest(name, tag, raw)
+        return True
+
     def tags(self, name: str) -> tuple[str, ...]:
         """The tags of a repository, sorted; none when there is no such repository."""
         return read_tags(self._origin, name)

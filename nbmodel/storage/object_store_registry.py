@@ -247,19 +247,47 @@ class ObjectStoreRegistry:
 
     def push_manifest(self, name: str, reference: str, raw: bytes) -> str:
         """Push a manifest whose blobs are there, by tag or digest; its digest."""
-        digest = digest_of(raw)
-        key = _blob_key(digest)
-        if is_digest(reference) and reference != digest:
-            raise DigestMismatchError("manifest", expected=reference, actual=digest)
-        there = self._bucket.find(key)
-        if there is None or there.size != len(raw):
-            self._bucket.put("oci-layout", _LAYOUT, new=True)
-            self._bucket.put(key, raw)
         if not is_digest(reference):
-            descriptor = _descriptor(raw)
-            self._bucket.put(_tag_key(name, reference), json.dumps(descriptor).encode())
+            key = _tag_key(name, reference)
+            descriptor = self._keep(raw)
+            self._bucket.put(key, json.dumps(descriptor).encode())
             self._list(name, reference, descriptor)
-        return digest
+        elif reference != digest_of(raw):
+            raise DigestMismatchError("manifest", expected=reference, actual=digest_of(raw))
+        else:
+            self._keep(raw)
+        return digest_of(raw)
+
+    def move_tag(self, name: str, tag: str, raw: bytes, *, expected: str | None) -> bool:
+        """Put a tag on a manifest whose blobs are there, unless somebody else moved it.
+
+        In one step with the look at it; except that a folder, which cannot do that, is
+        looked at just before when the tag moves rather than is new.
+
+        Args:
+            name: The repository.
+            tag: The tag.
+            raw: The manifest.
+            expected: Digest of the manifest that the tag is on; None: there is no such tag.
+
+        Returns:
+            Whether it is there now; False: it was not where it was expected.
+        """
+        key = _tag_key(name, tag)
+        item, found = self._read_tag(name, tag)
+        if found == digest_of(raw):
+            return True
+        if found != expected:
+            return False
+        descriptor = self._keep(raw)
+        data = json.dumps(descriptor).encode()
+        try:
+            done = self._bucket.put(key, data, over=item, new=item is None)
+        except NotImplementedError:
+            done = self._bucket.put(key, data)
+        if done:
+            self._list(name, tag, descriptor)
+        return done
 
     def tags(self, name: str) -> tuple[str, ...]:
         """The tags of a repository, sorted; none when there is no such repository."""
@@ -273,15 +301,12 @@ class ObjectStoreRegistry:
 
     def digest(self, name: str, tag: str) -> str | None:
         """The digest of the manifest that a tag is on; None when there is no such tag."""
-        try:
-            return self._tagged(name, tag)
-        except BlobNotFoundError:
-            return None
+        return self._read_tag(name, tag)[1]
 
     def repositories(self) -> tuple[str, ...]:
         """The repositories that have tags, sorted."""
         found = set()
-        for item in self._bucket.items("repositories/", at_most=_MAX_TAGS):
+        for item in self._bucket.items("repositories/"):
             name, tags, _ = item.key.removeprefix("repositories/").partition("/_tags/")
             if tags:
                 found.add(name)
@@ -351,13 +376,31 @@ class ObjectStoreRegistry:
                 raise
             return True
 
+    def _keep(self, raw: bytes) -> dict[str, Any]:
+        """Have a manifest as a blob; its descriptor."""
+        descriptor = _descriptor(raw)
+        key = _blob_key(descriptor["digest"])
+        there = self._bucket.find(key)
+        if there is None or there.size != len(raw):
+            self._bucket.put("oci-layout", _LAYOUT, new=True)
+            self._bucket.put(key, raw)
+        return descriptor
+
     def _tagged(self, name: str, tag: str) -> str:
+        _, found = self._read_tag(name, tag)
+        if found is None:
+            raise BlobNotFoundError(f"{self.host} has no {name}:{tag}")
+        return found
+
+    def _read_tag(self, name: str, tag: str) -> tuple[Item | None, str | None]:
+        """The object of a tag, and the digest of the manifest that it is on."""
+        key = _tag_key(name, tag)
         try:
-            _, raw = self._bucket.read(_tag_key(name, tag), limit=_MAX_DESCRIPTOR)
-        except BlobNotFoundError as exc:
-            raise BlobNotFoundError(f"{self.host} has no {name}:{tag}") from exc
+            item, raw = self._bucket.read(key, limit=_MAX_DESCRIPTOR)
+        except BlobNotFoundError:
+            return None, None
         data = read_object(raw, f"tag {name}:{tag}", _MAX_DESCRIPTOR)
-        return check_digest(data.get("digest"), f"the manifest of {name}:{tag}")
+        return item, check_digest(data.get("digest"), f"the manifest of {name}:{tag}")
 
     def _list(self, name: str, tag: str, descriptor: dict[str, Any] | None) -> None:
         """Bring ``index.json`` up to date with one tag, unless it is one that nobody types."""
@@ -408,9 +451,8 @@ def _blob_key(digest: str) -> str:
 
 
 def _tag_folder(name: str) -> str:
-    return (
-        f"repositories/{check_repository(name)}/_tags/"  # no name has a part that begins with "_"
-    )
+    # No name has a part that begins with "_".
+    return f"repositories/{check_repository(name)}/_tags/"
 
 
 def _tag_key(name: str, tag: str) -> str:

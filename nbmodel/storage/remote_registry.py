@@ -122,6 +122,22 @@ class RemoteRegistry(Protocol):
     def push_manifest(self, name: str, reference: str, raw: bytes) -> str:
         """Push a manifest whose blobs are there, by tag or digest; its digest."""
 
+    def move_tag(self, name: str, tag: str, raw: bytes, *, expected: str | None) -> bool:
+        """Put a tag on a manifest whose blobs are there, unless somebody else moved it.
+
+        Where the other side can compare and set in one step nobody comes between; else it is
+        looked at just before.
+
+        Args:
+            name: The repository.
+            tag: The tag.
+            raw: The manifest.
+            expected: Digest of the manifest that the tag is on; None: there is no such tag.
+
+        Returns:
+            Whether it is there now; False: it was not where it was expected.
+        """
+
     def tags(self, name: str) -> tuple[str, ...]:
         """The tags of a repository, sorted; none when there is no such repository."""
 

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -116,6 +117,42 @@ def test_a_tag_moves_and_goes(remote: ObjectStoreRegistry) -> None:
     assert not remote.delete_tag("digits", "best")
     with pytest.raises(BlobNotFoundError, match="has no digits:best"):
         remote.manifest("digits", "best")
+
+
+def test_of_two_who_move_a_tag_the_second_is_told(
+    remote: ObjectStoreRegistry, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = MemoryStorage()
+    digests = [add_version(here, {"model.onnx": bytes([at])}) for at in range(4)]
+    first, second, third, fourth = (here.read(one, limit=10_000) for one in digests)
+    for digest in digests:
+        remote.push("digits", here, digest, tags=())
+    assert remote.move_tag("digits", "best", first, expected=None)
+    assert not remote.move_tag("digits", "best", second, expected=None), "it is new no more"
+    assert remote.move_tag("digits", "best", first, expected=None), "it is there already"
+    assert remote.move_tag("digits", "best", second, expected=digests[0])
+    assert not remote.move_tag("digits", "best", third, expected=digests[0])
+    assert remote.digest("digits", "best") == digests[1]
+
+    if not bucket.url.startswith("file:"):  # between the look and the step
+        put, moved = Bucket.put, ObjectStoreRegistry(bucket)
+
+        def late(self: Bucket, key: str, data: bytes, **how: Any) -> bool:
+            monkeypatch.undo()
+            assert moved.move_tag("digits", "best", third, expected=digests[1])
+            return put(self, key, data, **how)
+
+        monkeypatch.setattr(Bucket, "put", late)
+        assert not remote.move_tag("digits", "best", fourth, expected=digests[1])
+        assert remote.digest("digits", "best") == digests[2]
+
+
+def test_repositories_are_listed(remote: ObjectStoreRegistry) -> None:
+    here = MemoryStorage()
+    digest = add_version(here, {"model.onnx": b"1"})
+    for name in ("digits", "team/digits"):
+        remote.push(name, here, digest, tags=["1", "2"])
+    assert remote.repositories() == ("digits", "team/digits")
 
 
 def test_repositories_within_each_other(remote: ObjectStoreRegistry) -> None:

@@ -73,6 +73,17 @@ def _start_options(http: str) -> Callable[[Callable[..., Any]], Callable[..., An
             metavar="PROGRAM",
             help="asked before a version is taken up, ends with 0 for yes; `off`: no more",
         ),
+        click.option(
+            "--trust-policy",
+            metavar="FILE",
+            help="whose signatures count for which model (JSON); what else comes is refused; "
+            "`off`: no more",
+        ),
+        click.option(
+            "--trusted-key",
+            metavar="PUB.pem",
+            help="refuse what this public key has not signed; `off`: no more",
+        ),
     )
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -104,6 +115,8 @@ def start(
     workers: int,
     server_name: str,
     maintenance_hook: str | None,
+    trust_policy: str | None,
+    trusted_key: str | None,
     **limits: Any,
 ) -> Any:
     """Start a runtime on this machine.
@@ -128,6 +141,8 @@ def start(
         "workers": workers,
         "server_name": server_name,
         "maintenance_hook": maintenance_hook,
+        "trust_policy": trust_policy,
+        "trusted_key": trusted_key,
     }
     given = {option: value for option, value in options.items() if _is_given(option)}
     bounds = {limit: value for limit, value in limits.items() if _is_given(limit)}
@@ -141,7 +156,7 @@ def start(
     from nbmodel.fleet.options import OFF
     from nbmodel.runtime.server import leave, serve
 
-    for name_of in ("grpc", "maintenance_hook"):
+    for name_of in ("grpc", "maintenance_hook", "trust_policy", "trusted_key"):
         options[name_of] = None if options[name_of] == OFF else options[name_of]
     bounded = Limits(**limits)
     if name is not None and home is None:

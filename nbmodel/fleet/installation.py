@@ -195,8 +195,8 @@ def service_unit(
             raise InputError("--run-as is for a service of the machine, without --user")
         usual, secrets = settings.home() / "runtimes" / name, _user_config() / "nbmodel"
     else:
-        hook = options.maintenance_hook
-        files = [file for file in (config, Path(hook) if hook else None) if file is not None]
+        named = (options.maintenance_hook, options.trust_policy, options.trusted_key)
+        files = [Path(one) for one in (config, *named) if one is not None]
         try:
             run_as = user_for(program, files=files, asked=run_as)
         except InputError as exc:

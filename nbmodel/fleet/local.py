@@ -51,6 +51,8 @@ def start_local(
     workers: int = 1,
     server_name: str = SERVER_NAME,
     maintenance_hook: str | None = None,
+    trust_policy: str | None = None,
+    trusted_key: str | None = None,
     limits: Limits = DEFAULT_LIMITS,
     before: Known | None = None,
     timeout_s: float = START_TIMEOUT_S,
@@ -70,6 +72,8 @@ def start_local(
         workers: Processes that answer inference requests over HTTP.
         server_name: What the inference protocol calls it.
         maintenance_hook: Path of a program that is asked before a version is taken up.
+        trust_policy: Path of a file that says whose signatures count.
+        trusted_key: Path of a public key whose signatures alone count.
         limits: What clients may use.
         before: How it was reached when it ran last; None: it is new.
         timeout_s: Seconds until it must be ready.
@@ -94,6 +98,8 @@ def start_local(
         workers=workers,
         server_name=server_name,
         maintenance_hook=maintenance_hook,
+        trust_policy=trust_policy,
+        trusted_key=trusted_key,
         limits=limits,
     )
     addresses = [Address.parse(text) for text in (http, grpc) if text is not None]

@@ -20,7 +20,11 @@ _KINDS: Mapping[str, type] = {
     "workers": int,
     "server_name": str,
     "maintenance_hook": str,
+    "trust_policy": str,
+    "trusted_key": str,
 }
+#: Options that may be ``OFF``.
+_OPTIONAL = ("grpc", "maintenance_hook", "trust_policy", "trusted_key")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +40,8 @@ class StartOptions:
         server_name: What the inference protocol calls it.
         maintenance_hook: Path of a program that is asked before a version is taken up; None:
             there is none.
+        trust_policy: Path of a file that says whose signatures count; None: there is none.
+        trusted_key: Path of a public key whose signatures alone count; None: there is none.
         limits: What clients may use.
 
     Raises:
@@ -49,6 +55,8 @@ class StartOptions:
     workers: int = 1
     server_name: str = SERVER_NAME
     maintenance_hook: str | None = None
+    trust_policy: str | None = None
+    trusted_key: str | None = None
     limits: Limits = DEFAULT_LIMITS
 
     def __post_init__(self) -> None:
@@ -60,8 +68,9 @@ class StartOptions:
         """These options with those in place that were given.
 
         Args:
-            given: Name of an option or of a limit → its value; ``grpc`` and
-                ``maintenance_hook`` may be ``OFF``.
+            given: Name of an option or of a limit → its value; ``grpc``,
+                ``maintenance_hook``, ``trust_policy`` and ``trusted_key`` may be ``OFF``. Of
+                the last two one takes the other's place.
 
         Raises:
             InputError: There is no such option, or a value cannot be used.
@@ -71,7 +80,10 @@ class StartOptions:
         if unknown:
             raise InputError(f"no such option of a runtime: {', '.join(unknown)}")
         own: dict[str, Any] = {name: given[name] for name in given.keys() & _KINDS.keys()}
-        own |= {name: None for name in ("grpc", "maintenance_hook") if own.get(name) == OFF}
+        own |= {name: None for name in _OPTIONAL if own.get(name) == OFF}
+        for one, other in (("trust_policy", "trusted_key"), ("trusted_key", "trust_policy")):
+            if own.get(one) is not None:
+                own.setdefault(other, None)
         bounds: dict[str, Any] = {name: given[name] for name in given.keys() & limits}
         return replace(self, **own, limits=replace(self.limits, **bounds))
 

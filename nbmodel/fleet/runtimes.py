@@ -83,6 +83,8 @@ class Runtimes:
         workers: int | None = None,
         server_name: str | None = None,
         maintenance_hook: str | os.PathLike[str] | None = None,
+        trust_policy: str | os.PathLike[str] | None = None,
+        trusted_key: str | os.PathLike[str] | None = None,
         limits: Limits | Mapping[str, float] | None = None,
     ) -> RuntimeTable:
         """Start a runtime on this machine, in a process that outlives this one.
@@ -104,6 +106,10 @@ class Runtimes:
             server_name: What the inference protocol calls it.
             maintenance_hook: A program that is asked before a version is taken up: it ends
                 with 0 for yes; ``"off"`` to ask no more.
+            trust_policy: A file that says whose signatures count for which model: nothing
+                else runs then; ``"off"`` to demand no more.
+            trusted_key: A file with a public key: nothing runs that it has not signed;
+                ``"off"`` to demand no more.
             limits: What clients may use: all limits, or some by name.
 
         Raises:
@@ -121,6 +127,8 @@ class Runtimes:
             "workers": workers,
             "server_name": server_name,
             "maintenance_hook": hook_path(maintenance_hook),
+            "trust_policy": trust_path(trust_policy),
+            "trusted_key": trust_path(trusted_key),
         }
         given = {option: value for option, value in given.items() if value is not None}
         given |= asdict(limits) if isinstance(limits, Limits) else dict(limits or {})
@@ -147,6 +155,8 @@ class Runtimes:
             workers=options.workers,
             server_name=options.server_name,
             maintenance_hook=options.maintenance_hook,
+            trust_policy=options.trust_policy,
+            trusted_key=options.trusted_key,
             limits=options.limits,
             before=before,
         )
@@ -236,6 +246,9 @@ class Runtimes:
         given |= asdict(limits) if isinstance(limits, Limits) else dict(limits or {})
         if "maintenance_hook" in given:
             given["maintenance_hook"] = hook_path(given["maintenance_hook"])
+        for option in ("trust_policy", "trusted_key"):
+            if option in given:
+                given[option] = trust_path(given[option])
         start = StartOptions(http=DEFAULT_HTTP).changed(given)
         warnings: list[str] = []
         unit = service_unit(
@@ -476,6 +489,20 @@ def hook_path(given: str | os.PathLike[str] | None) -> str | None:
     if given is None:
         return None
     return OFF if given == OFF else str(check_hook(given))
+
+
+def trust_path(given: str | os.PathLike[str] | None) -> str | None:
+    """The absolute path of a trust policy or a key, ``OFF`` or None as they are.
+
+    Raises:
+        InputError: There is no such file.
+    """
+    if given is None or given == OFF:
+        return None if given is None else OFF
+    file = Path(given).expanduser().absolute()
+    if not file.is_file():
+        raise InputError(f"no such file: {file}")
+    return str(file)
 
 
 def _options_before(known: Known | None) -> StartOptions:

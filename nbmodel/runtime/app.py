@@ -64,7 +64,12 @@ def make_app(
     ours = version("nbmodel")
     routes: list[BaseRoute] = [
         *control_routes(runtime, version=ours, grpc=grpc, drain_s=drain_s),
-        *distribution_routes(runtime.storage, runtime.tags, on_change=runtime.tags_changed),
+        *distribution_routes(
+            runtime.storage,
+            runtime.tags,
+            referrers=runtime.referrers,
+            on_change=runtime.tags_changed,
+        ),
     ]
     rest = guarded_routes(routes)
     plane = make_plane(runtime, max_input=max_input) if plane is None else plane

@@ -22,6 +22,7 @@ from nbmodel.errors import BlobNotFoundError
 from nbmodel.runtime.resolve import own_tags
 from nbmodel.storage.base import Storage
 from nbmodel.storage.manifests import blobs_of
+from nbmodel.storage.referrer_store import ReferrerStore
 from nbmodel.storage.tags import TagStore
 
 GRACE_S = 24 * 3600.0  # the blobs of a version come before the tag that keeps them
@@ -106,14 +107,22 @@ class Collector:
     Args:
         storage: Where the blobs are.
         tags: Where the tags are.
+        referrers: What refers to the versions, as signatures do; it stays as long as they.
+            None: nothing does.
         clock: As for ``Idleness``.
     """
 
     def __init__(
-        self, storage: Storage, tags: TagStore, *, clock: Callable[[], float] = time.monotonic
+        self,
+        storage: Storage,
+        tags: TagStore,
+        *,
+        referrers: ReferrerStore | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._storage = storage
         self._tags = tags
+        self._referrers = referrers
         self._idleness = Idleness(clock)
         #: What was written before counts as left behind; told by the first pass alone.
         self._left_behind = time.time() - LEFT_BEHIND_S
@@ -134,7 +143,11 @@ class Collector:
                 or the disk does not let something go.
         """
         forgotten = self._collect_tags(held)
-        needed = _needed(self._storage, {digest for _, _, digest in self._tags.all()} | set(held))
+        kept = {digest for _, _, digest in self._tags.all()} | set(held)
+        needed = _needed(self._storage, kept)
+        if self._referrers is not None:
+            needed |= self._referrers.needed(self._storage, kept)
+            self._collect_referrers(self._referrers, kept)
         blobs, size = self._collect_blobs(needed)
         uploads, uploaded = self._collect_uploads()
         self._idleness.forget_unseen()
@@ -166,6 +179,16 @@ class Collector:
                 self._idleness.forget(thing)
                 blobs, size = blobs + 1, size + length
         return blobs, size
+
+    def _collect_referrers(self, referrers: ReferrerStore, kept: Collection[str]) -> None:
+        """Forget what refers to versions that are gone; it may have come before its version."""
+        for subject in referrers.subjects():
+            thing = ("referrers", subject)
+            if subject in kept:
+                self._idleness.used(thing, None)
+            elif self._is_over(thing, None, float("inf"), GRACE_S):
+                referrers.remove_all(subject)
+                self._idleness.forget(thing)
 
     def _collect_uploads(self) -> tuple[int, int]:
         uploads = size = 0

@@ -57,10 +57,13 @@ from nbmodel.runtime.statistics import ModelStatistics
 from nbmodel.runtime.stock import Stockroom
 from nbmodel.runtime.teller import Teller
 from nbmodel.runtime.trial import Served
+from nbmodel.runtime.trust import TrustGate
 from nbmodel.runtime.visions import Visions
+from nbmodel.signing.policy import TrustPolicy
 from nbmodel.storage import OciLayout
 from nbmodel.storage.access import Access
 from nbmodel.storage.manifests import load_manifest
+from nbmodel.storage.referrer_store import ReferrerStore
 from nbmodel.storage.tags import TagStore
 
 ROLLBACK_TIMEOUT_S = 120.0  # a big model on a slow card loads this long
@@ -99,6 +102,7 @@ class EdgeRuntime:
         server_name: What the inference protocol calls it.
         maintenance: Whether new versions may be taken up now, besides what the config says;
             None: always. Asked again and again while one waits.
+        trust: Which versions may run, by who signed them; None: all may.
 
     Raises:
         ConfigError: ``config`` cannot be followed; ``problems`` lists everything.
@@ -115,11 +119,15 @@ class EdgeRuntime:
         shared_memory: SharedMemory | None = None,
         server_name: str = "nbmodel",
         maintenance: Callable[[], bool] | None = None,
+        trust: TrustPolicy | None = None,
     ) -> None:
         self.server_name = server_name
         self.shared_memory = SharedMemory() if shared_memory is None else shared_memory
         self.storage = OciLayout(home / "blobs")
         self.tags = TagStore(home / "tags")
+        #: What refers to the versions that are here, as signatures do.
+        self.referrers = ReferrerStore(home / "referrers")
+        gate = None if trust is None else TrustGate(trust, self.storage, self.referrers, home)
         self.name = name or platform.node()
         given = os.environ if environment is None else environment
         # Whoever sets a config reads what it comes to, in errors at the latest.
@@ -139,6 +147,8 @@ class EdgeRuntime:
                 packages=packages,
                 environment=self._environment,
                 engines=(home / "engines").absolute(),
+                referrers=self.referrers,
+                trust=gate,
             ),
             ledger=self._ledger,
             journal=self._journal,
@@ -153,6 +163,8 @@ class EdgeRuntime:
             on_change=self.tags_changed,
             free_bytes=lambda: shutil.disk_usage(home).free,
             access=Access.of(given),
+            referrers=self.referrers,
+            trust=gate,
         )
         self._visions = Visions(
             infer=lambda request, deadline: self.infer(request, deadline=deadline),

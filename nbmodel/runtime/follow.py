@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from functools import partial
 
 from nbmodel.core.credential import TOKEN_VARIABLE
@@ -31,6 +32,7 @@ from nbmodel.errors import (
     StorageError,
     StorageUnavailableError,
     TargetUnreachableError,
+    TrustError,
 )
 from nbmodel.runtime.arrival import Arrival, is_here
 from nbmodel.runtime.backoff import backoff_s
@@ -39,12 +41,15 @@ from nbmodel.runtime.fetch_status import FetchStatus
 from nbmodel.runtime.followed import Followed
 from nbmodel.runtime.journal import Journal
 from nbmodel.runtime.resolve import identify, own_tags, wanted_tags
+from nbmodel.runtime.trust import TrustGate
 from nbmodel.runtime.upstream import Named
 from nbmodel.storage.access import Access
 from nbmodel.storage.base import Storage
 from nbmodel.storage.fetch import UPLOAD_PREFIX
 from nbmodel.storage.manifests import blobs_of
 from nbmodel.storage.origin import Origin
+from nbmodel.storage.referrer_store import ReferrerStore
+from nbmodel.storage.referrers import fetch_signatures
 from nbmodel.storage.tags import TagStore
 
 TURN_S = 30.0  # then another package that waits has its turn
@@ -79,6 +84,9 @@ class Follower:
         free_bytes: How much the disk takes.
         access: With what registries are entered; each package's registry gets what is its
             own, and nobody that it redirects to.
+        referrers: Where signatures of versions are noted; None: they are not fetched.
+        trust: Whether versions may run; None: all may, and their signatures are not fetched.
+            What may not is not fetched either.
     """
 
     def __init__(
@@ -90,9 +98,13 @@ class Follower:
         on_change: Callable[[str], None],
         free_bytes: Callable[[], int],
         access: Access | None = None,
+        referrers: ReferrerStore | None = None,
+        trust: TrustGate | None = None,
     ) -> None:
         self._storage = storage
         self._tags = tags
+        self._referrers = referrers
+        self._trust = trust
         self._journal = journal
         self._on_change = on_change
         self._free_bytes = free_bytes
@@ -250,7 +262,7 @@ class Follower:
         return self._poll_s * (1 + POLL_JITTER * random.uniform(-1, 1))  # noqa: S311 # no secret
 
     def _pause_after(self, followed: Followed, error: NbModelError) -> float:
-        if isinstance(error, BlobNotFoundError | AuthenticationError | _NoRoomError):
+        if isinstance(error, BlobNotFoundError | AuthenticationError | TrustError | _NoRoomError):
             return self._until_next_look()  # somebody has to do something
         failures = followed.count_failure()
         if isinstance(error, DigestMismatchError) and followed.count_mismatch() >= MAX_MISMATCHES:
@@ -266,6 +278,7 @@ class Follower:
         named = self._ask(followed)
         followed.named(named)
         self._check_not_taken(followed, named)
+        self._check_trust(followed, named)
         arrival = Arrival(named, self._storage)
         missing = arrival.missing()
         if missing:
@@ -297,6 +310,8 @@ class Follower:
                 digest = self._tags.get(repository, wanted[0])
                 if digest is None or not is_here(self._storage, digest):
                     continue
+                if self._trust is not None and not self._trust.accepts(repository, digest):
+                    continue  # its registry may have a signature by now
                 size = sum(blobs_of(self._storage.read(digest, limit=MAX_MANIFEST)).values())
             except NbModelError:
                 continue  # as good as not here
@@ -323,6 +338,31 @@ class Follower:
                     f"{named.repository!r} from two registries",
                     hint="give both the same registry",
                 )
+
+    def _check_trust(self, followed: Followed, named: Named) -> None:
+        """Fetch the signatures of a version that may not run yet, before anything large.
+
+        Raises:
+            TrustError: It may not run with them either.
+        """
+        if self._trust is None or self._referrers is None:
+            return
+        what = f"{named.repository}:{named.tag}"
+        with suppress(TrustError):
+            self._trust.check(named.repository, what, named.digest, named.raw)
+            return
+        fetched = fetch_signatures(
+            followed.upstream.origin,
+            named.repository,
+            named.digest,
+            self._storage,
+            known=self._referrers.of(named.digest),
+        )
+        for digest in fetched:
+            self._referrers.add(named.digest, digest)
+        self._trust.check(named.repository, what, named.digest, named.raw)
+        if fetched and self._storage.has(named.digest):
+            self._on_change(named.repository)  # it is here already, and may run now
 
     def _is_tagged(self, named: Named) -> bool:
         return (

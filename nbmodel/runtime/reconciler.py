@@ -18,7 +18,14 @@ from datetime import datetime, timezone
 from nbmodel.core.machine import MachineConfig
 from nbmodel.core.policy import DeploymentPolicy
 from nbmodel.core.version import now
-from nbmodel.errors import InferenceError, NbModelError, ProbeError, StorageError, UnavailableError
+from nbmodel.errors import (
+    InferenceError,
+    NbModelError,
+    ProbeError,
+    StorageError,
+    TrustError,
+    UnavailableError,
+)
 from nbmodel.runtime.account import Refusal
 from nbmodel.runtime.board import Board, Trial
 from nbmodel.runtime.conditions import Why
@@ -257,7 +264,7 @@ class Reconciler:
         if name in this.asked:
             return  # it is still being brought up
         if isinstance(wish, NbModelError):
-            self._refuse(name, Refusal(None, None, None, wish, "NotOnDevice"))
+            self._refuse(name, _not_had(wish))
             return
         record = None if name in this.overridden else record_of(wish)
         digest = wish.found.version.digest if wish.found else None
@@ -568,6 +575,15 @@ class Reconciler:
             self._journal.note(
                 f"let go of {gone.blobs} blobs ({gone.size} bytes) and {gone.tags} tags"
             )
+
+
+def _not_had(error: NbModelError) -> Refusal:
+    """Why what a service should run cannot be had."""
+    if not isinstance(error, TrustError):
+        return Refusal(None, None, None, error, "NotOnDevice")
+    # Clocks are set, and certificates begin to be valid, without anybody telling.
+    again = time.monotonic() + AGAIN_S if error.reason == "NotValidNow" else None
+    return Refusal(None, None, None, error, "NotTrusted", again)
 
 
 def _is_passing(error: NbModelError) -> bool:

@@ -10,6 +10,7 @@ from nbmodel.errors import (
     DeployError,
     NbModelError,
     StorageError,
+    TrustError,
     UnavailableError,
     VersionNotFoundError,
 )
@@ -98,7 +99,12 @@ def service_status(
     installed = live.installed if live is not None else None
     version = installed.version if installed is not None else None
     error = refusal.error if refusal is not None else None
-    if refusal is not None and refusal.key is None and fetch is not None:
+    if (
+        refusal is not None
+        and refusal.key is None
+        and fetch is not None
+        and not isinstance(error, TrustError)
+    ):
         # That it is not here says less than why it does not come.
         error = None if fetch.error is None else DeployError(fetch.error, hint=fetch.hint)
     trouble = None if live is None else live.trouble
@@ -218,6 +224,8 @@ def _missing(account: Account) -> Why | None:
     wish = account.wish
     if not isinstance(wish, NbModelError) or account.damaged is not None:
         return None
+    if isinstance(wish, TrustError):
+        return Why("NotTrusted", str(wish))
     gone = isinstance(wish, VersionNotFoundError | StorageError)
     return Why("NotOnDevice" if gone else "NotPossible", str(wish))
 

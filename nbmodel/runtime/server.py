@@ -46,6 +46,7 @@ from nbmodel.runtime.maintenance import MaintenanceHook
 from nbmodel.runtime.memory import share_one_heap
 from nbmodel.runtime.notify import JournalFormatter, Notifier, is_kept_by_journal
 from nbmodel.runtime.process import allow_files, ending_on_signals
+from nbmodel.runtime.trust_policy import load_policy
 from nbmodel.runtime.workers import Setup, Workers, check_workers
 from nbmodel.storage.lock import file_lock
 
@@ -121,6 +122,8 @@ def serve(
     workers: int = 1,
     server_name: str = SERVER_NAME,
     maintenance_hook: str | os.PathLike[str] | None = None,
+    trust_policy: str | os.PathLike[str] | None = None,
+    trusted_key: str | os.PathLike[str] | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> None:
     """Run a runtime until it is told to end.
@@ -140,13 +143,16 @@ def serve(
         server_name: What the inference protocol calls it.
         maintenance_hook: A program that is asked before a version is taken up: it ends with
             0 for yes.
+        trust_policy: File that says whose signatures count for which model; others run no
+            more. Given here and not in the config, which whoever has the token may change.
+        trusted_key: File with a public key: a policy that trusts it alone, for all models.
         limits: What clients may use, of each process.
 
     Raises:
         InputError: The address cannot be read or listened on, or the hook is no program.
         PluginError: The runtime extra is not installed.
-        ConfigError: The config cannot be used, the home folder is another runtime's or
-            cannot be written, or the token file is not private.
+        ConfigError: The config or the trust policy cannot be used, the home folder is another
+            runtime's or cannot be written, or the token file is not private.
     """
     require("a runtime", "httptools", "starlette", "uvicorn", extra="runtime")
     if grpc is not None:
@@ -161,6 +167,10 @@ def serve(
     grpc_address = None if grpc is None else Address.parse(grpc)
     wanted = None if config is None else _read_config(Path(config))
     hook = None if maintenance_hook is None else check_hook(maintenance_hook)
+    trust = load_policy(
+        None if trust_policy is None else Path(trust_policy).expanduser(),
+        None if trusted_key is None else Path(trusted_key).expanduser(),
+    )
     notifier = Notifier.from_environment()
     folder = settings.home() / "runtime" if home is None else Path(home).expanduser().absolute()
     share_one_heap()
@@ -189,6 +199,7 @@ def serve(
             shared_memory=memory,
             server_name=server_name,
             maintenance=None if hook is None else MaintenanceHook(hook),
+            trust=trust,
         )
         stack.callback(runtime.close)
         if runtime.config_note is not None:

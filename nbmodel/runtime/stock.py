@@ -18,8 +18,10 @@ from nbmodel.runtime.packages import Installed, PackageFolder
 from nbmodel.runtime.resolve import PackageVersion, resolve
 from nbmodel.runtime.services import Source
 from nbmodel.runtime.state import Record
+from nbmodel.runtime.trust import TrustGate
 from nbmodel.storage.base import Storage
 from nbmodel.storage.manifests import load_manifest
+from nbmodel.storage.referrer_store import ReferrerStore
 from nbmodel.storage.tags import TagStore
 
 logger = logging.getLogger(__name__)
@@ -50,6 +52,8 @@ class Stockroom:
         tags: Where tags are.
         packages: Where packages are laid out.
         environment: Variables that placeholders may name.
+        referrers: What refers to the versions, as signatures do; None: nothing does.
+        trust: Whether versions may run; None: all may.
     """
 
     def __init__(
@@ -60,11 +64,14 @@ class Stockroom:
         packages: PackageFolder,
         environment: Mapping[str, str],
         engines: Path | None = None,
+        referrers: ReferrerStore | None = None,
+        trust: TrustGate | None = None,
     ) -> None:
         self._storage = storage
         self._tags = tags
         self._packages = packages
-        self._collector = Collector(storage, tags)
+        self._collector = Collector(storage, tags, referrers=referrers)
+        self._trust = trust
         self._environment = environment
         self._engines = engines
 
@@ -118,6 +125,8 @@ class Stockroom:
         for service in config.services:
             if service.is_served:
                 try:
+                    if self._trust is not None:
+                        self._trust.check_paths(service, packages)
                     wishes[service.name] = wish_of(service, packages, found, self._environment)
                 except NbModelError as exc:
                     wishes[service.name] = exc
@@ -138,6 +147,7 @@ class Stockroom:
         version = PackageVersion(
             record.repository, record.digest, package.version, record.number, record.stamp
         )
+        self._check_trust(version)
         manifest = load_manifest(self._storage, record.digest)
         own = self._packages.install(package, version, manifest, is_active=False)
         there = Stock(
@@ -202,12 +212,22 @@ class Stockroom:
             return DeployError(f"packages of type {package.type!r} are not installed here")
         try:
             version = resolve(package, self._tags_of(package))
+            self._check_trust(version)
             return Found(version, load_manifest(self._storage, version.digest))
         except NbModelError as exc:
             return exc
         except Exception as exc:  # whatever ails one package stays its own
             logger.exception("package %s cannot be looked at", package.name)
             return _unforeseen(package, exc)
+
+    def _check_trust(self, version: PackageVersion) -> None:
+        """Before anything of a version is read but the names of its files.
+
+        Raises:
+            TrustError: It may not run.
+        """
+        if self._trust is not None:
+            self._trust.check(version.repository, version.reference, version.digest)
 
     def _tags_of(self, package: Package) -> dict[str, dict[str, str]]:
         tags_of = {}

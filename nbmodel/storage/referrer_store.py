@@ -102,17 +102,24 @@ class ReferrerStore:
             StorageUnavailableError: The disk does not let it go.
         """
         for subject in self.subjects():
-            if subject not in but:
-                folder = self._folder(subject)
-                try:
-                    if folder.stat().st_mtime <= before:
-                        shutil.rmtree(folder)
-                except FileNotFoundError:
-                    continue
-                except OSError as exc:
-                    raise StorageUnavailableError(
-                        f"cannot forget the referrers of {subject}: {exc.strerror}"
-                    ) from exc
+            if subject not in but and self._written(subject) <= before:
+                self.remove_all(subject)
+
+    def remove_all(self, subject: str) -> None:
+        """Forget all that refers to one manifest.
+
+        Raises:
+            ManifestError: ``subject`` is malformed.
+            StorageUnavailableError: The disk does not let it go.
+        """
+        try:
+            shutil.rmtree(self._folder(subject))
+        except FileNotFoundError:
+            return
+        except OSError as exc:
+            raise StorageUnavailableError(
+                f"cannot forget the referrers of {subject}: {exc.strerror}"
+            ) from exc
 
     def needed(self, storage: Storage, subjects: Collection[str]) -> set[str]:
         """Digests of the referrers of manifests, and of their blobs: what a collector spares.
@@ -159,6 +166,13 @@ class ReferrerStore:
             except (FormatError, StorageError):
                 continue
         return tuple(found)
+
+    def _written(self, subject: str) -> float:
+        """When something was added last, seconds since 1970; for ever when nothing is there."""
+        try:
+            return self._folder(subject).stat().st_mtime
+        except OSError:
+            return float("inf")
 
     def _folder(self, subject: str) -> Path:
         return self.root / _hex(subject)

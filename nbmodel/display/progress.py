@@ -13,7 +13,8 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _INTERVAL_S = 0.1  # ten updates a second are as many as an eye follows
 _DELAY_S = 0.4  # shorter jobs need no progress
+_given = threading.local()
 
 
 class Sink(Protocol):
@@ -232,11 +234,25 @@ class SilentSink:
         """Do nothing."""
 
 
+@contextmanager
+def progress_to(sink: Sink) -> Iterator[None]:
+    """Inside, whatever this thread begins is seen there and nowhere else."""
+    before = getattr(_given, "sink", None)
+    _given.sink = sink
+    try:
+        yield
+    finally:
+        _given.sink = before
+
+
 def sink_here() -> Sink:
-    """The notebook that this code runs in, else the terminal, else stderr.
+    """What this thread was given, else the notebook that it runs in, the terminal, or stderr.
 
     IPython is asked only where something else has imported it.
     """
+    given: Sink | None = getattr(_given, "sink", None)
+    if given is not None:
+        return given
     ipython = sys.modules.get("IPython")
     shell = getattr(ipython, "get_ipython", lambda: None)()
     if shell is not None and hasattr(shell, "kernel"):

@@ -1,0 +1,279 @@
+"""Verbs in the background: begun here, written down, finished by this process or the next.
+
+One thread of a process does one job after the other: a job is several transfers at a time by
+itself, and two of them would only share the line.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Protocol
+
+from nbmodel.core.job import CANCELLED, DONE, FAILED, Job
+from nbmodel.display.progress import Sink, progress_to
+from nbmodel.display.quantity import duration
+from nbmodel.errors import InputError, TargetUnreachableError
+from nbmodel.storage.patience import Patience
+from nbmodel.transfers.queue import JobQueue, absolute
+from nbmodel.transfers.transfer import Transfer
+
+__all__ = ["Did", "Transfer", "Transfers", "absolute"]
+
+FOLDER = "transfers"  # below the home
+#: For a network that is away: about six minutes.
+PATIENCE = Patience(tries=8, first_s=2.0, longest_s=90.0)
+_WRITE_S = 1.0  # between two times that a job's progress is written down
+_LOOK_S = 0.1  # between two looks whether a job that waits was cancelled
+
+
+@dataclass(frozen=True, slots=True)
+class Did:
+    """What a job gave.
+
+    Attributes:
+        result: What the verb gives.
+        line: What it did, in a few words: ``24.1 MB sent, 3 MB there already``.
+    """
+
+    result: Any
+    line: str
+
+
+class Verb(Protocol):
+    """Does a job."""
+
+    def __call__(self, job: Job, *, cancelled: Callable[[], bool]) -> Did:
+        """Do it in this thread.
+
+        Args:
+            job: What to do.
+            cancelled: Whether nobody wants it any more; raise CancelledError then.
+        """
+
+
+class Transfers:
+    """The jobs of one person, as one process sees them.
+
+    Args:
+        home: The folder that holds everything; the jobs are below it.
+        registry: Folder of the registry that jobs begun here are of.
+        do: Does a job.
+    """
+
+    def __init__(self, home: Path, registry: Path, do: Verb) -> None:
+        self.queue = JobQueue(home / FOLDER)
+        self._registry = str(registry)
+        self._do = do
+        self._lock = threading.Lock()
+        self._mine: dict[str, Transfer] = {}
+        self._waiting: SimpleQueue[tuple[Job, Transfer, ExitStack]] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def begin(self, verb: str, given: Mapping[str, Any]) -> Transfer:
+        """Do something in the background.
+
+        What is under way in this process already, or was interrupted, is not begun twice:
+        running a cell again goes on with it.
+
+        Args:
+            verb: What to do.
+            given: The verb's arguments by name, JSON values; paths are absolute.
+
+        Raises:
+            InputError: An argument is no JSON value.
+            StorageUnavailableError: The disk does not take it.
+        """
+        with self._lock:
+            job = self.queue.add(verb, given, self._registry)
+            for other in self.queue.jobs():
+                if other.id == job.id or not other.is_open or not other.is_same(job):
+                    continue
+                known = self._mine.get(other.id) or self._begun(other)
+                if known is not None:
+                    self.queue.cancel(job.id)
+                    return known
+            begun = self._begun(job)
+            if begun is None:
+                raise InputError(f"transfer {job.id} is worked on by another process")
+            return begun
+
+    def resume(self, id_: str | None = None) -> tuple[Transfer, ...]:
+        """Go on in the background with what was interrupted.
+
+        Args:
+            id_: One job; None for all of them.
+
+        Raises:
+            InputError: There is no such job, it has ended, or another process works on it.
+        """
+        with self._lock:
+            if id_ is None:
+                jobs: Sequence[Job] = [job for job in self.queue.jobs() if job.is_open]
+                begun = [self._mine.get(job.id) or self._begun(job) for job in jobs]
+                return tuple(transfer for transfer in begun if transfer is not None)
+            job = self._open(id_)
+            transfer = self._mine.get(id_) or self._begun(job)
+            if transfer is None:
+                raise InputError(f"transfer {id_} is worked on by another process")
+            return (transfer,)
+
+    def finish(self, id_: str | None = None) -> tuple[Any, ...]:
+        """Go on with what was interrupted, and wait for it; what each of them gives.
+
+        Args:
+            id_: One job; None for all of them.
+
+        Raises:
+            InputError: There is no such job, it has ended, or another process works on it.
+            NbModelError: What a verb raises.
+        """
+        jobs = (
+            [job for job in self.queue.jobs() if job.is_open] if id_ is None else [self._open(id_)]
+        )
+        results = []
+        for job in jobs:
+            with self.queue.hold(job.id) as held:
+                if held:
+                    results.append(self._finish(self.queue.get(job.id), None))
+                elif id_ is not None:
+                    raise InputError(f"transfer {id_} is worked on by another process")
+        return tuple(results)
+
+    def cancel(self, id_: str) -> Job:
+        """Have a job end; at the latest when it next has something to say.
+
+        Raises:
+            InputError: There is none of that id.
+            StorageUnavailableError: The disk does not take it.
+        """
+        return self.queue.cancel(id_)
+
+    def _open(self, id_: str) -> Job:
+        job = self.queue.get(id_)
+        if not job.is_open:
+            raise InputError(f"transfer {id_} has ended: {job.line or job.state}")
+        return job
+
+    def _begun(self, job: Job) -> Transfer | None:
+        """A job that this process does next; None when another one works on it."""
+        stack = ExitStack()
+        if not stack.enter_context(self.queue.hold(job.id)):
+            stack.close()
+            return None
+        transfer = Transfer(job, lambda: self.queue.cancel(job.id))
+        self._mine[job.id] = transfer
+        self._waiting.put((job, transfer, stack))
+        if self._thread is None or not self._thread.is_alive():
+            # It ends with the process, which must not wait for it: the job is written down.
+            self._thread = threading.Thread(
+                target=self._work, name="nbmodel-transfers", daemon=True
+            )
+            self._thread.start()
+        return transfer
+
+    def _work(self) -> None:
+        while True:
+            job, transfer, stack = self._waiting.get()
+            with stack:
+                try:
+                    self._finish(job, transfer)
+                except BaseException:  # noqa: BLE001, S110 - those who wait for it were told
+                    pass
+                finally:
+                    with self._lock:
+                        self._mine.pop(job.id, None)
+
+    def _finish(self, job: Job, transfer: Transfer | None) -> Any:
+        """Do a job that is held."""
+        began = time.monotonic()
+        watch = _Watch(self.queue, job, transfer)
+        try:
+            with watch.shown():
+                did = self._patiently(job, watch)
+        except BaseException as exc:
+            is_cancelled = isinstance(exc, CancelledError)
+            state = CANCELLED if is_cancelled else FAILED
+            # An interrupted job is gone on with.
+            if isinstance(exc, Exception):
+                words = "cancelled" if is_cancelled else f"failed: {exc}"
+                line = f"{job.what}: {words} after {duration(time.monotonic() - began)}"
+                self.queue.update(job, state=state, line=line, share=watch.share)
+            else:
+                line = f"{job.what}: interrupted"
+            if transfer is not None:
+                transfer.end(line, error=exc)
+            raise
+        line = f"{job.what}: done, {did.line}, {duration(time.monotonic() - began)}"
+        self.queue.update(job, state=DONE, line=line, share=1.0)
+        if transfer is not None:
+            transfer.end(line, result=did.result)
+        return did.result
+
+    def _patiently(self, job: Job, watch: _Watch) -> Did:
+        """Do a job, and again while the other side is away."""
+        failures = 0
+        while True:
+            watch.check()
+            share = watch.share
+            try:
+                return self._do(job, cancelled=watch.is_cancelled)
+            except TargetUnreachableError as exc:
+                failures = 1 if (watch.share or 0) > (share or 0) else failures + 1
+                pause = PATIENCE.pause_s(failures)
+                if pause is None:
+                    raise
+                watch.wait(pause, f"{job.what}: {exc}; again in {pause:.0f} s")
+
+
+class _Watch(Sink):
+    """What is told of a job while it runs; and whether somebody wants it to end."""
+
+    def __init__(self, queue: JobQueue, job: Job, transfer: Transfer | None) -> None:
+        self.share: float | None = None
+        self._queue, self._job, self._transfer = queue, job, transfer
+        self._written = time.monotonic()
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Inside, progress comes here; without a handle it is seen where it would be, too."""
+        if self._transfer is None:
+            yield
+            return
+        with progress_to(self):
+            yield
+
+    def show(self, line: str, share: float | None) -> None:
+        """Pass it on; ends what tells it when the job was cancelled."""
+        self.check()
+        self.share = share
+        if self._transfer is not None:
+            self._transfer.tell(line, share)
+        if time.monotonic() - self._written >= _WRITE_S:
+            self._written = time.monotonic()
+            self._queue.update(self._job, line=line, share=share)
+
+    def close(self, line: str) -> None:
+        """Nothing: a verb's last line is not the job's."""
+
+    def is_cancelled(self) -> bool:
+        """Whether somebody wants it to end."""
+        return self._queue.is_cancelled(self._job.id)
+
+    def check(self) -> None:
+        """Raise CancelledError when somebody does."""
+        if self.is_cancelled():
+            raise CancelledError
+
+    def wait(self, seconds: float, line: str) -> None:
+        """Wait, unless somebody does."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self.show(line, self.share)
+            time.sleep(min(left, _LOOK_S))

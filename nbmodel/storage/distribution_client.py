@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Distribution", "Pushed"]
 
 LANES = 4  # blobs at a time; each takes up to 10 MiB of memory
+_MAX_PLACES = 100_000  # blobs whose repository is remembered
 _FEW = 8  # blobs that are asked for one after the other, before another connection is worth it
 
 
@@ -93,6 +94,7 @@ class Distribution:
         self._lanes = Lanes(
             self._origin, lambda: origin(self._origin), LANES if transport is None else 1
         )
+        self._places: dict[str, str] = {}  # blobs → a repository that has them
         self._sessions = None if sessions is None else UploadSessions(sessions)
 
     @property
@@ -125,11 +127,11 @@ class Distribution:
         *,
         tags: Sequence[str],
         progress: Progress | None = None,
-        mounts: Mapping[str, str] | None = None,
     ) -> Pushed:
         """Push a version: the blobs that are not there yet, its manifest, its tags.
 
-        Several blobs go at a time.
+        Several blobs go at a time. Those that this client pushed to, or saw in, another
+        repository are taken from there without a byte being sent.
 
         Args:
             name: The repository.
@@ -140,12 +142,9 @@ class Distribution:
                 manifest is pushed by digest.
             progress: Called with the bytes just sent, or found to be there; with less than
                 nothing when they have to be sent again. By several threads, one at a time.
-            mounts: Digests of blobs that other repositories of the registry may have, and
-                which: from there they are taken without a byte being sent.
         """
         raw = storage.read(digest, limit=MAX_MANIFEST)  # as stored: the digest is of these
         tables = {blob: entry.digest for blob, entry in chunked_blobs(raw).items()}
-        known = mounts or {}
         told = _one_at_a_time(progress)
 
         def is_there(origin: Origin, blob: str) -> bool:
@@ -159,7 +158,7 @@ class Distribution:
                 blob,
                 table=tables.get(blob),
                 progress=told,
-                mount=known.get(blob),
+                mount=self._places.get(blob),
                 sessions=self._sessions,
             )
 
@@ -174,6 +173,8 @@ class Distribution:
             [blob for blob in missing if blob not in tables.values()],
         ):
             pushed = sum(self._lanes.each(send, group), pushed)
+        if len(self._places) < _MAX_PLACES:
+            self._places |= dict.fromkeys(blobs, name)
         for tag in tags or (digest,):
             self.push_manifest(name, tag, raw)
         return pushed
@@ -216,7 +217,6 @@ class Distribution:
         *,
         table: str | None = None,
         progress: Progress | None = None,
-        mount: str | None = None,
     ) -> Pushed:
         """Push a blob unless it is there, and say what that took.
 
@@ -231,7 +231,6 @@ class Distribution:
                 side lacks is sent, where it can say so. None to send all of it.
             progress: Called with the bytes just sent, or found to be there; with less than
                 nothing when they have to be sent again.
-            mount: Another repository of the registry that may have it.
         """
         return send_blob(
             self._origin,
@@ -240,7 +239,6 @@ class Distribution:
             digest,
             table=table,
             progress=progress,
-            mount=mount,
             sessions=self._sessions,
         )
 

@@ -6,7 +6,8 @@ who pushes and pulls.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from nbmodel.core.address import is_store
@@ -151,13 +152,22 @@ class RemoteRegistry(Protocol):
         """Take a tag away; whether it was there."""
 
 
-def open_registry(address: str, *, access: Access | None = None) -> RemoteRegistry:
+def open_registry(
+    address: str,
+    *,
+    access: Access | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+    sessions: Path | None = None,
+) -> RemoteRegistry:
     """What holds repositories at an address.
 
     Args:
         address: ``http[s]://host[:port]`` of a registry or runtime, or an object store as
             ``open_store`` takes it, which has its credentials from the environment.
         access: With what registries are entered; None for a runtime.
+        cancelled: Asked while bytes move: once it says yes, what a registry is asked for
+            raises CancelledError.
+        sessions: Folder of uploads to registries that are not over; None: each begins anew.
 
     Raises:
         InputError: It is no such address.
@@ -171,4 +181,4 @@ def open_registry(address: str, *, access: Access | None = None) -> RemoteRegist
         return ObjectStoreRegistry(open_store(address))
     from nbmodel.storage.distribution_client import Distribution
 
-    return Distribution(address, access=access)
+    return Distribution(address, access=access, cancelled=cancelled, sessions=sessions)

@@ -213,6 +213,13 @@ def bring(
         remote.put_config(wanted, if_match=None, dry_run=True)
     source = plan.registry_of(wanted, deployment.service)
     with _distribution(remote, source) as distribution:
+        # Before the tags: a runtime that wants a signature has it when it sees the version.
+        distribution.push_signatures(
+            deployment.model,
+            registry.storage,
+            version.digest,
+            registry.signatures(version.digest),
+        )
         pushed = distribution.push(
             deployment.model, registry.storage, version.digest, tags=tags, progress=progress
         )
@@ -460,8 +467,15 @@ def _check_refused(name: str, service: str, status: Mapping[str, Any], version: 
         still = f"; version {live} keeps serving" if live else ""
         raise RefusedError(
             f"{name}: {service} refused {version.reference}: {why}{still}",
-            hint=f"see `runtime logs {name}`",
+            hint=_hint_of(entry) or f"see `runtime logs {name}`",
         )
+
+
+def _hint_of(entry: Mapping[str, Any]) -> str | None:
+    """What to do about a version that is not signed as the runtime wants it."""
+    reasons = {one.get("reason") for one in entries(entry, "conditions")}
+    hint = entry.get("hint")
+    return str(hint) if hint and "NotTrusted" in reasons else None
 
 
 def _check_wanted(name: str, service: str, status: Mapping[str, Any], version: Version) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from nbmodel.registry import (
     pins,
     removal,
     search,
+    signatures,
     verify,
     versions,
 )
@@ -42,6 +44,12 @@ from nbmodel.storage.layout import OciLayout
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from nbmodel.registry.signing import Claim
+    from nbmodel.signing.bundle import Bundle
+    from nbmodel.signing.certificate import Certificate
+    from nbmodel.signing.check import Signed, Trusted
+    from nbmodel.signing.key import PrivateKey
 
 _NO_TAGS: Mapping[str, str] = {}
 _NO_VALUES: Mapping[str, Any] = {}
@@ -344,6 +352,68 @@ class Registry:
     def deployments(self, model: str | None = None, runtime: str | None = None) -> list[Deployment]:
         """Deployments by runtime and service, of one model or runtime when it is given."""
         return deployments.list_deployments(self._catalog, model, runtime)
+
+    # ── who signed them ───────────────────────────────────────────────────────────
+
+    def sign(
+        self, ref: Reference | str, key: PrivateKey, chain: Sequence[Certificate] = ()
+    ) -> tuple[Version, Bundle]:
+        """Sign a version, and keep the signature with it.
+
+        Args:
+            ref: The version.
+            key: Whose signature it is.
+            chain: The certificate of that key, then those of authorities; empty: none.
+
+        Raises:
+            InputError: The certificate is not the key's.
+        """
+        from nbmodel.registry import signing
+
+        return signing.sign_version(self._catalog, ref, key, chain)
+
+    def attach(self, ref: Reference | str, bundle: bytes) -> tuple[Version, Bundle]:
+        """Keep a signature that was made elsewhere with the version that it is of.
+
+        Raises:
+            TrustError: It cannot be read, or is of other files.
+        """
+        from nbmodel.registry import signing
+
+        return signing.attach(self._catalog, ref, bundle)
+
+    def signatures(self, digest: str) -> tuple[str, ...]:
+        """Digests of the manifests of a version's signatures, by the digest of its own."""
+        return signatures.signatures_of(self._catalog, digest)
+
+    def bundles(self, digest: str) -> tuple[bytes, ...]:
+        """The signatures of a version, newest first, by the digest of its manifest."""
+        kept = signatures.kept_signatures(self._catalog, digest)
+        return tuple(one.bundle for one in kept if one.bundle is not None)
+
+    def claims(self, digest: str) -> tuple[Claim, ...]:
+        """The signatures of a version by what they say; nothing of that is checked."""
+        from nbmodel.registry import signing
+
+        return signing.claims(self._catalog, digest)
+
+    def check_signatures(
+        self, version: Version, trusted: Trusted, bundles: Iterable[bytes] | None = None
+    ) -> tuple[Signed, ...]:
+        """The signatures of a version that count now, at least one.
+
+        Args:
+            version: The version.
+            trusted: Whose count.
+            bundles: Signatures to look at in place of those that are kept with it.
+
+        Raises:
+            TrustError: None counts.
+        """
+        from nbmodel.registry import signing
+
+        at = datetime.now(timezone.utc)
+        return signing.check_signatures(self._catalog, version, trusted, at=at, bundles=bundles)
 
     # ── keeping it sound ──────────────────────────────────────────────────────────
 

@@ -10,7 +10,7 @@ Source: OCI distribution specification 1.1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ from nbmodel.storage.manifests import blobs_of, chunked_blobs
 from nbmodel.storage.origin import TIMEOUT, Origin
 from nbmodel.storage.patience import Patience
 from nbmodel.storage.reading import manifest_path, read_manifest, read_repositories, read_tags
+from nbmodel.storage.referrers import fetch_signatures, send_signatures
 from nbmodel.storage.send import Pushed, has_blob, request, send_blob
 from nbmodel.storage.sessions import UploadSessions
 
@@ -202,6 +203,40 @@ class Distribution:
         raw = self.manifest(name, reference)
         self.pull_blobs(name, storage, blobs_of(raw), progress=progress)
         return storage.add_bytes(raw)
+
+    # Signatures
+
+    def push_signatures(
+        self, name: str, storage: Storage, subject: str, digests: Collection[str]
+    ) -> int:
+        """Push the signatures of a version that are not there, as ``send_signatures`` does.
+
+        Args:
+            name: The repository; it need not have the version yet.
+            storage: Where the signatures are.
+            subject: Digest of the version's manifest.
+            digests: Of the signatures' manifests.
+
+        Returns:
+            How many were pushed.
+        """
+        return send_signatures(self._origin, name, storage, subject, digests)
+
+    def pull_signatures(
+        self, name: str, subject: str, storage: Storage, *, known: Collection[str] = ()
+    ) -> tuple[str, ...]:
+        """Pull the signatures of a version, as ``fetch_signatures`` does.
+
+        Args:
+            name: The repository.
+            subject: Digest of the version's manifest.
+            storage: What they are added to.
+            known: Digests of the manifests of those that are here.
+
+        Returns:
+            Digests of the manifests of those that came, to be noted by the caller.
+        """
+        return fetch_signatures(self._origin, name, subject, storage, known=known)
 
     # Blobs
 

@@ -28,6 +28,7 @@ class Version:
         published: Whether it is read-only.
         archived: Whether lists leave it out.
         deprecated: Why nobody should use it, or None.
+        files_on: Host of the remote that alone has its files; None when they are here.
     """
 
     model: str
@@ -44,6 +45,7 @@ class Version:
     published: bool = field(default_factory=bool)
     archived: bool = field(default_factory=bool)
     deprecated: str | None = field(default_factory=lambda: None)
+    files_on: str | None = field(default_factory=lambda: None)
 
     @property
     def reference(self) -> str:
@@ -125,6 +127,7 @@ class Version:
             "published": self.published,
             "archived": self.archived,
             "deprecated": self.deprecated,
+            "files_on": self.files_on,
         }
 
 

@@ -75,7 +75,7 @@ def delete(catalog: Catalog, ref: Reference | str, *, force: bool) -> Deleted:
                 f"{what} is in use: {'; '.join(uses)}",
                 hint=f"take these away first, or give force: delete {what} --force",
             )
-        deleted = _account(db, parsed.name, rows, whole=parsed.is_model)
+        deleted = _account(catalog, db, parsed.name, rows, whole=parsed.is_model)
         if parsed.is_model:
             retire_name(db, model)
             db.execute("DELETE FROM models WHERE id = ?", (model.id,))
@@ -106,7 +106,7 @@ def _uses(db: sqlite3.Connection, row: VersionRow, going: Sequence[VersionRow]) 
 
 
 def _account(
-    db: sqlite3.Connection, model: str, rows: Sequence[VersionRow], *, whole: bool
+    catalog: Catalog, db: sqlite3.Connection, model: str, rows: Sequence[VersionRow], *, whole: bool
 ) -> Deleted:
     aliases = sorted(name for row in rows for name in _aliases(db, row))
     pins = [pin.scope for row in rows for pin in _pins(db, row)]
@@ -117,7 +117,7 @@ def _account(
             "SELECT digest, size FROM blobs WHERE version = ?", (row.id,)
         ):
             users = db.execute("SELECT version FROM blobs WHERE digest = ?", (digest,))
-            if all(user in ids for (user,) in users):
+            if all(user in ids for (user,) in users) and catalog.storage.has(digest):
                 blobs[digest] = size
     return Deleted(
         model=model,

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from nbmodel.core.manifest import Manifest
 from nbmodel.core.query import Facts
+from nbmodel.core.remote import Remote
 from nbmodel.core.version import Model, Version
 
 Load = Callable[[str], Manifest]
@@ -68,6 +69,11 @@ _MODELS = "SELECT id, name, created, description, last_number, archived, depreca
 _ALIASES = "SELECT version, name FROM aliases WHERE true"
 _LATEST = "SELECT model, max(number) FROM versions WHERE archived = 0"
 _PINNED = "SELECT version FROM pins WHERE runtime = ''"
+_UNFETCHED = (
+    "SELECT u.version, r.url, r.namespace FROM unfetched u JOIN versions v ON v.id = u.version"
+    " LEFT JOIN remote_tags t ON t.digest = v.digest LEFT JOIN remotes r ON r.id = t.remote"
+    " WHERE true"
+)
 
 
 def version_rows(
@@ -198,6 +204,11 @@ class Marks:
             self._aliases[version].append(name)
         self._latest: dict[int, int] = dict(db.execute(_LATEST + only + " GROUP BY model", values))
         self._pinned = {version for (version,) in db.execute(_PINNED + only, values)}
+        of_model = "" if model_id is None else " AND v.model = ?"
+        self._files_on = {
+            version: Remote(url, namespace).host if url else "nobody"
+            for version, url, namespace in db.execute(_UNFETCHED + of_model, values)
+        }
 
     def aliases(self, row: VersionRow) -> tuple[str, ...]:
         """Names on a version, ``latest`` included, sorted."""
@@ -225,6 +236,7 @@ class Marks:
             "published": bool(row.published),
             "archived": bool(row.archived),
             "deprecated": row.deprecated if row.deprecated is not None else row.model_deprecated,
+            "files_on": self._files_on.get(row.id),
         }
 
     def facts(self, row: VersionRow) -> Facts:

@@ -103,6 +103,8 @@ def verify(
         needed = _Needed(db, rows)
     count = total = 0
     for digest, size in needed.sizes.items():
+        if digest in needed.elsewhere and not catalog.storage.has(digest):
+            continue
         what = _blob_problem(catalog, digest, size, progress)
         count, total = count + 1, total + size
         if what is not None:
@@ -130,6 +132,13 @@ class _Needed:
             for digest, length in {row.digest: size, **own}.items():
                 self.sizes.setdefault(digest, length)
                 self._users[digest].append(row)
+        #: Files that only versions need whose files are on a remote.
+        unfetched = {version for (version,) in db.execute("SELECT version FROM unfetched")}
+        self.elsewhere = {
+            digest
+            for digest, users in self._users.items()
+            if all(row.id in unfetched and row.digest != digest for row in users)
+        }
 
     def problem(self, catalog: Catalog, digest: str, what: str) -> Problem:
         users = self._users[digest]

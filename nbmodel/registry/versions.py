@@ -82,8 +82,8 @@ class _Stored:
 
 
 @dataclass(frozen=True, slots=True)
-class _Candidate:
-    """A version whose blobs are stored, about to be committed.
+class Candidate:
+    """A version whose manifest and config are stored, about to be made.
 
     Attributes:
         name: The model.
@@ -114,7 +114,7 @@ def add(catalog: Catalog, contents: Contents, progress: Progress | None = None) 
         StorageUnavailableError: The folder takes nothing; nothing changed.
     """
     with catalog.db.read() as db:
-        _check_model(db, contents.name)
+        check_model(db, contents.name)
     for attempt in range(1, _ATTEMPTS + 1):
         stored = _store(catalog, contents, progress)
         progress = None  # what a collector makes us do again was told already
@@ -123,7 +123,7 @@ def add(catalog: Catalog, contents: Contents, progress: Progress | None = None) 
         made = (*stored.tables.values(), config, raw)
         for document in made:
             catalog.storage.add_bytes(document)
-        candidate = _Candidate(
+        candidate = Candidate(
             contents.name,
             raw,
             manifest,
@@ -152,7 +152,7 @@ def adopt(catalog: Catalog, manifest: bytes, name: str) -> Version:
     """
     check_name(name)
     parsed = parse_manifest(catalog.storage, manifest)
-    candidate = _Candidate(name, manifest, parsed, adopted=True)
+    candidate = Candidate(name, manifest, parsed, adopted=True)
     for _ in range(_ATTEMPTS):
         for digest, size in blobs_of(manifest).items():
             catalog.storage.keep(digest)
@@ -241,7 +241,7 @@ def _known_digest(catalog: Catalog, seen: _Seen) -> str | None:
 
 
 def _commit(
-    catalog: Catalog, candidate: _Candidate, again: Callable[[], None] | None = None
+    catalog: Catalog, candidate: Candidate, again: Callable[[], None] | None = None
 ) -> Version | None:
     """Insert the version; None when it has to be stored again.
 
@@ -253,42 +253,30 @@ def _commit(
     digest = digest_of(candidate.raw)
     blobs = blobs_of(candidate.raw)
     with catalog.db.write() as db:
-        model = _check_model(db, candidate.name)
+        model = check_model(db, candidate.name)
         if model is not None:
             twin = version_rows(db, "WHERE v.model = ? AND v.digest = ?", (model.id, digest))
             if twin:
-                # Two uploads of one content in one microsecond: the next attempt is later.
-                return catalog.version(db, twin[0]) if candidate.adopted else None
+                if not candidate.adopted:
+                    # Two uploads of one content in one microsecond: the next is later.
+                    return None
+                db.execute("DELETE FROM unfetched WHERE version = ?", (twin[0].id,))
+                return catalog.version(db, twin[0])
         if again is not None:
             again()
         # A collector deletes under this lock, so what is there now stays.
         if not all(map(catalog.storage.has, (digest, *blobs))):
             return None
         model_id, last = (
-            _make_model(db, candidate.name) if model is None else (model.id, model.last_number)
+            make_model(db, candidate.name) if model is None else (model.id, model.last_number)
         )
-        version_id = _insert(db, model_id, last + 1, candidate)
-        db.executemany(
-            "INSERT INTO blobs VALUES (?, ?, ?)",
-            [(version_id, blob, size) for blob, size in blobs.items()],
-        )
-        db.executemany(
-            "INSERT INTO parents VALUES (?, ?, ?)",
-            [
-                (version_id, at, parent)
-                for at, parent in enumerate(candidate.manifest.lineage.parents)
-            ],
-        )
-        db.executemany(
-            "INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, ?, ?)",
-            [(*astuple(state), digest) for state, digest in candidate.seen],
-        )
-        touch_index(db)
+        version_id = insert(db, model_id, last + 1, candidate)
+        db.execute("UPDATE models SET last_number = ? WHERE id = ?", (last + 1, model_id))
         (row,) = version_rows(db, "WHERE v.id = ?", (version_id,))
         return catalog.version(db, row)
 
 
-def _check_model(db: sqlite3.Connection, name: str) -> ModelRow | None:
+def check_model(db: sqlite3.Connection, name: str) -> ModelRow | None:
     """The model that takes another version, None when it has to be made.
 
     Raises:
@@ -303,7 +291,8 @@ def _check_model(db: sqlite3.Connection, name: str) -> ModelRow | None:
     return rows[0] if rows else None
 
 
-def _make_model(db: sqlite3.Connection, name: str) -> tuple[int, int]:
+def make_model(db: sqlite3.Connection, name: str) -> tuple[int, int]:
+    """Make a model; its id, and the last number that was given under its name."""
     retired = db.execute("SELECT last_number FROM retired WHERE name = ?", (name,)).fetchone()
     last = 0 if retired is None else int(retired[0])
     made = db.execute(
@@ -313,9 +302,16 @@ def _make_model(db: sqlite3.Connection, name: str) -> tuple[int, int]:
     return made.lastrowid, last
 
 
-def _insert(db: sqlite3.Connection, model_id: int, number: int, candidate: _Candidate) -> int:
+def insert(db: sqlite3.Connection, model_id: int, number: int, candidate: Candidate) -> int:
+    """Make the rows of a version that the model does not have yet; the id of the version.
+
+    Args:
+        db: A transaction that writes.
+        model_id: The model.
+        number: The version's; which one was the last is not noted here.
+        candidate: The version.
+    """
     manifest = candidate.manifest
-    db.execute("UPDATE models SET last_number = ? WHERE id = ?", (number, model_id))
     row = {
         "model": model_id,
         "number": number,
@@ -338,8 +334,22 @@ def _insert(db: sqlite3.Connection, model_id: int, number: int, candidate: _Cand
         " :metadata, :description, :tags)",
         row,
     )
-    assert made.lastrowid is not None
-    return made.lastrowid
+    version_id = made.lastrowid
+    assert version_id is not None
+    db.executemany(
+        "INSERT INTO blobs VALUES (?, ?, ?)",
+        [(version_id, blob, size) for blob, size in blobs_of(candidate.raw).items()],
+    )
+    db.executemany(
+        "INSERT INTO parents VALUES (?, ?, ?)",
+        [(version_id, at, parent) for at, parent in enumerate(manifest.lineage.parents)],
+    )
+    db.executemany(
+        "INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, ?, ?)",
+        [(*astuple(state), digest) for state, digest in candidate.seen],
+    )
+    touch_index(db)
+    return version_id
 
 
 def _free_stamp(db: sqlite3.Connection, model_id: int, created: str) -> str:

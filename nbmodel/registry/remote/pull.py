@@ -1,0 +1,150 @@
+"""Pulling: one version from a remote, with its files.
+
+What is pulled is told by its digest from the moment that the remote was asked: tags that
+move meanwhile change nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from nbmodel.core.reference import Reference
+from nbmodel.core.version import Version
+from nbmodel.errors import ModelNotFoundError, VersionNotFoundError
+from nbmodel.registry.catalog import Catalog
+from nbmodel.registry.remote.alias_tags import AliasTaken, Way, take_alias, way_of
+from nbmodel.registry.remote.bring import bring
+from nbmodel.registry.remote.numbering import Renumbered
+from nbmodel.registry.remote.peer import Peer
+from nbmodel.registry.remote.seen import note_tags, remote_id, seen_tags
+from nbmodel.registry.remote.survey import Survey, survey
+from nbmodel.registry.rows import version_rows
+from nbmodel.storage.manifests import blobs_of
+
+
+@dataclass(frozen=True, slots=True)
+class PullReport:
+    """What a pull brought.
+
+    Attributes:
+        remote: Where from.
+        version: The version, as it is here now.
+        number: Its number there, or None where it has none.
+        received: Bytes of blobs that were not here.
+        present: Bytes of blobs that were.
+        aliases: The alias that it was asked for by, when it moved here.
+        renumbered: Versions that have another number here now.
+        notes: What else there is to know, a sentence each.
+        seconds: How long it took.
+    """
+
+    remote: str
+    version: Version
+    number: int | None
+    received: int
+    present: int
+    aliases: tuple[AliasTaken, ...] = ()
+    renumbered: tuple[Renumbered, ...] = ()
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as a JSON object."""
+        return {
+            "remote": self.remote,
+            "reference": self.version.reference,
+            "digest": self.version.digest,
+            "number": self.number,
+            "received": self.received,
+            "present": self.present,
+            "aliases": [one.to_json() for one in self.aliases],
+            "renumbered": [one.to_json() for one in self.renumbered],
+            "notes": list(self.notes),
+            "seconds": self.seconds,
+        }
+
+
+def pull(catalog: Catalog, peer: Peer, ref: Reference) -> PullReport:
+    """Bring a version from a remote.
+
+    Args:
+        catalog: The registry.
+        peer: Where from.
+        ref: The version; a bare name and ``latest`` are the one with the largest number there.
+
+    Raises:
+        ModelNotFoundError, VersionNotFoundError: The remote has no such version.
+        TargetUnreachableError, AuthenticationError, StorageError: The remote's own.
+        ManifestError: It is no version of a model.
+        RegistryError: The model is archived here.
+        CancelledError: Nobody wants to go on.
+    """
+    began = time.monotonic()
+    with catalog.db.read() as db:
+        seen = seen_tags(db, peer.remote, ref.name)
+    asked = [] if ref.alias is None else [ref.alias]
+    found = survey(peer, ref.name, seen, aliases=asked)
+    digest = _wanted(peer, ref, found)
+    repository = peer.remote.repository(ref.name)
+    raw = peer.registry.manifest(repository, digest)
+    there = {blob: size for blob, size in blobs_of(raw).items() if catalog.storage.has(blob)}
+    peer.registry.pull(repository, digest, catalog.storage, progress=peer.advance)
+    brought = bring(catalog, peer, ref.name, found, {digest: raw}, unfetched=False)
+    with catalog.db.write() as db:
+        (row,) = version_rows(db, "WHERE m.name = ? AND v.digest = ?", (ref.name, digest))
+        taken: tuple[AliasTaken, ...] = ()
+        if ref.alias in found.aliases:
+            assert ref.alias is not None
+            note_tags(db, remote_id(db, peer.remote), ref.name, {ref.alias: digest})
+            here = db.execute(
+                "SELECT v.digest FROM aliases a JOIN versions v ON v.id = a.version"
+                " WHERE a.model = ? AND a.name = ?",
+                (row.model_id, ref.alias),
+            ).fetchone()
+            if way_of(here and here[0], seen.get(ref.alias), digest) is Way.TAKE:
+                taken = (take_alias(db, row, ref.alias, peer.remote.host),)
+        version = catalog.version(db, row)
+        assert version.manifest.files is not None  # its fields are of this transaction
+    total = sum(blobs_of(raw).values())
+    return PullReport(
+        remote=str(peer.remote),
+        version=version,
+        number=found.numbers.get(digest),
+        received=total - sum(there.values()),
+        present=sum(there.values()),
+        aliases=taken,
+        renumbered=brought.renumbered,
+        notes=found.doubts,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _wanted(peer: Peer, ref: Reference, found: Survey) -> str:
+    """The digest of the version that is meant."""
+    if ref.digest is not None:
+        return ref.digest
+    if not found.tags:
+        raise ModelNotFoundError(
+            f"no model {ref.name!r} on {peer.remote}",
+            hint=f"`list --remote {peer.remote}` shows what is there",
+        )
+    by_number = {number: digest for digest, number in found.numbers.items()}
+    digest: str | None
+    if ref.number is not None:
+        digest = by_number.get(ref.number)
+    elif ref.is_model or ref.alias == "latest":
+        digest = by_number[max(by_number)] if by_number else found.digests.get("latest")
+    else:
+        tag = ref.stamp or ref.alias or ""
+        digest = found.digests.get(tag) or peer.registry.digest(
+            peer.remote.repository(ref.name), tag
+        )
+    if digest is None:
+        newest = ", ".join(map(str, sorted(by_number, reverse=True)[:8]))
+        raise VersionNotFoundError(
+            f"no version {ref.tag} of {ref.name!r} on {peer.remote}",
+            hint=f"newest versions there: {newest}" if newest else None,
+        )
+    return digest

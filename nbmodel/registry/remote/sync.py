@@ -1,0 +1,266 @@
+"""Synchronising: what a remote has becomes known here, without its files.
+
+Manifests and configs come, a few kilobytes a version; then lists, searches and lineage tell
+of all versions, and what needs files fetches them.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from nbmodel.core.claim import is_claim
+from nbmodel.core.digest import short_digest
+from nbmodel.core.manifest import MAX_CONFIG
+from nbmodel.errors import (
+    BlobNotFoundError,
+    DigestMismatchError,
+    FormatError,
+    ManifestError,
+    ModelNotFoundError,
+    NbModelError,
+    SignatureError,
+    StorageUnavailableError,
+)
+from nbmodel.registry.catalog import Catalog
+from nbmodel.registry.remote.alias_tags import AliasTaken, Way, take_alias, way_of
+from nbmodel.registry.remote.bring import bring, readable
+from nbmodel.registry.remote.numbering import Renumbered
+from nbmodel.registry.remote.peer import Peer
+from nbmodel.registry.remote.seen import (
+    digests_seen,
+    forget_tag,
+    models_seen,
+    note_tags,
+    remote_id,
+    seen_tags,
+)
+from nbmodel.registry.remote.survey import Survey, survey
+from nbmodel.registry.rows import model_rows, version_rows
+from nbmodel.storage.manifests import blobs_of
+from nbmodel.storage.remote_registry import RemoteRegistry
+
+_BATCH = 500  # versions that are made in one transaction
+
+
+@dataclass(frozen=True, slots=True)
+class SyncedModel:
+    """What came of one model.
+
+    Attributes:
+        model: Its name.
+        there: How many versions the remote has.
+        new: References of the versions that are known here since now.
+        unpushed: How many versions are here and not there.
+        aliases: Aliases that moved here because they moved there.
+        renumbered: Versions that have another number here now.
+        notes: What else there is to know, a sentence each.
+    """
+
+    model: str
+    there: int
+    new: tuple[str, ...] = ()
+    unpushed: int = 0
+    aliases: tuple[AliasTaken, ...] = ()
+    renumbered: tuple[Renumbered, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether anything here is different from before."""
+        return bool(self.new or self.aliases or self.renumbered)
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as a JSON object."""
+        return {
+            "model": self.model,
+            "there": self.there,
+            "new": list(self.new),
+            "unpushed": self.unpushed,
+            "aliases": [one.to_json() for one in self.aliases],
+            "renumbered": [one.to_json() for one in self.renumbered],
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """What a synchronisation brought.
+
+    Attributes:
+        remote: Where from.
+        models: A part each, by name.
+        seconds: How long it took.
+    """
+
+    remote: str
+    models: tuple[SyncedModel, ...]
+    seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as a JSON object."""
+        return {
+            "remote": self.remote,
+            "models": [model.to_json() for model in self.models],
+            "seconds": self.seconds,
+        }
+
+
+def sync(
+    catalog: Catalog,
+    peer: Peer,
+    model: str | None = None,
+    *,
+    note: Callable[[str], None] = lambda _: None,
+) -> SyncReport:
+    """Know what a remote has of a model, or (None) of all that it has and are shared with it.
+
+    Args:
+        catalog: The registry.
+        peer: The remote.
+        model: Its name; None: those that the remote lists with claims of numbers, and those
+            that something was pushed to or came from before.
+        note: Told the name of each model that it is at.
+
+    Raises:
+        ModelNotFoundError: The remote has no such model.
+        TargetUnreachableError, AuthenticationError, StorageError: The remote's own.
+        CancelledError: Nobody wants to go on.
+    """
+    began = time.monotonic()
+    names = _names(catalog, peer) if model is None else [model]
+    parts = []
+    for name in names:
+        peer.check()
+        note(name)
+        parts.append(_sync_model(catalog, peer, name, wanted=model is not None))
+    return SyncReport(str(peer.remote), tuple(parts), time.monotonic() - began)
+
+
+def _names(catalog: Catalog, peer: Peer) -> list[str]:
+    with catalog.db.read() as db:
+        known = set(models_seen(db, peer.remote))
+    listed = {peer.remote.model(name) for name in peer.registry.repositories() or ()}
+    strange = sorted(name for name in listed if name is not None and name not in known)
+    # A registry may hold anything; what has a claim of a number was pushed by one of us.
+    ours = peer.each(partial(_has_claim, peer), strange)
+    return sorted(known | {name for name, is_ours in zip(strange, ours, strict=True) if is_ours})
+
+
+def _has_claim(peer: Peer, registry: RemoteRegistry, model: str) -> bool:
+    return any(map(is_claim, registry.tags(peer.remote.repository(model))))
+
+
+def _sync_model(catalog: Catalog, peer: Peer, model: str, *, wanted: bool) -> SyncedModel:
+    with catalog.db.read() as db:
+        seen = seen_tags(db, peer.remote, model)
+        rows = version_rows(db, "WHERE m.name = ?", (model,))
+        archived = any(row.archived for row in model_rows(db, "WHERE name = ?", (model,)))
+    if archived:
+        return SyncedModel(model, 0, notes=(f"{model} is archived here: it was left alone",))
+    found = survey(peer, model, seen, aliases=None)
+    if wanted and not found.tags:
+        raise ModelNotFoundError(
+            f"no model {model!r} on {peer.remote}",
+            hint=f"`list --remote {peer.remote}` shows what is there",
+        )
+    here = {row.digest for row in rows}
+    lacking = [digest for digest in found.versions if digest not in here]
+    notes = list(found.doubts)
+    new: list[str] = []
+    renumbered: list[Renumbered] = []
+    for start in range(0, max(len(lacking), 1), _BATCH):
+        batch = lacking[start : start + _BATCH]
+        read = peer.each(partial(_read, catalog, peer.remote.repository(model)), batch)
+        manifests = {}
+        for digest, answer in zip(batch, read, strict=True):
+            if isinstance(answer, bytes):
+                manifests[digest] = answer
+            else:
+                notes.append(f"{short_digest(digest)} was left out: {answer}")
+        brought = bring(catalog, peer, model, _without_aliases(found), manifests, unfetched=True)
+        new += brought.new
+        renumbered += brought.renumbered
+    with catalog.db.write() as db:
+        taken, told = _take_aliases(db, peer, model, found, seen)
+        rows = version_rows(db, "WHERE m.name = ? ORDER BY v.number", (model,))
+        known = digests_seen(db, peer.remote, model)
+    fresh = set(new)
+    return SyncedModel(
+        model=model,
+        there=len(found.versions),
+        new=tuple(row.reference for row in rows if row.digest in fresh),
+        unpushed=sum(row.digest not in known for row in rows),
+        aliases=taken,
+        renumbered=tuple(renumbered),
+        notes=(*notes, *told),
+    )
+
+
+def _read(
+    catalog: Catalog, repository: str, registry: RemoteRegistry, digest: str
+) -> bytes | NbModelError:
+    """The manifest of a version, its config stored; or what is wrong with it."""
+    try:
+        raw = registry.manifest(repository, digest)
+        config, size = next(iter(blobs_of(raw).items()))
+        if size > MAX_CONFIG:
+            raise ManifestError(f"config of {size} bytes, expected at most {MAX_CONFIG}")
+        if not catalog.storage.has(config):
+            registry.pull_blob(repository, catalog.storage, config, size=size)
+        readable(catalog, raw)
+        catalog.storage.add_bytes(raw)
+    except StorageUnavailableError:
+        raise  # our own disk
+    except (FormatError, SignatureError, BlobNotFoundError, DigestMismatchError) as exc:
+        return exc
+    return raw
+
+
+def _without_aliases(found: Survey) -> Survey:
+    """The same without what is known only once the aliases here are judged."""
+    digests = {tag: digest for tag, digest in found.digests.items() if is_claim(tag)}
+    return Survey(found.tags, digests, found.numbers, found.doubts)
+
+
+def _take_aliases(
+    db: sqlite3.Connection, peer: Peer, model: str, found: Survey, seen: dict[str, str]
+) -> tuple[tuple[AliasTaken, ...], list[str]]:
+    """Move the aliases that moved at the remote alone; those moved, and what there is to say."""
+    rows = {row.digest: row for row in version_rows(db, "WHERE m.name = ?", (model,))}
+    place = remote_id(db, peer.remote)
+    here = dict(
+        db.execute(
+            "SELECT a.name, v.digest FROM aliases a JOIN versions v ON v.id = a.version"
+            " JOIN models m ON m.id = a.model WHERE m.name = ?",
+            (model,),
+        ).fetchall()
+    )
+    host = peer.remote.host
+    taken, told = [], []
+    there = found.aliases
+    for alias in sorted({*there, *here}):
+        digest = there.get(alias)
+        way = way_of(here.get(alias), seen.get(alias), digest)
+        if way is Way.GONE:
+            forget_tag(db, place, model, alias)
+            told.append(f"alias {alias!r} is gone from {host}, and stays here")
+        elif way is Way.BOTH_MOVED:
+            told.append(
+                f"alias {alias!r} was moved here and on {host}: it stays here; push with force "
+                "moves it there"
+            )
+        elif way is Way.LEAVE and alias in here:
+            told.append(f"alias {alias!r} was moved here: push moves it on {host}")
+        elif way is Way.LEAVE:
+            told.append(f"alias {alias!r} was removed here, and stays on {host}")
+        elif way is Way.TAKE and digest in rows and not rows[digest].archived:
+            taken.append(take_alias(db, rows[digest], alias, host))
+            note_tags(db, place, model, {alias: rows[digest].digest})
+        elif way is Way.NOTHING and digest is not None:
+            note_tags(db, place, model, {alias: digest})
+    return tuple(taken), told

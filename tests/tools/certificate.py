@@ -40,6 +40,27 @@ class Certificate:
         subprocess.run(command, check=True, capture_output=True)
         return made
 
+    def issue(self, folder: Path, host: str) -> Certificate:
+        """Make one for a host, signed with this one, which is an authority then.
+
+        Raises:
+            subprocess.CalledProcessError: openssl does not do that.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        made = Certificate(folder / "certificate.pem", folder / "key.pem")
+        request, extensions = folder / "request.pem", folder / "extensions"
+        extensions.write_text(
+            f"subjectAltName=DNS:{host},IP:127.0.0.1\nbasicConstraints=CA:FALSE\n"
+        )
+        command = [OPENSSL or "openssl", "req", "-newkey", "rsa:2048", "-nodes"]
+        command += ["-subj", f"/CN={host}", "-keyout", str(made.key), "-out", str(request)]
+        subprocess.run(command, check=True, capture_output=True)
+        command = [OPENSSL or "openssl", "x509", "-req", "-in", str(request), "-days", "2"]
+        command += ["-CA", str(self.certificate), "-CAkey", str(self.key), "-CAcreateserial"]
+        command += ["-extfile", str(extensions), "-out", str(made.certificate)]
+        subprocess.run(command, check=True, capture_output=True)
+        return made
+
     @property
     def settings(self) -> dict[str, str]:
         """As a registry's config has it."""

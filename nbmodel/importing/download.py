@@ -214,7 +214,7 @@ class Web:
             if have:
                 self._job.progress(have)
             with part.appending() as file:
-                for piece in answer.iter_raw(_PIECE):
+                for piece in answer.iter_raw():  # as it comes: what a cut ends is kept
                     self._job.check()
                     have += len(piece)
                     self._job.check_size(used + have, shown(url))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
+from nbmodel.core.address import is_loopback
 from nbmodel.core.origin import Origin, without_credentials
 from nbmodel.importing.base import Fetched, Importer, Job, name_from
 from nbmodel.importing.download import Web
@@ -24,16 +27,18 @@ class Url(Importer):
 
     def fetch(self, uri: str, job: Job) -> Fetched:
         """Download it; its ETag is its revision."""
-        from nbmodel.core.address import is_loopback
-
         with Web(job) as web:
             got = web.download(uri, job.room("url") / "download", sha256=job.sha256)
         path = got.path.rename(got.path.with_name(got.name or "model"))
-        host = uri.partition("://")[2].partition("/")[0].rpartition("@")[2].partition(":")[0]
-        is_open = uri.startswith("http://") and job.sha256 is None and not is_loopback(host)
         return Fetched(
             path,
             Origin(self.name, without_credentials(uri), got.etag, got.digest),
             name=name_from(path.name),
-            notes=(_PLAIN,) if is_open else (),
+            notes=(_PLAIN,) if is_open(uri, job.sha256) else (),
         )
+
+
+def is_open(uri: str, sha256: str | None) -> bool:
+    """Whether anybody on the way could change what comes, and nobody would see it."""
+    host = urlsplit(uri).hostname or ""
+    return uri.startswith("http://") and sha256 is None and not is_loopback(host)

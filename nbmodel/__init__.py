@@ -46,6 +46,7 @@ _VERBS = (
     "lineage",
     "list",
     "log",
+    "make_key",
     "package",
     "pin",
     "publish",
@@ -57,6 +58,7 @@ _VERBS = (
     "runtimes",
     "serve_registry",
     "show",
+    "sign",
     "status",
     "stop_serving",
     "tag",
@@ -64,6 +66,7 @@ _VERBS = (
     "unpin",
     "upload",
     "verify",
+    "verify_signature",
 )
 
 __all__ = sorted((*_NAMES, *_VERBS, "__version__"))  # noqa: PLE0605 - a list of names

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         ExportCard,
         GcCard,
         InferenceResult,
+        KeyCard,
         LineageCard,
         ModelCard,
         ModelTable,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
         PullCard,
         RuntimeTable,
         ServingCard,
+        SignatureCard,
         StatusCard,
         VerifyCard,
         VersionCard,
@@ -432,7 +434,8 @@ class Client:
             return model.with_notes(_holding(self.registry.pins(ref.name)))
         version = self.registry.resolve(ref)
         pins = [pin for pin in self.registry.pins(version.model) if pin.number == version.number]
-        return VersionCard.of(version).with_notes(_holding(pins))
+        card = VersionCard.of(version).with_notes(_holding(pins))
+        return card.with_claims(self.registry.claims(version.digest))
 
     def diff(self, old: str, new: str) -> DiffCard:
         """What differs between two versions: files, signature, labels, metadata, metrics."""
@@ -625,6 +628,136 @@ class Client:
         with Progress("verify") as progress:
             report = self.registry.verify(ref, rebuild=rebuild, progress=progress.advance)
             return VerifyCard.of(report)
+
+    def verify_signature(
+        self,
+        reference: str,
+        *,
+        public_keys: Sequence[str | os.PathLike[str]] = (),
+        roots: Sequence[str | os.PathLike[str]] = (),
+        signers: Sequence[str] = (),
+        ignore_expiry: bool = False,
+        signature: str | os.PathLike[str] | None = None,
+    ) -> SignatureCard | VerifyCard:
+        """Read every byte of a version, and check who signed it.
+
+        Args:
+            reference: The version.
+            public_keys: Files with the keys that count.
+            roots: Files with the authorities whose certificates count, and others on the way.
+            signers: Patterns of names, one of which a certificate must have; none: any name.
+            ignore_expiry: Whether certificates count that were valid once.
+            signature: A file with the signature; None: those kept with the version.
+
+        Returns:
+            Who signed it; what is damaged where its bytes are not what they should be.
+
+        Raises:
+            InputError: A file cannot be used, or nobody is named who would count.
+            TrustError: It is not signed, or by nobody who counts, or something else is.
+            PluginError: The signing extra is not installed.
+        """
+        from nbmodel.display import Progress, SignatureCard, VerifyCard
+        from nbmodel.registry.key_files import open_bundle, open_trusted
+
+        _require_signing()
+        trusted = open_trusted(
+            map(_file, public_keys),
+            map(_file, roots),
+            signers=signers,
+            ignores_expiry=ignore_expiry,
+        )
+        bundles = None if signature is None else [open_bundle(_file(signature))]
+        version = self.registry.resolve(_local(reference))
+        with Progress(f"verify {version.reference}") as progress:
+            report = self.registry.verify(version.reference, progress=progress.advance)
+        if not report.is_clean:
+            return VerifyCard.of(report)
+        signed = self.registry.check_signatures(version, trusted, bundles)
+        return SignatureCard.of(version, signed, report.bytes)
+
+    def sign(
+        self,
+        reference: str,
+        *,
+        key: str | os.PathLike[str] | None = None,
+        password: str | None = None,
+        certificate: str | os.PathLike[str] | None = None,
+        chain: Sequence[str | os.PathLike[str]] = (),
+        bundle: str | os.PathLike[str] | None = None,
+        output: str | os.PathLike[str] | None = None,
+    ) -> SignatureCard:
+        """Sign a version in the OpenSSF Model Signing format, and keep the signature with it.
+
+        Args:
+            reference: The version.
+            key: PEM file with a private key on P-256, P-384 or P-521.
+            password: What the key is encrypted with.
+            certificate: PEM file with the certificate of that key, which is signed with then.
+            chain: PEM files with the certificates of authorities that whoever checks it may
+                lack.
+            bundle: In place of a key: a file with a signature that was made elsewhere, by
+                ``model_signing sign`` say, of this version's files.
+            output: A file that the signature is written to besides.
+
+        Returns:
+            The signature.
+
+        Raises:
+            InputError: A file cannot be used.
+            TrustError: The signature given is of other files.
+            PluginError: The signing extra is not installed.
+        """
+        from nbmodel.display import SignatureCard
+        from nbmodel.registry.key_files import open_bundle, open_certificates, open_key
+        from nbmodel.signing.check import claimed
+        from nbmodel.signing.statement import Statement
+
+        _require_signing()
+        if (key is None) == (bundle is None):
+            raise InputError(
+                "sign takes a key, or a signature that was made elsewhere",
+                hint=f"nbmodel sign {reference} --key KEY.pem; --make-key KEY.pem makes one",
+            )
+        if chain and certificate is None:
+            raise InputError("a chain goes with the certificate of the key: --certificate CERT.pem")
+        ref = _local(reference)
+        if bundle is not None:
+            version, made = self.registry.attach(ref, open_bundle(_file(bundle)))
+        else:
+            assert key is not None
+            own = () if certificate is None else (certificate,)
+            certificates = open_certificates(map(_file, (*own, *chain)))
+            version, made = self.registry.sign(ref, open_key(_file(key), password), certificates)
+        if output is not None:
+            _file(output).write_bytes(made.to_bytes())
+        statement = Statement.from_json(made.statement)
+        return SignatureCard(
+            version.reference,
+            version.digest,
+            (claimed(made),),
+            is_checked=False,
+            files=len(statement.files),
+            covers_version=statement.manifest is not None,
+            output=None if output is None else _file(output),
+        )
+
+    def make_key(self, file: str | os.PathLike[str], *, password: str | None = None) -> KeyCard:
+        """Make a pair of keys to sign with; the private one in a file only its owner may read.
+
+        Args:
+            file: Where the private key goes; the public one goes beside it, ``….pub.pem``.
+            password: What the private key is encrypted with; None: it is not.
+
+        Raises:
+            InputError: There is such a file already.
+            PluginError: The signing extra is not installed.
+        """
+        from nbmodel.display import KeyCard
+        from nbmodel.registry.key_files import make_key_files
+
+        _require_signing()
+        return KeyCard(make_key_files(_file(file), password))
 
     def gc(self, *, grace_s: float = 3600.0, dry_run: bool = False) -> GcCard:
         """Free what no version needs and nobody wrote for ``grace_s`` seconds."""
@@ -1266,6 +1399,16 @@ def _seen(
 def _holding(pins: Iterable[Pin]) -> tuple[str, ...]:
     """A line for each pin: what it holds, and what lets go of it."""
     return tuple(f"{pin.holding} until `{pin.release}`" for pin in pins)
+
+
+def _require_signing() -> None:
+    from nbmodel.plugins import require
+
+    require("signing", "cryptography", extra="signing")
+
+
+def _file(given: str | os.PathLike[str]) -> Path:
+    return Path(given).expanduser()
 
 
 def _local(text: str) -> Reference:

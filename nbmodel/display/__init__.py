@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from nbmodel.display.pull import PullCard as PullCard
     from nbmodel.display.runtimes import RuntimeTable as RuntimeTable
     from nbmodel.display.serving import ServingCard as ServingCard
+    from nbmodel.display.signatures import KeyCard as KeyCard
+    from nbmodel.display.signatures import SignatureCard as SignatureCard
     from nbmodel.display.status import StatusCard as StatusCard
     from nbmodel.display.verify import VerifyCard as VerifyCard
     from nbmodel.display.version import VersionCard as VersionCard
@@ -52,6 +54,7 @@ _HOMES = {
     "GcCard": "gc",
     "InferenceResult": "inference",
     "InstallCard": "installation",
+    "KeyCard": "signatures",
     "LineageCard": "lineage",
     "LogLines": "logs",
     "ModelCard": "model",
@@ -63,6 +66,7 @@ _HOMES = {
     "Result": "base",
     "RuntimeTable": "runtimes",
     "ServingCard": "serving",
+    "SignatureCard": "signatures",
     "StatusCard": "status",
     "VerifyCard": "verify",
     "VersionCard": "version",

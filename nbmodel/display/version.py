@@ -14,7 +14,9 @@ from nbmodel.display.card import Block, Card, Chip, Code, Facts, Fold, Mono, Not
 from nbmodel.display.chips import version_chips
 from nbmodel.display.origin import converted, origin
 from nbmodel.display.quantity import count, file_size, listed, moment, number
+from nbmodel.display.signatures import claims_table
 from nbmodel.display.tensors import label_noun, signature_table
+from nbmodel.registry.signing import Claim
 
 _MAX_ROWS = 100
 _MAX_METRICS = 4  # columns of a table
@@ -22,15 +24,25 @@ _MAX_LABELS = 1000  # in a card
 
 
 class VersionCard(Version, Result):
-    """A version that shows everything known of it."""
+    """A version that shows everything known of it.
+
+    Attributes:
+        claims: Its signatures, by what they say of themselves.
+    """
+
+    claims: tuple[Claim, ...] = ()
 
     @classmethod
     def of(cls, version: Version) -> VersionCard:
         """The card of a version; it is that version, too."""
         return cls(**{field.name: getattr(version, field.name) for field in fields(Version)})
 
+    def with_claims(self, claims: tuple[Claim, ...]) -> VersionCard:
+        """A copy that tells of the version's signatures."""
+        return self._changed(claims=claims)
+
     def card(self) -> Card:
-        """Names, facts, signature, metrics, files, labels and where it comes from."""
+        """Names, facts, signature, metrics, files, labels, who signed, where it comes from."""
         manifest = self.manifest
         chips = (Chip(self.framework), Chip(self.model_type), *version_chips(self))
         blocks: list[Block] = []
@@ -54,8 +66,14 @@ class VersionCard(Version, Result):
             )
         )
         blocks.append(signature_table(self.signature))
+        if self.claims:
+            blocks.append(claims_table(self.claims))
         blocks += _folds(self)
         return Card(self.reference, chips, blocks, kind="model version")
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as a JSON object."""
+        return {**super().to_json(), "signatures": [claim.to_json() for claim in self.claims]}
 
     __repr__ = Result.__str__
 

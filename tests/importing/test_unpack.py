@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from nbmodel.errors import FormatError, InputError, NbModelError
-from nbmodel.importing import Job, Limits, unpack as module
+from nbmodel.importing import Job, Limits
+from nbmodel.importing import unpack as module
 from nbmodel.importing.unpack import is_archive, unpack
 
 

@@ -115,9 +115,9 @@ def site() -> Iterator[Site]:
             if length != len(content):
                 self.close_connection = True
 
-        do_GET = do_POST = do_HEAD = _any
+        do_GET = do_POST = do_HEAD = _any  # noqa: N815 - names of the base class
 
-        def log_message(self, format: str, *args: Any) -> None:
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -6,6 +6,7 @@
     index.json                             the tags that people use, for other OCI tools
     blobs/sha256/<hex>                     blobs and manifests, each once
     repositories/<name>/_tags/<tag>        a tag: the OCI descriptor of its manifest
+    repositories/<name>/_referrers/<hex of the subject>/<hex>    what refers to a manifest
 
 It is an OCI image layout: what copies the objects into a folder, or mounts them, can use it
 with ``skopeo`` and its like as ``oci:<folder>:<name>:<tag>``. The objects of tags are what
@@ -22,9 +23,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
@@ -32,9 +34,11 @@ from nbmodel.core.claim import Claim
 from nbmodel.core.digest import check_digest, digest_of, is_digest
 from nbmodel.core.manifest import MANIFEST_TYPE, MAX_MANIFEST, read_object
 from nbmodel.core.reference import Reference, check_repository
+from nbmodel.core.referrer import MAX_BUNDLE, MAX_REFERRERS, read_signature_manifest
 from nbmodel.errors import (
     BlobNotFoundError,
     DigestMismatchError,
+    FormatError,
     NbModelError,
     RefError,
     StorageError,
@@ -51,6 +55,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from typing_extensions import Self
+
+_log = logging.getLogger(__name__)
 
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 _LAYOUT = json.dumps({"imageLayoutVersion": "1.0.0"}).encode()
@@ -139,12 +145,62 @@ class ObjectStoreRegistry:
             progress: Called with the bytes just received, or found to be there.
         """
         raw = self.manifest(name, reference)
-        for blob, size in blobs_of(raw).items():
-            if storage.has(blob):
-                _report(progress, size)
-            else:
-                self.pull_blob(name, storage, blob, size=size, progress=progress)
+        self.pull_blobs(name, storage, blobs_of(raw), progress=progress)
         return storage.add_bytes(raw)
+
+    # Signatures
+
+    def push_signatures(
+        self, name: str, storage: Storage, subject: str, digests: Collection[str]
+    ) -> int:
+        """Push the signatures of a version that are not there; how many that were.
+
+        Args:
+            name: The repository; it need not have the version yet.
+            storage: Where the signatures are.
+            subject: Digest of the version's manifest.
+            digests: Of the signatures' manifests.
+
+        Raises:
+            BlobNotFoundError: The storage lacks one.
+            ManifestError: One is no signature of that version.
+        """
+        there = set(self._referrers(name, subject))
+        missing = [digest for digest in digests if digest not in there]
+        for digest in missing:
+            raw = storage.read(digest, limit=MAX_MANIFEST)
+            for blob in read_signature_manifest(raw, subject=subject):
+                self.push_blob(name, storage, blob)
+            key = _referrer_folder(name, subject) + _hex(digest)
+            self._bucket.put(key, json.dumps(self._keep(raw)).encode())
+        return len(missing)
+
+    def pull_signatures(
+        self, name: str, subject: str, storage: Storage, *, known: Collection[str] = ()
+    ) -> tuple[str, ...]:
+        """Pull the signatures of a version; what is no signature is left.
+
+        Args:
+            name: The repository.
+            subject: Digest of the version's manifest.
+            storage: What they are added to.
+            known: Digests of the manifests of those that are here.
+
+        Returns:
+            Digests of the manifests of those that came, to be noted by the caller.
+        """
+        came = []
+        for digest in self._referrers(name, subject):
+            if digest in known:
+                continue
+            try:
+                self._pull_signature(name, subject, digest, storage)
+            except (FormatError, BlobNotFoundError, DigestMismatchError) as exc:
+                # Anybody who may write there can list anything: it must not stop the rest.
+                _log.warning("a signature of %s in %s is left out: %s", subject, self.host, exc)
+                continue
+            came.append(digest)
+        return tuple(came)
 
     # Blobs
 
@@ -191,6 +247,38 @@ class ObjectStoreRegistry:
         else:
             self._upload(key, storage, digest, progress)
         return Pushed(size, 0)
+
+    def pull_blobs(
+        self,
+        name: str,
+        storage: Storage,
+        blobs: Mapping[str, int],
+        *,
+        progress: Progress | None = None,
+    ) -> int:
+        """Fetch blobs into a storage, one after the other; those that it has are not fetched.
+
+        Args:
+            name: The repository.
+            storage: What they are added to.
+            blobs: Their digests, and how many bytes each must have.
+            progress: As for ``pull``.
+
+        Returns:
+            Bytes that came over the network.
+
+        Raises:
+            BlobNotFoundError: There is no such blob.
+            DigestMismatchError: What came is something else; it was not added.
+        """
+        came = 0
+        for blob, size in blobs.items():
+            if storage.keep(blob):
+                _report(progress, size)
+            else:
+                self.pull_blob(name, storage, blob, size=size, progress=progress)
+                came += size
+        return came
 
     def pull_blob(
         self,
@@ -308,7 +396,7 @@ class ObjectStoreRegistry:
         found = set()
         for item in self._bucket.items("repositories/"):
             name, tags, _ = item.key.removeprefix("repositories/").partition("/_tags/")
-            if tags:
+            if tags and _is_repository(name):
                 found.add(name)
         return tuple(sorted(found))
 
@@ -322,6 +410,21 @@ class ObjectStoreRegistry:
         return True
 
     # What they do
+
+    def _pull_signature(self, name: str, subject: str, digest: str, storage: Storage) -> None:
+        raw = self.manifest(name, digest)
+        blobs = read_signature_manifest(raw, subject=subject)
+        if max(blobs.values()) > MAX_BUNDLE:
+            raise FormatError(f"signature {digest} is larger than a signature can be")
+        self.pull_blobs(name, storage, blobs)
+        storage.add_bytes(raw)
+
+    def _referrers(self, name: str, subject: str) -> list[str]:
+        """Digests of what refers to a manifest, sorted, at most ``MAX_REFERRERS``."""
+        folder = _referrer_folder(name, subject)
+        keys = (item.key for item in self._bucket.items(folder, at_most=_MAX_TAGS))
+        found = sorted(f"sha256:{key.removeprefix(folder)}" for key in keys)
+        return [digest for digest in found if is_digest(digest)][:MAX_REFERRERS]
 
     def _upload(self, key: str, storage: Storage, digest: str, progress: Progress | None) -> None:
         told = 0
@@ -446,8 +549,16 @@ def _receive(storage: Storage, digest: str) -> BlobWriter:
         return storage.receive()  # somebody else fetches the same
 
 
+def _hex(digest: str) -> str:
+    return check_digest(digest, "a blob").partition(":")[2]
+
+
 def _blob_key(digest: str) -> str:
-    return f"blobs/sha256/{check_digest(digest, 'a blob').partition(':')[2]}"
+    return f"blobs/sha256/{_hex(digest)}"
+
+
+def _referrer_folder(name: str, subject: str) -> str:
+    return f"repositories/{check_repository(name)}/_referrers/{_hex(subject)}/"
 
 
 def _tag_folder(name: str) -> str:
@@ -462,6 +573,13 @@ def _tag_key(name: str, tag: str) -> str:
 def _is_tag(text: str) -> bool:
     try:
         return bool(check_tag(text))
+    except RefError:
+        return False
+
+
+def _is_repository(text: str) -> bool:
+    try:
+        return bool(check_repository(text))
     except RefError:
         return False
 

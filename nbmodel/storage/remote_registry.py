@@ -6,9 +6,9 @@ who pushes and pulls.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from nbmodel.core.address import is_store
 from nbmodel.storage.base import Storage
@@ -96,6 +96,30 @@ class RemoteRegistry(Protocol):
     ) -> Pushed:
         """Push a blob unless it is there, and say what that took."""
 
+    def pull_blobs(
+        self,
+        name: str,
+        storage: Storage,
+        blobs: Mapping[str, int],
+        *,
+        progress: Progress | None = None,
+    ) -> int:
+        """Fetch blobs into a storage; those that it has are not fetched.
+
+        Args:
+            name: The repository.
+            storage: What they are added to.
+            blobs: Their digests, and how many bytes each must have.
+            progress: As for ``pull``.
+
+        Returns:
+            Bytes that came over the network.
+
+        Raises:
+            BlobNotFoundError: The repository has no such blob.
+            DigestMismatchError: What came is something else; it was not added.
+        """
+
     def pull_blob(
         self,
         name: str,
@@ -152,6 +176,35 @@ class RemoteRegistry(Protocol):
         """Take a tag away; whether it was there."""
 
 
+@runtime_checkable
+class CarriesSignatures(Protocol):
+    """A place that keeps what refers to a version beside it."""
+
+    def push_signatures(
+        self, name: str, storage: Storage, subject: str, digests: Collection[str]
+    ) -> int:
+        """Push the signatures of a version that are not there; how many that were.
+
+        Args:
+            name: The repository.
+            storage: Where the signatures are.
+            subject: Digest of the version's manifest.
+            digests: Of the signatures' manifests.
+        """
+
+    def pull_signatures(
+        self, name: str, subject: str, storage: Storage, *, known: Collection[str] = ()
+    ) -> tuple[str, ...]:
+        """Pull the signatures of a version; digests of the manifests of those that came.
+
+        Args:
+            name: The repository.
+            subject: Digest of the version's manifest.
+            storage: What they are added to.
+            known: Digests of the manifests of those that are here.
+        """
+
+
 def open_registry(
     address: str,
     *,
@@ -178,7 +231,7 @@ def open_registry(
         from nbmodel.storage.object_store import open_store
         from nbmodel.storage.object_store_registry import ObjectStoreRegistry
 
-        return ObjectStoreRegistry(open_store(address))
+        return ObjectStoreRegistry(open_store(address), cancelled=cancelled)
     from nbmodel.storage.distribution_client import Distribution
 
     return Distribution(address, access=access, cancelled=cancelled, sessions=sessions)

@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 
 from nbmodel.core.claim import Claim
+from nbmodel.core.digest import digest_of
+from nbmodel.core.referrer import EMPTY, signature_manifest
 from nbmodel.errors import (
     BlobNotFoundError,
     DigestMismatchError,
@@ -402,6 +404,34 @@ def test_what_is_no_address(text: str) -> None:
     with pytest.raises(InputError) as caught:
         open_store(text)
     assert "hidden" not in f"{caught.value} {caught.value.hint}"
+
+
+def test_signatures_go_along(
+    remote: ObjectStoreRegistry, bucket: Bucket, caplog: pytest.LogCaptureFixture
+) -> None:
+    here, there = MemoryStorage(), MemoryStorage()
+    subject = add_version(here, {"model.onnx": b"1"})
+    signatures = []
+    for text in (b"one", b"two"):
+        raw = signature_manifest(here.read(subject, limit=10_000), text, created="2026-01-01")
+        for data in (EMPTY, text, raw):
+            here.add_bytes(data)
+        signatures.append(digest_of(raw))
+    assert remote.push_signatures("digits", here, subject, signatures) == 2
+    assert remote.push_signatures("digits", here, subject, signatures) == 0
+    assert remote.repositories() == (), "a signature is no version"
+    remote.push("digits", here, subject, tags=["1"])
+
+    # What anybody who may write there can put beside them.
+    folder = f"repositories/digits/_referrers/{subject[7:]}/"
+    bucket.put(folder + subject[7:], b"{}")
+    bucket.put(folder + "0" * 64, b"{}")
+    bucket.put(folder + "evil", b"{}")
+    came = remote.pull_signatures("digits", subject, there, known=signatures[:1])
+    assert came == (signatures[1],)
+    assert there.has(digest_of(b"two"))
+    assert not there.has(digest_of(b"one"))
+    assert caplog.text.count("is left out") == 2
 
 
 def test_a_missing_bucket_is_told(server: ObjectServer) -> None:

@@ -194,6 +194,7 @@ def bring(
         StorageError: The registry that it fetches from refused the version.
     """
     version = registry.wanted(deployment.model, deployment.runtime, deployment.selector)
+    registry.fetch(version)
     if isinstance(remote, TritonRuntime):
         return _bring_to_triton(registry, remote, deployment, version, change, progress, note)
     follows, tags = _names(registry, deployment, version)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -45,6 +45,13 @@ from nbmodel.storage.layout import OciLayout
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from nbmodel.core.remote import Remote
+    from nbmodel.registry.remote.listing import RemoteModel, RemoteVersion
+    from nbmodel.registry.remote.numbering import Renumbered
+    from nbmodel.registry.remote.peer import Connect, Peer
+    from nbmodel.registry.remote.pull import PullReport
+    from nbmodel.registry.remote.push import PushReport
+    from nbmodel.registry.remote.sync import SyncReport
     from nbmodel.registry.signing import Claim
     from nbmodel.signing.bundle import Bundle
     from nbmodel.signing.certificate import Certificate
@@ -207,11 +214,109 @@ class Registry:
     def extract(self, ref: Reference | str, folder: Path) -> tuple[Path, ...]:
         """Copy the files of a version into a folder, digests checked, and give their paths.
 
+        Files that are on a remote alone are fetched before.
+
         Raises:
             InputError: A file of the same name and other bytes is there; nothing changed.
             BlobNotFoundError, DigestMismatchError: The storage is damaged.
+            TargetUnreachableError, AuthenticationError: The remote's own.
         """
-        return extract.extract(self.storage, self.resolve(ref), folder)
+        version = self.resolve(ref)
+        self.fetch(version)
+        return extract.extract(self.storage, version, folder)
+
+    # ── remotes ───────────────────────────────────────────────────────────────────
+
+    def push(
+        self,
+        peer: Peer,
+        ref: Reference | str | None,
+        *,
+        aliases: Sequence[str] | None = None,
+        force: bool = False,
+    ) -> PushReport:
+        """Push a version, a model's versions, or (None) all; see ``registry.remote.push``."""
+        from nbmodel.registry.remote.push import push
+
+        return push(self._catalog, peer, ref, aliases=aliases, force=force)
+
+    def push_size(self, ref: Reference | str | None) -> int:
+        """Bytes of all that such a push may have to send."""
+        from nbmodel.registry.remote.push import size_of
+
+        return size_of(self._catalog, ref)
+
+    def pull(self, peer: Peer, ref: Reference) -> PullReport:
+        """Bring a version with its files from a remote; see ``registry.remote.pull``."""
+        from nbmodel.registry.remote.pull import pull
+
+        return pull(self._catalog, peer, ref)
+
+    def sync(
+        self, peer: Peer, model: str | None, *, note: Callable[[str], None] = lambda _: None
+    ) -> SyncReport:
+        """Know what a remote has of a model, or (None) of all; see ``registry.remote.sync``."""
+        from nbmodel.registry.remote.sync import sync
+
+        return sync(self._catalog, peer, model, note=note)
+
+    def fetch(
+        self,
+        version: Version,
+        *,
+        connect: Connect | None = None,
+        progress: Progress | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> str | None:
+        """Bring the files of a version that are on a remote alone.
+
+        Args:
+            version: Which one.
+            connect: Opens a connection to a remote; None: as the environment says.
+            progress: Told of the bytes that came, or are here already.
+            cancelled: Asked while bytes move.
+
+        Returns:
+            The host that they came from; None when all of them were here.
+
+        Raises:
+            BlobNotFoundError: No remote is known to have them.
+            TargetUnreachableError, AuthenticationError, StorageError: The remote's own.
+            CancelledError: Nobody wants them any more.
+        """
+        if version.files_on is None:
+            return None
+        from nbmodel.registry.remote.fetch import fetch_version
+
+        return fetch_version(
+            self._catalog, version, connect, progress=progress, cancelled=cancelled
+        )
+
+    def remotes(self) -> list[Remote]:
+        """The remotes that something was pushed to or came from, the oldest first."""
+        from nbmodel.registry.remote.seen import known_remotes
+
+        with self._catalog.db.read() as db:
+            return known_remotes(db)
+
+    def remote_models(self, peer: Peer) -> list[RemoteModel]:
+        """The models of a remote; see ``registry.remote.listing``."""
+        from nbmodel.registry.remote.listing import list_models
+
+        return list_models(self._catalog, peer)
+
+    def remote_versions(self, peer: Peer, model: str) -> list[RemoteVersion]:
+        """The versions of a model of a remote; see ``registry.remote.listing``."""
+        from nbmodel.registry.remote.listing import list_versions
+
+        return list_versions(self._catalog, peer, model)
+
+    def renumbered(self, name: str) -> list[Renumbered]:
+        """Every version of a model that lost its number to another one, newest first."""
+        from nbmodel.registry.remote.numbering import renumbered_of
+
+        with self._catalog.db.read() as db:
+            return renumbered_of(db, find_model(db, name).id)
 
     # ── names that move, and names that stay ──────────────────────────────────────
 

@@ -8,6 +8,7 @@ from nbmodel.registry.catalog import Catalog, find_model
 from nbmodel.registry.rows import Marks, ModelRow, model_rows, models_of, version_rows
 
 _NEWEST_FIRST = " ORDER BY v.id DESC"
+_BY_NUMBER = " ORDER BY v.number DESC"  # of one model: what came from a remote came in any order
 
 
 def list_models(catalog: Catalog, query: str, *, archived: bool) -> list[Model]:
@@ -55,7 +56,10 @@ def list_versions(
             # In this form it does not tempt SQLite to go by models and to sort afterwards.
             conditions.append("v.model NOT IN (SELECT id FROM models WHERE archived = 1)")
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-        rows = version_rows(db, where + _NEWEST_FIRST, () if model_id is None else (model_id,))
+        if model_id is None:
+            rows = version_rows(db, where + _NEWEST_FIRST)
+        else:
+            rows = version_rows(db, where + _BY_NUMBER, (model_id,))
         marks = Marks(db, model_id)
     if query.strip():
         rows = [row for row in rows if parsed.matches(marks.facts(row))]

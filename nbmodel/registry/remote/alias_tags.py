@@ -111,9 +111,9 @@ def push_alias(
     if not (force or may_move(row.digest, seen.get(alias), there)):
         raise _conflict(peer, row, alias, there, found)
     repository = peer.remote.repository(row.model)
-    peer.registry.push_manifest(repository, alias, raw)
+    moved = peer.registry.move_tag(repository, alias, raw, expected=there)
     after = peer.registry.digest(repository, alias)
-    if after != row.digest:
+    if not moved or after != row.digest:  # somebody came between
         raise _conflict(peer, row, alias, after, found)
     return True
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 
+from nbmodel.core.reference import Reference
+from nbmodel.core.version import Version
 from nbmodel.errors import BlobNotFoundError, DeployError, StorageError
-from nbmodel.registry.catalog import Catalog
-from nbmodel.registry.remote.peer import Connect, Peer, connect
+from nbmodel.registry.catalog import Catalog, find_version
+from nbmodel.registry.remote.peer import Connect, Peer
+from nbmodel.registry.remote.peer import connect as connect_anyhow
 from nbmodel.registry.remote.seen import places_of
+from nbmodel.registry.remote.signature_copies import pull_signatures
 from nbmodel.registry.rows import VersionRow
 from nbmodel.storage.copying import Progress
 
@@ -19,11 +23,27 @@ def is_unfetched(db: sqlite3.Connection, version_id: int) -> bool:
     return found.fetchone() is not None
 
 
+def fetch_version(
+    catalog: Catalog,
+    version: Version,
+    connect: Connect | None = None,
+    *,
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> str | None:
+    """As ``fetch_row``, for a version that was looked up."""
+    with catalog.db.read() as db:
+        row = find_version(db, Reference(version.model, digest=version.digest))
+    return fetch_row(
+        catalog, row, connect or connect_anyhow, progress=progress, cancelled=cancelled
+    )
+
+
 def fetch_row(
     catalog: Catalog,
     row: VersionRow,
+    connect: Connect = connect_anyhow,
     *,
-    connect: Connect = connect,
     progress: Progress | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> str | None:
@@ -58,6 +78,7 @@ def fetch_row(
             repository = remote.repository(model)
             try:
                 peer.registry.pull(repository, row.digest, catalog.storage, progress=peer.advance)
+                pull_signatures(catalog, peer.registry, repository, row.digest)
             except (StorageError, DeployError) as exc:
                 error = exc
                 continue

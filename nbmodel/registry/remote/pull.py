@@ -19,6 +19,7 @@ from nbmodel.registry.remote.bring import bring
 from nbmodel.registry.remote.numbering import Renumbered
 from nbmodel.registry.remote.peer import Peer
 from nbmodel.registry.remote.seen import note_tags, remote_id, seen_tags
+from nbmodel.registry.remote.signature_copies import pull_signatures
 from nbmodel.registry.remote.survey import Survey, survey
 from nbmodel.registry.rows import version_rows
 from nbmodel.storage.manifests import blobs_of
@@ -91,6 +92,7 @@ def pull(catalog: Catalog, peer: Peer, ref: Reference) -> PullReport:
     raw = peer.registry.manifest(repository, digest)
     there = {blob: size for blob, size in blobs_of(raw).items() if catalog.storage.has(blob)}
     peer.registry.pull(repository, digest, catalog.storage, progress=peer.advance)
+    pull_signatures(catalog, peer.registry, repository, digest)
     brought = bring(catalog, peer, ref.name, found, {digest: raw}, unfetched=False)
     with catalog.db.write() as db:
         (row,) = version_rows(db, "WHERE m.name = ? AND v.digest = ?", (ref.name, digest))

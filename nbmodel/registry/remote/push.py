@@ -25,6 +25,7 @@ from nbmodel.registry.remote.fetch import fetch_row
 from nbmodel.registry.remote.numbering import Renumbered
 from nbmodel.registry.remote.peer import Peer
 from nbmodel.registry.remote.seen import note_tags, remote_id, seen_tags
+from nbmodel.registry.remote.signature_copies import push_signatures
 from nbmodel.registry.remote.survey import Survey, judge, survey
 from nbmodel.registry.rows import VersionRow, model_rows, version_rows
 
@@ -269,16 +270,19 @@ def _push_version(
     claimed = {found.digests[tag] for tag in found.tags if tag in found.digests and _claims(tag)}
     if row.digest in claimed:
         peer.advance(row.size)
+        repository = peer.remote.repository(row.model)
+        push_signatures(catalog, peer.registry, repository, row.digest)
         return (
             PushedVersion(row.reference, row.digest, found.numbers[row.digest], was_there=True),
             found,
         )
-    fetch_row(catalog, row, connect=peer.connect, cancelled=peer.cancelled)
+    fetch_row(catalog, row, peer.connect, cancelled=peer.cancelled)
     repository = peer.remote.repository(row.model)
     moved = peer.registry.push(
         repository, catalog.storage, row.digest, tags=(), progress=peer.advance
     )
     raw = catalog.storage.read(row.digest, limit=MAX_MANIFEST)
+    push_signatures(catalog, peer.registry, repository, row.digest)
     found = _claim(peer, row, raw, found)
     number = found.numbers[row.digest]
     for tag in _own_tags(peer, row, number, found):
@@ -306,7 +310,7 @@ def _claim(peer: Peer, row: VersionRow, raw: bytes, found: Survey) -> Survey:
         tag = Claim.of(number, row.digest, datetime.now(timezone.utc)).tag
         peer.registry.push_manifest(repository, tag, raw)
         found = survey(peer, row.model, {**found.digests, tag: row.digest}, aliases=())
-        if tag not in found.tags:  # a list that comes late: the claim is there all the same
+        if row.digest not in found.numbers:  # a list that comes late: the claim is there
             found = judge((*found.tags, tag), {**found.digests, tag: row.digest}, peer.remote.host)
         settled = found.numbers[row.digest]
         if settled == number or settled > MAX_NUMBER:

@@ -39,6 +39,7 @@ from nbmodel.registry.remote.seen import (
     remote_id,
     seen_tags,
 )
+from nbmodel.registry.remote.signature_copies import pull_signatures
 from nbmodel.registry.remote.survey import Survey, survey
 from nbmodel.registry.rows import model_rows, version_rows
 from nbmodel.storage.manifests import blobs_of
@@ -214,6 +215,7 @@ def _read(
             registry.pull_blob(repository, catalog.storage, config, size=size)
         readable(catalog, raw)
         catalog.storage.add_bytes(raw)
+        pull_signatures(catalog, registry, repository, digest)
     except StorageUnavailableError:
         raise  # our own disk
     except (FormatError, SignatureError, BlobNotFoundError, DigestMismatchError) as exc:

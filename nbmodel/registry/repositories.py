@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from nbmodel.core.claim import Claim, claimant
@@ -106,6 +107,19 @@ class RegistryRepositories:
                 return found[-1].digest if found else None
             return dict(_moving(db, name)).get(tag)
 
+    def has(self, name: str, digest: str) -> bool:
+        """Whether a model has the version, or nobody has it: then it may be a referrer.
+
+        What was pushed by its digest is here until it is collected.
+        """
+        with self._catalog.db.read() as db:
+            owners = db.execute(
+                "SELECT m.name FROM versions v JOIN models m ON m.id = v.model"  # noqa: S608 - constants
+                f" WHERE v.digest = ? AND {_HERE}",
+                (digest,),
+            ).fetchall()
+        return (not owners or (name,) in owners) and self._catalog.storage.has(digest)
+
     def put(self, name: str, tag: str, digest: str) -> None:
         """Make a manifest a version, and put a tag on it.
 
@@ -161,19 +175,17 @@ class RegistryRepositories:
         try:
             removal.delete(self._catalog, Reference(name, digest=digest), force=False)
         except (ModelNotFoundError, VersionNotFoundError):
-            with self._catalog.db.write() as db:
-                known = db.execute(
-                    "SELECT 1 FROM versions WHERE digest = ? UNION ALL"
-                    " SELECT 1 FROM blobs WHERE digest = ? LIMIT 1",
-                    (digest, digest),
-                ).fetchone()
-                if known is not None:
-                    raise
-                forget_referrer(self._catalog.storage, self._referrers, digest)
-                try:
+            forget_referrer(self._catalog.storage, self._referrers, digest)
+        # Under the lock that a version is made under: nobody adopts it meanwhile.
+        with self._catalog.db.write() as db:
+            needed = db.execute(
+                "SELECT 1 FROM versions WHERE digest = ?1 UNION ALL"
+                " SELECT 1 FROM blobs WHERE digest = ?1 LIMIT 1",
+                (digest,),
+            ).fetchone()
+            if needed is None:
+                with suppress(BlobNotFoundError):  # a collector was faster
                     self._catalog.storage.delete(digest)
-                except BlobNotFoundError:
-                    return
 
     def similar(self, name: str) -> Iterable[str]:
         """Digests of the newest versions of a model."""

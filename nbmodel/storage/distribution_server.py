@@ -508,7 +508,8 @@ class _Server:
 
     def _find(self, name: str, reference: str) -> str:
         digest = reference if is_digest(reference) else self._repositories.get(name, reference)
-        if digest is None or not self._storage.has(digest):
+        is_here = digest is not None and self._repositories.has(name, digest)
+        if digest is None or not is_here:
             raise _RefusedError(404, "MANIFEST_UNKNOWN", f"no manifest {name}:{reference} here")
         return digest
 

@@ -33,6 +33,9 @@ class Repositories(Protocol):
     def get(self, name: str, tag: str) -> str | None:
         """The digest of the manifest that a tag is on, or None."""
 
+    def has(self, name: str, digest: str) -> bool:
+        """Whether a repository has a manifest, which may be without a tag."""
+
     def put(self, name: str, tag: str, digest: str) -> None:
         """Put a tag on a manifest, new or moved.
 
@@ -89,6 +92,11 @@ class TaggedRepositories:
     def get(self, name: str, tag: str) -> str | None:
         """The digest of the manifest that a tag is on, or None."""
         return self._tags.get(name, tag)
+
+    def has(self, name: str, digest: str) -> bool:
+        """Whether the manifest is on the device: repositories share them."""
+        del name
+        return self._storage.has(digest)
 
     def put(self, name: str, tag: str, digest: str) -> None:
         """Put a tag on a manifest, new or moved."""

@@ -766,7 +766,7 @@ class Client:
         return GcCard.of(self.registry.gc(grace_s=grace_s, dry_run=dry_run))
 
     def pull(self, reference: str, folder: str | os.PathLike[str] = ".") -> PullCard:
-        """Copy a version's files into a folder, digests checked.
+        """Copy a version's files into a folder, digests checked; and its signature, if any.
 
         Raises:
             InputError: A file of the same name and other contents is there.
@@ -775,7 +775,9 @@ class Client:
 
         version = self.registry.resolve(_local(reference))
         target = Path(folder).expanduser()
-        return PullCard(version.reference, self.registry.extract(version.reference, target))
+        paths = self.registry.extract(version.reference, target)
+        signature = self.registry.lay_out_signature(version, target)
+        return PullCard(version.reference, paths if signature is None else (*paths, signature))
 
     # ── offer ─────────────────────────────────────────────────────────────────────
 

@@ -496,6 +496,10 @@ class Registry:
         kept = signatures.kept_signatures(self._catalog, digest)
         return tuple(one.bundle for one in kept if one.bundle is not None)
 
+    def lay_out_signature(self, version: Version, folder: Path) -> Path | None:
+        """Write the newest signature of a version beside its files; None when it has none."""
+        return signatures.lay_out(self._catalog, version, folder)
+
     def claims(self, digest: str) -> tuple[Claim, ...]:
         """The signatures of a version by what they say; nothing of that is checked."""
         from nbmodel.registry import signing

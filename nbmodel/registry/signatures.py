@@ -6,19 +6,22 @@ and checking them is ``nbmodel.signing``'s; nothing here knows a key.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from nbmodel.core.artifact import Artifact
 from nbmodel.core.manifest import MAX_MANIFEST
 from nbmodel.core.referrer import (
+    BUNDLE_FILE,
     BUNDLE_TYPE,
     EMPTY,
     MAX_BUNDLE,
     read_signature_manifest,
     signature_manifest,
 )
-from nbmodel.core.version import now
+from nbmodel.core.version import Version, now
 from nbmodel.errors import (
     BlobNotFoundError,
     FormatError,
@@ -27,6 +30,7 @@ from nbmodel.errors import (
     StorageUnavailableError,
 )
 from nbmodel.registry.catalog import Catalog
+from nbmodel.storage.atomic import write_atomically
 from nbmodel.storage.base import Storage
 
 
@@ -135,6 +139,45 @@ def kept_signatures(catalog: Catalog, digest: str) -> tuple[KeptSignature, ...]:
             bundle = None
         found.append(KeptSignature(known, created, bundle))
     return tuple(sorted(found, key=lambda one: (one.created, one.digest), reverse=True))
+
+
+def lay_out(catalog: Catalog, version: Version, folder: Path) -> Path | None:
+    """Write the newest signature of a version beside its files, as ``BUNDLE_FILE``.
+
+    There ``model_signing verify`` and others find it, who check a folder. A signature that
+    is there is replaced; any other file of that name is left, and none is written.
+
+    Args:
+        catalog: The registry.
+        version: The version.
+        folder: Where its files are.
+
+    Returns:
+        Where it is; None where there is none, or it has no place.
+
+    Raises:
+        StorageUnavailableError: The folder takes nothing.
+    """
+    target = folder / BUNDLE_FILE
+    bundles = [one.bundle for one in kept_signatures(catalog, version.digest)]
+    newest = next((bundle for bundle in bundles if bundle is not None), None)
+    is_taken = any(entry.path == BUNDLE_FILE for entry in version.files)
+    if newest is None or is_taken or not _may_replace(target):
+        return None
+    try:
+        write_atomically(target, newest)
+    except OSError as exc:
+        raise StorageUnavailableError(f"cannot write {target}: {exc.strerror}") from exc
+    return target
+
+
+def _may_replace(target: Path) -> bool:
+    """Whether there is nothing, or a signature, of that name."""
+    if not os.path.lexists(target):
+        return True
+    if target.is_symlink() or not target.is_file() or target.stat().st_size > MAX_BUNDLE:
+        return False
+    return BUNDLE_TYPE.encode() in target.read_bytes()
 
 
 def _signatures(storage: Storage, digests: tuple[str, ...]) -> Iterator[tuple[str, Artifact]]:

@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import count
 from json import loads
 from typing import BinaryIO
 
@@ -270,18 +271,41 @@ class _Uploads:
         if session is None or location is None:
             return None
         try:
-            found = self.status(httpx.URL(location))
-        except (httpx.InvalidURL, StorageError, AuthenticationError):
+            found = self.found(httpx.URL(location), size)
+        except (httpx.InvalidURL, AuthenticationError):
             found = None
-        if found is None or found.start > size:
+        if found is None:
             session.forget()
-            return None
         return found
 
-    def status(self, location: httpx.URL) -> _Opened | None:
-        """How far one is; None when it cannot be gone on with."""
+    def found(self, location: httpx.URL, size: int) -> _Opened | None:
+        """How far one of that many bytes is; None when it cannot be gone on with.
+
+        Raises:
+            TargetUnreachableError: The server does not answer, and again and again.
+            AuthenticationError: It refuses the token, or wants one.
+        """
+        for number in count(1):
+            try:
+                found = self._status(location)
+            except (StorageError, TargetUnreachableError) as exc:
+                # It comes up again; or has not seen the end of the connection yet, so that
+                # the upload is in use.
+                pause = PATIENCE.pause_s(number)
+                if pause is not None:
+                    self.origin.wait(pause)
+                    continue
+                if isinstance(exc, TargetUnreachableError):
+                    raise
+                found = None
+            break
+        return None if found is None or found.start > size else found
+
+    def _status(self, location: httpx.URL) -> _Opened | None:
         answer = request(self.origin, "GET", location, expect=(202, 204, *_LOST))
         if answer.status in _LOST:
+            if b"BLOB_UPLOAD_UNKNOWN" in answer.body:
+                raise StorageError(f"{self.origin.host} knows of no such upload now")
             return None
         return _Opened(self.following(answer, location), _has(answer) or 0)
 
@@ -449,20 +473,11 @@ class _Upload:
 
     def _resume(self) -> None:
         """Go on after a lost connection; with a new upload when the old one is lost too."""
-        for number in range(1, PATIENCE.tries + 1):
-            try:
-                found = self._uploads.status(self._at.location)
-            except StorageError:
-                # Where the end of the connection was not seen yet, the upload is in use.
-                pause = PATIENCE.pause_s(number)
-                if pause is not None:
-                    self._origin.wait(pause)
-                continue
-            if found is None or found.start > self._source.size:
-                break
+        found = self._uploads.found(self._at.location, self._source.size)
+        if found is None:
+            self._begin()
+        else:
             self._reached(found.location, found.start)
-            return
-        self._begin()
 
     def _begin(self) -> None:
         """Begin anew."""

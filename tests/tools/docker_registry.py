@@ -24,6 +24,7 @@ def docker_registry(
     *,
     auth: Mapping[str, object] | None = None,
     certificate: Certificate | None = None,
+    secret: str | None = None,
 ) -> Iterator[str]:
     """Run one that keeps its files in a folder; its URL.
 
@@ -31,6 +32,8 @@ def docker_registry(
         folder: Made when it is missing.
         auth: How it is entered, as its own config says that; None: by anybody.
         certificate: With that it speaks TLS.
+        secret: What it signs uploads with, so that another one on the same folder goes on
+            with them; None: a secret of its own.
 
     Raises:
         FileNotFoundError: It is not installed.
@@ -48,6 +51,7 @@ def docker_registry(
             "delete": {"enabled": True},
         },
         "http": {"addr": "127.0.0.1:0"}
+        | ({} if secret is None else {"secret": secret})
         | ({} if certificate is None else {"tls": certificate.settings}),
     } | ({} if auth is None else {"auth": auth})
     config.write_text(json.dumps(settings))

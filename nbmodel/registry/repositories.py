@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from nbmodel.core.claim import Claim, claimant
+from nbmodel.core.claim import MAX_NUMBER, Claim, claimant
 from nbmodel.core.manifest import MAX_MANIFEST
 from nbmodel.core.reference import Reference, check_name, normal_stamp
 from nbmodel.core.version import Version, parse_time
@@ -28,6 +28,7 @@ from nbmodel.errors import (
     ManifestError,
     ModelNotFoundError,
     PinConflictError,
+    RefError,
     RegistryError,
     UnsupportedError,
     VersionNotFoundError,
@@ -39,6 +40,8 @@ from nbmodel.storage.tags import check_tag
 
 PINNED = "pinned"
 LATEST = "latest"
+_FIRST_YEAR, _LAST_YEAR = 1970, 9998  # of claims: every time zone has these
+_MOST_CLAIMED = 100_000_000  # a greater number would leave too few for others
 _SIMILAR = 64  # newest versions of a model, whose chunks are looked for
 _WHY = "by the registry's distribution API"
 #: Versions whose files are here.
@@ -46,7 +49,7 @@ _HERE = "v.id NOT IN (SELECT version FROM unfetched)"
 
 
 class _Row(NamedTuple):
-    """One version of a model."""
+    """One version of a model; numbers are given above 0."""
 
     number: int
     stamp: str
@@ -56,8 +59,10 @@ class _Row(NamedTuple):
 
     @property
     def claim(self) -> Claim:
-        """Of the number that it has; made when the version was."""
-        return Claim.of(self.number, self.digest, parse_time(self.created))
+        """Of the number that it has; from when the version was made."""
+        made = parse_time(self.created)  # whoever made it says so
+        made = made if _FIRST_YEAR <= made.year <= _LAST_YEAR else parse_time("")
+        return Claim.of(self.number, self.digest, made)
 
 
 class RegistryRepositories:
@@ -132,15 +137,19 @@ class RegistryRepositories:
         claim = Claim.parse(tag)
         if claim is not None and claim.version != claimant(digest):
             raise ManifestError(f"tag {tag} claims a number for another version than {digest}")
+        wanted = 0
         if tag.isdigit():
-            self._check_number(name, tag, digest)
+            wanted = _number(name, tag)
+            self._check_number(name, wanted, digest)
+        elif claim is not None and claim.number <= _MOST_CLAIMED:
+            wanted = claim.number
         raw = self._catalog.storage.read(digest, limit=MAX_MANIFEST)
-        version = versions.adopt(self._catalog, raw, name)
-        if tag.isdigit():
-            self._check_number(name, tag, digest)
-        elif tag == PINNED:
+        version = versions.adopt(self._catalog, raw, name, number=wanted)
+        if tag.isdigit() and version.number != wanted:
+            raise _taken(f"{name}:{tag}", f"this one is {version.reference}")
+        if tag == PINNED:
             pins.pin(self._catalog, _by_digest(version), runtime=None, why=_WHY)
-        elif claim is None and tag != LATEST and normal_stamp(tag) != tag:
+        elif not (tag.isdigit() or claim or tag == LATEST or normal_stamp(tag) == tag):
             reference = _by_digest(version)
             aliases.set_alias(self._catalog, reference, tag, expect=aliases.UNSET, why=_WHY)
 
@@ -203,14 +212,37 @@ class RegistryRepositories:
         check_name(name)
         self._referrers.add(subject, digest)
 
-    def _check_number(self, name: str, tag: str, digest: str) -> None:
-        """Refuse a number that another version has, here or once."""
-        there = self.get(name, tag)
-        if there is not None and there != digest:
-            raise RegistryError(
-                f"{name}:{tag} is another version here, and numbers are given once",
-                hint="push it under an alias, or with `nbmodel push`, which finds a free number",
-            )
+    def _check_number(self, name: str, number: int, digest: str) -> None:
+        """Refuse a number that is another version's, or once was."""
+        with self._catalog.db.read() as db:
+            found = db.execute(
+                "SELECT v.digest FROM versions v JOIN models m ON m.id = v.model"
+                " WHERE m.name = ? AND v.number = ?",
+                (name, number),
+            ).fetchone()
+            last = db.execute(
+                "SELECT last_number FROM models WHERE name = ?1"
+                " UNION ALL SELECT last_number FROM retired WHERE name = ?1",
+                (name,),
+            ).fetchone()
+        if found is None and last is not None and number <= last[0]:
+            raise _taken(f"{name}:{number}", "it was deleted, or never there")
+        if found is not None and found[0] != digest:
+            raise _taken(f"{name}:{number}", "it is another version here")
+
+
+def _number(name: str, tag: str) -> int:
+    number = int(tag) if len(tag) < 10 else 0
+    if number < 1 or str(number) != tag:
+        raise RefError(f"{name}:{tag[:40]}: version numbers are 1 to {MAX_NUMBER}")
+    return number
+
+
+def _taken(what: str, why: str) -> RegistryError:
+    return RegistryError(
+        f"{what} cannot be given: {why}",
+        hint="push it under an alias, or with `nbmodel push`, which finds a free number",
+    )
 
 
 def _rows(db: sqlite3.Connection, name: str) -> list[_Row]:

@@ -140,10 +140,16 @@ def add(catalog: Catalog, contents: Contents, progress: Progress | None = None) 
     raise _collected(contents.name)
 
 
-def adopt(catalog: Catalog, manifest: bytes, name: str) -> Version:
+def adopt(catalog: Catalog, manifest: bytes, name: str, *, number: int = 0) -> Version:
     """Make a version of a manifest whose blobs are in the storage, as a pull brings them.
 
     Bringing the same manifest again gives the version that it made.
+
+    Args:
+        catalog: The registry.
+        manifest: Bytes of the manifest.
+        name: The model.
+        number: The one that it gets where that is above all that were given; else the next.
 
     Raises:
         ManifestError: It is not a manifest of a model.
@@ -161,7 +167,7 @@ def adopt(catalog: Catalog, manifest: bytes, name: str) -> Version:
                     f"blob {digest} has {catalog.storage.size(digest)} bytes, expected {size}"
                 )
         catalog.storage.add_bytes(manifest)
-        version = _commit(catalog, candidate)
+        version = _commit(catalog, candidate, number=number)
         if version is not None:
             write_index(catalog)
             return version
@@ -241,7 +247,11 @@ def _known_digest(catalog: Catalog, seen: _Seen) -> str | None:
 
 
 def _commit(
-    catalog: Catalog, candidate: Candidate, again: Callable[[], None] | None = None
+    catalog: Catalog,
+    candidate: Candidate,
+    again: Callable[[], None] | None = None,
+    *,
+    number: int = 0,
 ) -> Version | None:
     """Insert the version; None when it has to be stored again.
 
@@ -249,6 +259,7 @@ def _commit(
         catalog: The registry.
         candidate: What to insert.
         again: Stores the blobs, under the lock; None to expect them there.
+        number: The one to have, where it is above all that were given.
     """
     digest = digest_of(candidate.raw)
     blobs = blobs_of(candidate.raw)
@@ -270,8 +281,9 @@ def _commit(
         model_id, last = (
             make_model(db, candidate.name) if model is None else (model.id, model.last_number)
         )
-        version_id = insert(db, model_id, last + 1, candidate)
-        db.execute("UPDATE models SET last_number = ? WHERE id = ?", (last + 1, model_id))
+        number = max(last + 1, number)
+        version_id = insert(db, model_id, number, candidate)
+        db.execute("UPDATE models SET last_number = ? WHERE id = ?", (number, model_id))
         (row,) = version_rows(db, "WHERE v.id = ?", (version_id,))
         return catalog.version(db, row)
 

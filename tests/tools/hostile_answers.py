@@ -14,7 +14,7 @@ from typing import Literal
 BOUNDARY = "3d6b6a416f9b5"
 _RANGE = re.compile(r"([0-9]*)-([0-9]*)")
 
-Kind = Literal["ping", "tags", "manifest", "blob", "other"]
+Kind = Literal["ping", "tags", "manifest", "blob", "upload", "other"]
 
 ELSEWHERE = "/elsewhere"  # what is under it is what is without it: where redirects lead
 MOST_SENT = 512 * 1024 * 1024  # bytes of one answer; a client that takes more is broken
@@ -26,12 +26,13 @@ class Asked:
     """A request that came.
 
     Attributes:
-        method: GET or HEAD.
+        method: In capitals.
         path: With the query.
         kind: What is asked for.
         name: The repository, or empty.
         reference: The tag or digest, or empty.
         headers: By name in lower case.
+        content: The body.
     """
 
     method: str
@@ -40,6 +41,7 @@ class Asked:
     name: str
     reference: str
     headers: Mapping[str, str]
+    content: bytes = b""
 
     @property
     def range(self) -> str | None:

@@ -1,10 +1,10 @@
-"""A registry that serves versions as the OCI specification says, until it is told to misbehave.
+"""A registry that serves and takes versions as the OCI specification says, until told to misbehave.
 
 A misbehaviour changes an honest answer before it is sent, so whatever is not asked to be wrong
 is right. It applies to one kind of request, from a chosen one on and for so many, or until
 ``behave``. Everything that was asked is kept in ``asked``, what became of it in ``seen``.
 
-Source: OCI distribution specification 1.1 "Pull"; RFC 9110 §§13, 14, 15.3.7 (conditions,
+Source: OCI distribution specification 1.1 "Pull", "Push"; RFC 9110 §§13, 14, 15.3.7 (conditions,
 ranges, ``multipart/byteranges``).
 """
 
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _PATH = re.compile(r"/v2/(.+)/(manifests|blobs|tags)/([^/]+)")
+_UPLOAD = re.compile(r"/v2/(.+)/blobs/uploads/([^/]*)")
+_MOST_TAKEN = 64 * 1024 * 1024  # bytes of one request
 
 
 @dataclass(slots=True)
@@ -92,6 +94,7 @@ class HostileRegistry:
         self.token = token
         self._blobs: dict[str, bytes] = {} if shared is None else shared._blobs
         self._tags: dict[str, dict[str, str]] = {} if shared is None else shared._tags
+        self._uploads: dict[str, bytearray] = {}
         self._lock = threading.Lock()
         self._misbehaviours: list[_Misbehaviour] = []
         self._seen: list[Seen] = []
@@ -128,6 +131,10 @@ class HostileRegistry:
     def tag(self, name: str, tag: str, digest: str) -> None:
         """Put a tag on a manifest."""
         self._tags.setdefault(name, {})[tag] = digest
+
+    def tags(self, name: str) -> dict[str, str]:
+        """Tag → digest of the manifest it is on."""
+        return dict(self._tags.get(name, {}))
 
     def untag(self, name: str, tag: str) -> None:
         """Take a tag away."""
@@ -248,6 +255,13 @@ class HostileRegistry:
             return Answer(200, {"Content-Type": "application/json"}, b"{}")
         if asked.kind == "tags":
             return self._tag_list(asked)
+        if asked.kind == "upload":
+            return self._upload(asked)
+        if asked.kind == "manifest" and asked.method == "PUT":
+            digest = self.put(asked.content)
+            if not asked.reference.startswith("sha256:"):
+                self.tag(asked.name, asked.reference, digest)
+            return Answer(201, {"Location": asked.path, "Docker-Content-Digest": digest})
         if asked.kind == "manifest":
             return self._manifest(asked)
         if asked.kind == "blob":
@@ -266,6 +280,24 @@ class HostileRegistry:
             target = f"/v2/{asked.name}/tags/list?n={count}&last={left[count - 1]}"
             answer = answer.with_headers(Link=f'<{target}>; rel="next"')
         return conditional(asked, answer.with_headers(ETag=f'"{digest_of(answer.body)}"'))
+
+    def _upload(self, asked: Asked) -> Answer:
+        if asked.method == "POST":
+            number = f"u{len(self._uploads)}"
+            self._uploads[number] = bytearray()
+            return Answer(202, {"Location": f"/v2/{asked.name}/blobs/uploads/{number}"})
+        if asked.reference not in self._uploads:
+            return error(404, "BLOB_UPLOAD_UNKNOWN")
+        content = self._uploads[asked.reference]
+        content += asked.content
+        where = {"Location": asked.path, "Range": f"0-{max(0, len(content) - 1)}"}
+        if asked.method != "PUT":
+            return Answer(202 if asked.method == "PATCH" else 204, where)
+        wanted = parse_qs(urlsplit(asked.path).query).get("digest", [""])[0]
+        if digest_of(bytes(content)) != wanted:
+            return error(400, "DIGEST_INVALID")
+        self.put(bytes(self._uploads.pop(asked.reference)))
+        return Answer(201, {"Location": f"/v2/{asked.name}/blobs/{wanted}"})
 
     def _manifest(self, asked: Asked) -> Answer:
         digest = self._tags.get(asked.name, {}).get(asked.reference, asked.reference)
@@ -365,6 +397,15 @@ class _Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self._answer()
 
+    def do_POST(self) -> None:
+        self._answer()
+
+    def do_PATCH(self) -> None:
+        self._answer()
+
+    def do_PUT(self) -> None:
+        self._answer()
+
     def log_message(self, *_: object) -> None:
         """Say nothing: ``seen`` has it all."""
 
@@ -384,12 +425,17 @@ class _Handler(BaseHTTPRequestHandler):
     def _asked(self) -> Asked:
         path = urlsplit(self.path).path.removeprefix(ELSEWHERE)
         headers = {name.lower(): value for name, value in self.headers.items()}
-        match = _PATH.fullmatch(path)
+        length = min(int(headers.get("content-length", "0")), _MOST_TAKEN)
+        content = self.rfile.read(length)
+        upload, match = _UPLOAD.fullmatch(path), _PATH.fullmatch(path)
+        if upload is not None:
+            return Asked(self.command, self.path, "upload", upload[1], upload[2], headers, content)
         if match is None:
             kind: Kind = "ping" if path.rstrip("/") == "/v2" else "other"
-            return Asked(self.command, self.path, kind, "", "", headers)
+            return Asked(self.command, self.path, kind, "", "", headers, content)
         kinds: dict[str, Kind] = {"manifests": "manifest", "blobs": "blob", "tags": "tags"}
-        return Asked(self.command, self.path, kinds[match[2]], match[1], match[3], headers)
+        kind = kinds[match[2]]
+        return Asked(self.command, self.path, kind, match[1], match[3], headers, content)
 
     def _send(self, asked: Asked, answer: Answer) -> Iterator[int]:
         """Send an answer; the lengths of the pieces of its body that went."""
@@ -398,13 +444,13 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if not answer.raw:
             self._send_head(answer)
-        body = answer.body[: answer.cut] if asked.method == "GET" else b""
+        body = b"" if asked.method == "HEAD" else answer.body[: answer.cut]
         for piece in self._pieces(answer, body):
             self.server.registry.wait(answer.pause_s)
             framed = b"%x\r\n%b\r\n" % (len(piece), piece) if answer.chunked else piece
             self.wfile.write(framed)
             yield len(piece)
-        if answer.chunked and answer.cut is None and asked.method == "GET":
+        if answer.chunked and answer.cut is None and asked.method != "HEAD":
             self.wfile.write(b"0\r\n\r\n")
         if answer.cut is not None or answer.raw:
             self.close_connection = True

@@ -166,3 +166,15 @@ def test_redirects_lead_to_the_same_content(registry: HostileRegistry, blob: str
     assert get(blob).status_code == 307
     answer = httpx.get(blob, follow_redirects=True, trust_env=False)
     assert answer.content == DATA
+
+
+def test_a_version_can_be_pushed(registry: HostileRegistry) -> None:
+    here = MemoryStorage()
+    digest = here.add_bytes(DATA)
+    with Distribution(registry.url) as remote:
+        assert remote.push_blob("digits", here, digest).sent == len(DATA)
+        assert remote.push_blob("digits", here, digest).sent == 0
+        remote.push_manifest("digits", "1", b"{}")
+        assert remote.manifest("digits", "1") == b"{}"
+    assert registry.blob(digest) == DATA
+    assert set(registry.tags("digits")) == {"1"}

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from nbmodel.registry.remote.listing import RemoteModel, RemoteVersion
     from nbmodel.registry.remote.numbering import Renumbered
     from nbmodel.registry.remote.peer import Connect, Peer
-    from nbmodel.registry.remote.pull import PullReport
+    from nbmodel.registry.remote.pull import PullReport, Unpack
     from nbmodel.registry.remote.push import PushReport
     from nbmodel.registry.remote.sync import SyncReport
     from nbmodel.registry.signing import Claim
@@ -240,17 +240,11 @@ class Registry:
 
         return push(self._catalog, peer, ref, aliases=aliases, force=force)
 
-    def push_size(self, ref: Reference | str | None) -> int:
-        """Bytes of all that such a push may have to send."""
-        from nbmodel.registry.remote.push import size_of
-
-        return size_of(self._catalog, ref)
-
-    def pull(self, peer: Peer, ref: Reference) -> PullReport:
+    def pull(self, peer: Peer, ref: Reference, *, unpack: Unpack | None = None) -> PullReport:
         """Bring a version with its files from a remote; see ``registry.remote.pull``."""
         from nbmodel.registry.remote.pull import pull
 
-        return pull(self._catalog, peer, ref)
+        return pull(self._catalog, peer, ref, unpack=unpack)
 
     def sync(
         self, peer: Peer, model: str | None, *, note: Callable[[str], None] = lambda _: None

@@ -7,12 +7,15 @@ move meanwhile change nothing.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
+from nbmodel.core.artifact import Artifact
+from nbmodel.core.foreign import is_foreign
 from nbmodel.core.reference import Reference
 from nbmodel.core.version import Version
-from nbmodel.errors import ModelNotFoundError, VersionNotFoundError
+from nbmodel.errors import ManifestError, ModelNotFoundError, VersionNotFoundError
 from nbmodel.registry.catalog import Catalog
 from nbmodel.registry.remote.alias_tags import AliasTaken, Way, take_alias, way_of
 from nbmodel.registry.remote.bring import bring
@@ -23,6 +26,11 @@ from nbmodel.registry.remote.signature_copies import pull_signatures
 from nbmodel.registry.remote.survey import Survey, survey
 from nbmodel.registry.rows import version_rows
 from nbmodel.storage.manifests import blobs_of
+from nbmodel.storage.remote_registry import RemoteRegistry
+
+#: Makes a version of an artifact (registry, repository, digest) of another tool; whether it
+#: was made now.
+Unpack: TypeAlias = Callable[[RemoteRegistry, str, str], tuple[Version, bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +45,7 @@ class PullReport:
         present: Bytes of blobs that were.
         aliases: The alias that it was asked for by, when it moved here.
         renumbered: Versions that have another number here now.
-        notes: What else there is to know, a sentence each.
+        doubts: What else there is to know, a sentence each.
         seconds: How long it took.
     """
 
@@ -48,7 +56,7 @@ class PullReport:
     present: int
     aliases: tuple[AliasTaken, ...] = ()
     renumbered: tuple[Renumbered, ...] = ()
-    notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
     seconds: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
@@ -62,18 +70,21 @@ class PullReport:
             "present": self.present,
             "aliases": [one.to_json() for one in self.aliases],
             "renumbered": [one.to_json() for one in self.renumbered],
-            "notes": list(self.notes),
+            "notes": list(self.doubts),
             "seconds": self.seconds,
         }
 
 
-def pull(catalog: Catalog, peer: Peer, ref: Reference) -> PullReport:
+def pull(
+    catalog: Catalog, peer: Peer, ref: Reference, *, unpack: Unpack | None = None
+) -> PullReport:
     """Bring a version from a remote.
 
     Args:
         catalog: The registry.
         peer: Where from.
         ref: The version; a bare name and ``latest`` are the one with the largest number there.
+        unpack: Makes a version of what another tool packed; None: that is refused.
 
     Raises:
         ModelNotFoundError, VersionNotFoundError: The remote has no such version.
@@ -90,7 +101,15 @@ def pull(catalog: Catalog, peer: Peer, ref: Reference) -> PullReport:
     digest = _wanted(peer, ref, found)
     repository = peer.remote.repository(ref.name)
     raw = peer.registry.manifest(repository, digest)
-    there = {blob: size for blob, size in blobs_of(raw).items() if catalog.storage.has(blob)}
+    if is_foreign(Artifact.from_bytes(raw)):
+        return replace(
+            _unpacked(peer, repository, digest, unpack),
+            remote=str(peer.remote),
+            seconds=time.monotonic() - began,
+        )
+    blobs = blobs_of(raw)
+    there = {blob: size for blob, size in blobs.items() if catalog.storage.has(blob)}
+    peer.expect(sum(blobs.values()))
     peer.registry.pull(repository, digest, catalog.storage, progress=peer.advance)
     pull_signatures(catalog, peer.registry, repository, digest)
     brought = bring(catalog, peer, ref.name, found, {digest: raw}, unfetched=False)
@@ -109,17 +128,38 @@ def pull(catalog: Catalog, peer: Peer, ref: Reference) -> PullReport:
                 taken = (take_alias(db, row, ref.alias, peer.remote.host),)
         version = catalog.version(db, row)
         assert version.manifest.files is not None  # its fields are of this transaction
-    total = sum(blobs_of(raw).values())
     return PullReport(
         remote=str(peer.remote),
         version=version,
         number=found.numbers.get(digest),
-        received=total - sum(there.values()),
+        received=sum(blobs.values()) - sum(there.values()),
         present=sum(there.values()),
         aliases=taken,
         renumbered=brought.renumbered,
-        notes=found.doubts,
+        doubts=found.doubts,
         seconds=time.monotonic() - began,
+    )
+
+
+def _unpacked(peer: Peer, repository: str, digest: str, unpack: Unpack | None) -> PullReport:
+    """A version made of what another tool packed."""
+    if unpack is None:
+        raise ManifestError(
+            f"{repository}@{digest} on {peer.remote.host} is packed by another tool",
+            hint=f"nbmodel import oci://{peer.remote.host}/{repository}@{digest}",
+        )
+    version, is_new = unpack(peer.registry, repository, digest)
+    return PullReport(
+        remote=str(peer.remote),
+        version=version,
+        number=None,
+        received=version.size if is_new else 0,
+        present=0 if is_new else version.size,
+        doubts=(
+            f"unpacked from {peer.remote.host}/{repository}@{digest}, which another tool packed"
+            if is_new
+            else f"{version.reference} was unpacked from it before",
+        ),
     )
 
 

@@ -32,11 +32,15 @@ if TYPE_CHECKING:
     from nbmodel.display.pin import PinCard as PinCard
     from nbmodel.display.progress import Progress as Progress
     from nbmodel.display.pull import PullCard as PullCard
+    from nbmodel.display.push import PushCard as PushCard
+    from nbmodel.display.remote import RemoteModelTable as RemoteModelTable
+    from nbmodel.display.remote import RemoteVersionTable as RemoteVersionTable
     from nbmodel.display.runtimes import RuntimeTable as RuntimeTable
     from nbmodel.display.serving import ServingCard as ServingCard
     from nbmodel.display.signatures import KeyCard as KeyCard
     from nbmodel.display.signatures import SignatureCard as SignatureCard
     from nbmodel.display.status import StatusCard as StatusCard
+    from nbmodel.display.sync import SyncCard as SyncCard
     from nbmodel.display.verify import VerifyCard as VerifyCard
     from nbmodel.display.version import VersionCard as VersionCard
     from nbmodel.display.version import VersionTable as VersionTable
@@ -63,11 +67,15 @@ _HOMES = {
     "PinCard": "pin",
     "Progress": "progress",
     "PullCard": "pull",
+    "PushCard": "push",
+    "RemoteModelTable": "remote",
+    "RemoteVersionTable": "remote",
     "Result": "base",
     "RuntimeTable": "runtimes",
     "ServingCard": "serving",
     "SignatureCard": "signatures",
     "StatusCard": "status",
+    "SyncCard": "sync",
     "VerifyCard": "verify",
     "VersionCard": "version",
     "VersionTable": "version",

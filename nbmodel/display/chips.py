@@ -34,6 +34,8 @@ def version_chips(version: Version) -> tuple[Chip, ...]:
         chips.append(Chip("archived"))
     if version.deprecated is not None:
         chips.append(Chip("deprecated", "bad"))
+    if version.files_on is not None:
+        chips.append(Chip(f"on {version.files_on}", "info"))
     return tuple(chips)
 
 

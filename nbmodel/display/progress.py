@@ -86,6 +86,11 @@ class Progress:
 
     __call__ = advance
 
+    def expect(self, total: int) -> None:
+        """Say how much there is to do, now that it is known."""
+        with self._lock:
+            self.total = total
+
     def note(self, text: str) -> None:
         """Say what is happening, beside the count."""
         with self._lock:

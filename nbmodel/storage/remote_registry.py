@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from nbmodel.core.address import is_store
 from nbmodel.storage.base import Storage
 from nbmodel.storage.copying import Progress
-from nbmodel.storage.send import Pushed
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from nbmodel.storage.access import Access
+    from nbmodel.storage.send import Pushed
 
 
 class RemoteRegistry(Protocol):

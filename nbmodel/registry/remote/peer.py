@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from nbmodel.core.remote import Remote
-from nbmodel.storage.access import Access
 from nbmodel.storage.remote_registry import RemoteRegistry, open_registry
 
 if TYPE_CHECKING:
@@ -39,6 +38,8 @@ def connect(
         cancelled: Asked while bytes move; see ``open_registry``.
         sessions: Folder of uploads that are not over; None: each begins anew.
     """
+    from nbmodel.storage.access import Access  # httpx: where the network is used
+
     return open_registry(
         remote.base_url, access=Access.of(os.environ), cancelled=cancelled, sessions=sessions
     )
@@ -55,6 +56,7 @@ class Peer:
         leads: Whether its numbers count also for models that have theirs from another one.
         progress: Told of the bytes that were sent or received, or found to be there.
         cancelled: Asked between requests and while bytes move.
+        expect: Told how many bytes there will be in all, when that is known.
     """
 
     def __init__(
@@ -65,12 +67,14 @@ class Peer:
         leads: bool = False,
         progress: Progress | None = None,
         cancelled: Callable[[], bool] = lambda: False,
+        expect: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.remote = remote
         self.leads = leads
         self.connect = connect
         self._progress = progress
         self.cancelled = cancelled
+        self.expect = expect
         self._idle: list[RemoteRegistry] = []
         self._first: RemoteRegistry | None = None
 

@@ -28,6 +28,7 @@ from nbmodel.registry.remote.seen import note_tags, remote_id, seen_tags
 from nbmodel.registry.remote.signature_copies import push_signatures
 from nbmodel.registry.remote.survey import Survey, judge, survey
 from nbmodel.registry.rows import VersionRow, model_rows, version_rows
+from nbmodel.storage.manifests import blobs_of
 
 _ATTEMPTS = 5  # to get a number that nobody claimed before; the law gives one in any case
 
@@ -64,7 +65,7 @@ class PushReport:
         versions: By model and number.
         aliases: Those that were put on a version there: ``digits:champion → 3``.
         renumbered: Versions that have another number here now.
-        notes: What else there is to know, a sentence each.
+        doubts: What else there is to know, a sentence each.
         seconds: How long it took.
     """
 
@@ -72,7 +73,7 @@ class PushReport:
     versions: tuple[PushedVersion, ...]
     aliases: tuple[str, ...] = ()
     renumbered: tuple[Renumbered, ...] = ()
-    notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
     seconds: float = 0.0
 
     @property
@@ -108,7 +109,7 @@ class PushReport:
             ],
             "aliases": list(self.aliases),
             "renumbered": [one.to_json() for one in self.renumbered],
-            "notes": list(self.notes),
+            "notes": list(self.doubts),
             "sent": self.sent,
             "present": self.present,
             "saved": self.saved,
@@ -145,6 +146,7 @@ def push(
     began = time.monotonic()
     with catalog.db.read() as db:
         chosen = _chosen(db, ref, aliases)
+        peer.expect(_bytes(db, chosen))
     report, conflicts = PushReport(str(peer.remote), ()), []
     for rows in chosen:
         part, conflict = _push_model(catalog, peer, rows, aliases, force=force)
@@ -153,27 +155,12 @@ def push(
             versions=report.versions + part.versions,
             aliases=report.aliases + part.aliases,
             renumbered=report.renumbered + part.renumbered,
-            notes=report.notes + part.notes,
+            doubts=report.doubts + part.doubts,
         )
         conflicts += conflict
     if conflicts:
         raise conflicts[0]
     return replace(report, seconds=time.monotonic() - began)
-
-
-def size_of(catalog: Catalog, ref: Reference | str | None) -> int:
-    """Bytes of all that a push of this may have to send.
-
-    Raises:
-        ModelNotFoundError, VersionNotFoundError: There is no such thing to push.
-    """
-    with catalog.db.read() as db:
-        ids = [row.id for rows in _chosen(db, ref, None) for row in rows]
-        sizes = [
-            db.execute("SELECT total(size) FROM blobs WHERE version = ?", (one,)).fetchone()[0]
-            for one in ids
-        ]
-    return int(sum(sizes))
 
 
 def _chosen(
@@ -201,6 +188,12 @@ def _chosen(
             if alias not in known:
                 raise version_not_found(db, model, Reference(model.name, alias=alias))
     return [rows for rows in chosen if rows]
+
+
+def _bytes(db: sqlite3.Connection, chosen: list[list[VersionRow]]) -> int:
+    """Of all blobs that these versions need, counted once for each."""
+    sizes = dict(db.execute("SELECT version, total(size) FROM blobs GROUP BY version").fetchall())
+    return int(sum(sizes.get(row.id, 0) for rows in chosen for row in rows))
 
 
 def _push_model(
@@ -269,7 +262,7 @@ def _push_version(
     peer.check()
     claimed = {found.digests[tag] for tag in found.tags if tag in found.digests and _claims(tag)}
     if row.digest in claimed:
-        peer.advance(row.size)
+        peer.advance(sum(blobs_of(catalog.storage.read(row.digest, limit=MAX_MANIFEST)).values()))
         repository = peer.remote.repository(row.model)
         push_signatures(catalog, peer.registry, repository, row.digest)
         return (

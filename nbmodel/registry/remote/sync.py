@@ -59,7 +59,7 @@ class SyncedModel:
         unpushed: How many versions are here and not there.
         aliases: Aliases that moved here because they moved there.
         renumbered: Versions that have another number here now.
-        notes: What else there is to know, a sentence each.
+        doubts: What else there is to know, a sentence each.
     """
 
     model: str
@@ -68,7 +68,7 @@ class SyncedModel:
     unpushed: int = 0
     aliases: tuple[AliasTaken, ...] = ()
     renumbered: tuple[Renumbered, ...] = ()
-    notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     @property
     def is_changed(self) -> bool:
@@ -84,7 +84,7 @@ class SyncedModel:
             "unpushed": self.unpushed,
             "aliases": [one.to_json() for one in self.aliases],
             "renumbered": [one.to_json() for one in self.renumbered],
-            "notes": list(self.notes),
+            "notes": list(self.doubts),
         }
 
 
@@ -162,7 +162,7 @@ def _sync_model(catalog: Catalog, peer: Peer, model: str, *, wanted: bool) -> Sy
         rows = version_rows(db, "WHERE m.name = ?", (model,))
         archived = any(row.archived for row in model_rows(db, "WHERE name = ?", (model,)))
     if archived:
-        return SyncedModel(model, 0, notes=(f"{model} is archived here: it was left alone",))
+        return SyncedModel(model, 0, doubts=(f"{model} is archived here: it was left alone",))
     found = survey(peer, model, seen, aliases=None)
     if wanted and not found.tags:
         raise ModelNotFoundError(
@@ -198,7 +198,7 @@ def _sync_model(catalog: Catalog, peer: Peer, model: str, *, wanted: bool) -> Sy
         unpushed=sum(row.digest not in known for row in rows),
         aliases=taken,
         renumbered=tuple(renumbered),
-        notes=(*notes, *told),
+        doubts=(*notes, *told),
     )
 
 

@@ -20,6 +20,7 @@ IMPORTERS = PluginTable(
         "oci": "nbmodel.importing.oci:OciArtifact",
         "url": "nbmodel.importing.url:Url",
         "hs": "nbmodel.importing.hs:HsFolder",
+        "triton": "nbmodel.importing.triton:TritonModel",
         "mlflow-model": "nbmodel.importing.mlflow_model:MlflowModel",
         "clearml": "nbmodel.importing.clearml:ClearMlExport",
         "viam": "nbmodel.importing.viam:ViamPackage",

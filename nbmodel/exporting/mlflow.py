@@ -1,0 +1,130 @@
+"""An MLflow model: a folder that ``mlflow`` loads and registers.
+
+``onnx`` and ``tensorflow`` have flavors of MLflow's; every version has the flavor
+``nbmodel``, which says where its files are.
+
+Source: MLflow's documentation, "MLflow Models: Storage Format", "Model Signatures".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from nbmodel.core.signature import Tensor, describe
+from nbmodel.exporting.base import Exported, Exporter, Job
+from nbmodel.exporting.files import check_free, extract, write_text
+from nbmodel.exporting.yaml import to_yaml
+from nbmodel.formats import model_file
+from nbmodel.importing.mlflow_model import DATATYPES, MARKER
+from nbmodel.importing.record import KEY, record_of
+
+_DATA = "data"  # where the version's files are in the folder
+_DTYPES: Mapping[str, str] = {ours: theirs for theirs, ours in DATATYPES.items()} | {
+    "BYTES": "object"
+}
+_PYTHON = "3.11"
+
+
+class Mlflow(Exporter):
+    """``TARGET``, a folder with ``MLmodel``."""
+
+    name = "mlflow"
+    about = "TARGET, a folder with MLmodel that mlflow loads and registers"
+    options: ClassVar[Mapping[str, str]] = {}
+
+    def export(self, job: Job) -> Exported:
+        """Copy the files, then write what says what they are."""
+        version, folder = job.version, job.folder
+        check_free(folder, lambda there: (there / MARKER).is_file(), "the model")
+        written = list(extract(job, folder / _DATA))
+        flavors, needs = _flavors(job)
+        signature, problem = _signature(job)
+        told: dict[str, Any] = {
+            "flavors": flavors,
+            "utc_time_created": version.created.strftime("%Y-%m-%d %H:%M:%S.%f"),
+            "metadata": {KEY: record_of(version)},
+        }
+        if signature:
+            told["signature"] = signature
+        documents = {
+            "requirements.txt": "".join(f"{one}\n" for one in needs),
+            "python_env.yaml": to_yaml(
+                {
+                    "python": _PYTHON,
+                    "build_dependencies": ["pip"],
+                    "dependencies": ["-r requirements.txt"],
+                }
+            ),
+            "conda.yaml": to_yaml(
+                {
+                    "name": "mlflow-env",
+                    "channels": ["conda-forge"],
+                    "dependencies": [f"python={_PYTHON}", "pip", {"pip": list(needs)}],
+                }
+            ),
+            MARKER: to_yaml(told),
+        }
+        written += [write_text(folder / name, text) for name, text in documents.items()]
+        place = folder.absolute().as_uri()
+        notes = [f"mlflow.register_model({place!r}, {version.model!r}) puts it into a registry"]
+        if problem:
+            notes.append(problem)
+        if len(flavors) == 1:
+            notes.append(
+                f"MLflow has no flavor for {version.framework}: it keeps it, and does not run it"
+            )
+        return Exported(tuple(written), place, tuple(notes))
+
+
+def _flavors(job: Job) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Flavor → its fields, and what must be installed to load them."""
+    version = job.version
+    own = {"framework": version.framework, "data": _DATA, "digest": version.digest}
+    if version.framework not in ("onnx", "savedmodel"):
+        return {"nbmodel": own}, ("mlflow",)
+    place = f"{_DATA}/{model_file(version.manifest)}".removesuffix("/.")
+    environment = {"conda": "conda.yaml", "virtualenv": "python_env.yaml"}
+    generic = {"env": environment, "python_version": _PYTHON}
+    if version.framework == "onnx":
+        return {
+            "onnx": {
+                "code": None,
+                "data": place,
+                "providers": ["CPUExecutionProvider"],
+                "onnx_session_options": None,
+            },
+            "python_function": {"loader_module": "mlflow.onnx", "data": place, **generic},
+            "nbmodel": own,
+        }, ("mlflow", "onnx", "onnxruntime")
+    return {
+        "tensorflow": {"code": None, "model_type": "tf2-module", "saved_model_dir": place},
+        "python_function": {"loader_module": "mlflow.tensorflow", **generic},
+        "nbmodel": own,
+    }, ("mlflow", "tensorflow")
+
+
+def _signature(job: Job) -> tuple[dict[str, Any], str]:
+    """The signature in MLflow's words, or why there is none."""
+    signature = job.version.signature
+    for tensor in (*signature.inputs, *signature.outputs):
+        if tensor.datatype not in _DTYPES or tensor.shape is None:
+            return {}, f"without a signature: MLflow cannot say {describe(tensor)}"
+    return {
+        "inputs": _schema(signature.inputs),
+        "outputs": _schema(signature.outputs),
+        "params": None,
+    }, ""
+
+
+def _schema(tensors: Sequence[Tensor]) -> str:
+    fields = [
+        {
+            "type": "tensor",
+            "tensor-spec": {"dtype": _DTYPES[one.datatype], "shape": list(one.shape or ())},
+            "name": one.name,
+        }
+        for one in tensors
+    ]
+    return json.dumps(fields)

@@ -34,12 +34,14 @@ from nbmodel.errors import (
     RefError,
     RegistryError,
     TargetError,
+    VersionNotFoundError,
 )
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from nbmodel.benchmark import Subject
+    from nbmodel.core.remote import Remote
     from nbmodel.display import (
         AliasCard,
         AliasHistory,
@@ -56,11 +58,16 @@ if TYPE_CHECKING:
         ModelTable,
         PackageCard,
         PinCard,
+        Progress,
         PullCard,
+        PushCard,
+        RemoteModelTable,
+        RemoteVersionTable,
         RuntimeTable,
         ServingCard,
         SignatureCard,
         StatusCard,
+        SyncCard,
         VerifyCard,
         VersionCard,
         VersionTable,
@@ -70,8 +77,13 @@ if TYPE_CHECKING:
     from nbmodel.fleet.runtimes import Runtimes
     from nbmodel.local import LocalModels
     from nbmodel.registry import Registry
+    from nbmodel.registry.remote.numbering import Renumbered
+    from nbmodel.registry.remote.peer import Peer
+    from nbmodel.registry.remote.pull import PullReport
     from nbmodel.serving.server import Offer, RegistryServer
     from nbmodel.source import LabelsGiven, Source
+
+_MAX_RENUMBERED = 10  # changes of numbers that a model's card tells of
 
 Unset: TypeAlias = "type[_Unset]"
 
@@ -398,8 +410,14 @@ class Client:
     # ── look ──────────────────────────────────────────────────────────────────────
 
     def list(
-        self, name: str | None = None, query: str = "", *, archived: bool = False
-    ) -> ModelTable | VersionTable:
+        self,
+        name: str | None = None,
+        query: str = "",
+        *,
+        archived: bool = False,
+        remote: str | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> ModelTable | VersionTable | RemoteModelTable | RemoteVersionTable:
         """All models; or the versions of one, or those that a query finds.
 
         Args:
@@ -407,13 +425,21 @@ class Client:
             query: ``framework=onnx and metrics.acc > 0.9 and tag:fruit``; words match
                 names.
             archived: Whether to list what is archived too.
+            remote: A registry to ask instead, ``host[:port][/namespace]``; empty: the
+                configured one. Its models, or the versions of one, are read there and not
+                kept: ``sync`` keeps them.
+            cancelled: Asked between requests to a remote.
 
         Raises:
             ModelNotFoundError: No model ``name``.
-            InputError: The query cannot be read; the message points at the place.
+            InputError: The query cannot be read, the message points at the place; or it is
+                for a remote, which is not searched.
+            TargetUnreachableError, AuthenticationError: The remote is away, or refuses.
         """
         from nbmodel.display import ModelTable, VersionTable
 
+        if remote is not None:
+            return self._list_remote(name, query, remote, cancelled)
         if name is None and not query:
             return ModelTable(self.registry.models(archived=archived))
         return VersionTable(self.registry.versions(name, query, archived=archived))
@@ -431,7 +457,8 @@ class Client:
             model = ModelCard.of(self.registry.model(ref.name)).with_versions(
                 self.registry.versions(ref.name, archived=True)
             )
-            return model.with_notes(_holding(self.registry.pins(ref.name)))
+            renumbered = map(str, self.registry.renumbered(ref.name)[:_MAX_RENUMBERED])
+            return model.with_notes((*_holding(self.registry.pins(ref.name)), *renumbered))
         version = self.registry.resolve(ref)
         pins = [pin for pin in self.registry.pins(version.model) if pin.number == version.number]
         card = VersionCard.of(version).with_notes(_holding(pins))
@@ -765,19 +792,135 @@ class Client:
 
         return GcCard.of(self.registry.gc(grace_s=grace_s, dry_run=dry_run))
 
-    def pull(self, reference: str, folder: str | os.PathLike[str] = ".") -> PullCard:
-        """Copy a version's files into a folder, digests checked; and its signature, if any.
+    # ── exchange ──────────────────────────────────────────────────────────────────
+
+    def push(
+        self,
+        reference: str | None = None,
+        remote: str | None = None,
+        *,
+        everything: bool = False,
+        aliases: Sequence[str] = (),
+        force: bool = False,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> PushCard:
+        """Push a version, or all versions of a model, to a registry.
+
+        What is there already is not sent again. Each version claims its number there; one
+        that another version has already is changed here, visibly. Signatures travel with
+        their versions, aliases as tags.
+
+        Args:
+            reference: A version; a bare name is the model with all its versions.
+            remote: ``host[:port][/namespace]`` of the registry, or an object store's address;
+                None: the setting ``remote``, else the only one that was used before.
+            everything: Push all models, in the place of a reference.
+            aliases: The aliases to push; none: all that are on the versions.
+            force: Move aliases there also when somebody else moved them.
+            cancelled: Asked while bytes move; a push that was cut is made again and goes on.
+
+        Raises:
+            InputError: Nothing, or two things, to push; or no registry is known.
+            AliasConflictError: Somebody moved an alias there since it was last seen; all
+                versions were pushed.
+            TargetUnreachableError, AuthenticationError: The registry is away, or refuses.
+            CancelledError: Of ``concurrent.futures``: nobody wants to go on.
+        """
+        from nbmodel.display import Progress, PushCard
+
+        if (reference is None) != everything:
+            raise InputError(
+                "push takes a version, a model, or everything",
+                hint="`push digits:3`, `push digits`, or `push --all`",
+            )
+        ref = None if reference is None else _local(reference)
+        place = self._remote(remote)
+        with (
+            Progress(f"push {reference or 'all'}") as progress,
+            self._peer(place, progress, cancelled) as peer,
+        ):
+            report = self.registry.push(peer, ref, aliases=aliases or None, force=force)
+        return PushCard.of(report).with_notes(self._bring_renumbered(report.renumbered))
+
+    def pull(
+        self,
+        reference: str,
+        folder: str | os.PathLike[str] | None = None,
+        *,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> PullCard:
+        """Bring a version from a registry; or copy a version's files into a folder.
+
+        A reference with a registry, ``host/team/digits:3``, comes into the local registry
+        with its files, and into the folder when one is given. A local one is copied into the
+        folder, here when none is given; what is not known here is looked for in the
+        configured registry.
+
+        Args:
+            reference: The version, or a model for its latest.
+            folder: Where its files go.
+            cancelled: Asked while bytes move; what came is kept for the next time.
 
         Raises:
             InputError: A file of the same name and other contents is there.
+            ModelNotFoundError, VersionNotFoundError: There is no such version.
+            TargetUnreachableError, AuthenticationError: The registry is away, or refuses.
+            CancelledError: Of ``concurrent.futures``: nobody wants to go on.
         """
+        from nbmodel.core.remote import locate
         from nbmodel.display import PullCard
 
-        version = self.registry.resolve(_local(reference))
-        target = Path(folder).expanduser()
-        paths = self.registry.extract(version.reference, target)
-        signature = self.registry.lay_out_signature(version, target)
-        return PullCard(version.reference, paths if signature is None else (*paths, signature))
+        located = locate(reference, self._known_remotes())
+        report: PullReport | None = None
+        if located is not None:
+            report = self._pull_from(*located, cancelled)
+            version = report.version
+        else:
+            version, report = self._local_or_pulled(reference, cancelled)
+            folder = "." if folder is None else folder
+        self._fetch(version, cancelled)
+        own = Reference(version.model, digest=version.digest)
+        target = None if folder is None else Path(folder).expanduser()
+        paths = () if target is None else self.registry.extract(own, target)
+        card = PullCard(version.reference, paths, report)
+        return card if report is None else card.with_notes(self._bring(model=version.model))
+
+    def sync(
+        self,
+        model: str | None = None,
+        remote: str | None = None,
+        *,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> SyncCard:
+        """Know what a registry has, without the files: they are fetched when they are needed.
+
+        Lists, searches and lineage tell of all versions then. Numbers are those that the
+        registry's claims settle; aliases that moved there move here.
+
+        Args:
+            model: One model; None: all that are there and were pushed with nbmodel.
+            remote: As for ``push``.
+            cancelled: Asked between requests.
+
+        Raises:
+            ModelNotFoundError: The registry has no such model.
+            InputError: No registry is known.
+            TargetUnreachableError, AuthenticationError: The registry is away, or refuses.
+            CancelledError: Of ``concurrent.futures``: nobody wants to go on.
+        """
+        from nbmodel.display import Progress, SyncCard
+
+        name = None if model is None else _local(model).name
+        place = self._remote(remote)
+        with (
+            Progress(f"sync {place}") as progress,
+            self._peer(place, progress, cancelled) as peer,
+        ):
+            report = self.registry.sync(peer, name, note=progress.note)
+        card = SyncCard.of(report)
+        return card.with_notes(
+            line for changed in card.changed for line in self._bring(model=changed.model)
+        )
 
     # ── offer ─────────────────────────────────────────────────────────────────────
 
@@ -1247,6 +1390,106 @@ class Client:
 
     # ── inside ────────────────────────────────────────────────────────────────────
 
+    def _remote(self, given: str | None) -> Remote:
+        """The registry that is meant: given, configured, or the only one that was used."""
+        from nbmodel.core.remote import Remote
+
+        text = settings.setting("remote", given or None)
+        if text is not None:
+            return Remote.parse(text)
+        known = self.registry.remotes()
+        if len(known) == 1:
+            return known[0]
+        used = f"; used before: {', '.join(map(str, known))}" if known else ""
+        raise InputError(
+            "no registry was given, and none is configured",
+            hint=f"name one, as in `push digits localhost:5000/team`, or set NBMODEL_REMOTE{used}",
+        )
+
+    def _known_remotes(self) -> Sequence[Remote]:
+        """The registries that were configured or used before."""
+        from nbmodel.core.remote import Remote
+
+        text = settings.setting("remote")
+        return [*([] if text is None else [Remote.parse(text)]), *self.registry.remotes()]
+
+    def _peer(self, remote: Remote, progress: Progress, cancelled: Callable[[], bool]) -> Peer:
+        from nbmodel.registry.remote.peer import Peer, connect
+
+        text = settings.setting("remote")
+        return Peer(
+            remote,
+            partial(connect, cancelled=cancelled, sessions=self.home / "uploads"),
+            leads=text is not None and type(remote).parse(text) == remote,
+            progress=progress.advance,
+            cancelled=cancelled,
+            expect=progress.expect,
+        )
+
+    def _pull_from(
+        self, remote: Remote, ref: Reference, cancelled: Callable[[], bool]
+    ) -> PullReport:
+        from nbmodel.display import Progress
+
+        with (
+            Progress(f"pull {ref}") as progress,
+            self._peer(remote, progress, cancelled) as peer,
+        ):
+            return self.registry.pull(peer, ref)
+
+    def _local_or_pulled(
+        self, reference: str, cancelled: Callable[[], bool]
+    ) -> tuple[Version, PullReport | None]:
+        """A version that is known here, or that the configured registry has."""
+        ref = _local(reference)
+        try:
+            return self.registry.resolve(ref), None
+        except (ModelNotFoundError, VersionNotFoundError) as exc:
+            text = settings.setting("remote")
+            if text is None:
+                raise
+            try:
+                report = self._pull_from(self._remote(text), ref, cancelled)
+            except (ModelNotFoundError, VersionNotFoundError) as there:
+                raise type(exc)(f"{exc}, nor on {text}", hint=exc.hint) from there
+            return report.version, report
+
+    def _fetch(self, version: Version, cancelled: Callable[[], bool] = lambda: False) -> None:
+        """Bring the files of a version that are on a remote alone."""
+        if version.files_on is None:
+            return
+        from nbmodel.display import Progress
+
+        what = f"fetch {version.reference} from {version.files_on}"
+        with Progress(what, total=version.size) as progress:
+            self.registry.fetch(version, progress=progress.advance, cancelled=cancelled)
+
+    def _list_remote(
+        self, name: str | None, query: str, remote: str, cancelled: Callable[[], bool]
+    ) -> RemoteModelTable | RemoteVersionTable:
+        from nbmodel.display import Progress, RemoteModelTable, RemoteVersionTable
+
+        if query:
+            raise InputError(
+                "a query is answered here, not by a registry",
+                hint="`sync` first, and then list with the query",
+            )
+        place = self._remote(remote)
+        with (
+            Progress(f"list {place}") as progress,
+            self._peer(place, progress, cancelled) as peer,
+        ):
+            if name is None:
+                return RemoteModelTable(str(place), self.registry.remote_models(peer))
+            model = _local(name).name
+            versions = self.registry.remote_versions(peer, model)
+            return RemoteVersionTable(str(place), model, versions)
+
+    def _bring_renumbered(self, renumbered: Iterable[Renumbered]) -> tuple[str, ...]:
+        """Bring along what follows models whose ``latest`` may be another one now."""
+        models = dict.fromkeys(one.model for one in renumbered)
+        return tuple(line for model in models for line in self._bring(model=model))
+
     def _add(
         self,
         name: str,
@@ -1361,12 +1604,14 @@ class Client:
 
     def _runnable(self, target: str) -> Version:
         try:
-            return self.registry.resolve(_local(target))
+            version = self.registry.resolve(_local(target))
         except ModelNotFoundError as exc:
             raise TargetError(
                 f"{exc}: nothing to run",
                 hint=exc.hint or "a target is service@runtime, or a model reference",
             ) from exc
+        self._fetch(version)
+        return version
 
 
 def _seen(

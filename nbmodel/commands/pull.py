@@ -1,4 +1,4 @@
-"""``pull``: copy a version's files into a folder."""
+"""``pull``: a version from a registry, or its files into a folder."""
 
 from __future__ import annotations
 
@@ -11,8 +11,18 @@ from nbmodel.commands.context import Context, pass_context
 
 @click.command("pull")
 @click.argument("reference", metavar="REF")
-@click.argument("folder", default=".", metavar="[FOLDER]")
+@click.argument("folder", required=False, metavar="[FOLDER]")
 @pass_context
-def command(context: Context, *, reference: str, folder: str) -> Any:
-    """Copy a version's files into FOLDER (here when not given), digests checked."""
+def command(context: Context, *, reference: str, folder: str | None) -> Any:
+    """Bring a version from a registry, or copy a version's files into FOLDER.
+
+    With a registry in REF the version comes into the local one, and into FOLDER when it is
+    given. A local version is copied into FOLDER (here when not given), digests checked; one
+    that is not known here is looked for in the configured registry.
+
+    \b
+    nbmodel pull registry.example/team/digits:3
+    nbmodel pull registry.example/team/digits:champion model/
+    nbmodel pull digits:3 model/
+    """
     return context.client.pull(reference, folder)

@@ -212,6 +212,15 @@ def _split(path: str) -> tuple[str, str, str]:
     return path, "", ""
 
 
+def is_registry(text: str) -> bool:
+    """Whether a word that may be a model or a remote is a remote: it has a scheme, or a host."""
+    try:
+        Remote.parse(text)
+    except InputError:
+        return False
+    return "://" in text or is_host(text.partition("/")[0])
+
+
 def is_host(text: str) -> bool:
     """Whether the first word of a reference is a registry rather than a namespace."""
     try:

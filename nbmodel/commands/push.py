@@ -1,0 +1,47 @@
+"""``push``: versions to a registry."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from nbmodel.commands.context import Context, pass_context
+from nbmodel.errors import InputError
+
+
+@click.command("push")
+@click.argument("words", nargs=-1, metavar="[REF|MODEL] [REMOTE]")
+@click.option("--all", "everything", is_flag=True, help="every version of every model")
+@click.option(
+    "--alias", "aliases", multiple=True, metavar="NAME", help="only this alias; several times"
+)
+@click.option("--force", is_flag=True, help="move aliases there that somebody else moved")
+@pass_context
+def command(
+    context: Context,
+    *,
+    words: tuple[str, ...],
+    everything: bool,
+    aliases: tuple[str, ...],
+    force: bool,
+) -> Any:
+    """Push a version, or all versions of a model, to the registry REMOTE.
+
+    What is there already is not sent again. Without REMOTE: the configured registry, else the
+    only one that was used before.
+
+    \b
+    nbmodel push digits:3 registry.example/team
+    nbmodel push digits localhost:5000
+    nbmodel push digits --alias champion
+    nbmodel push --all
+    """
+    limit = 1 if everything else 2
+    if len(words) > limit:
+        expected = "--all and a registry" if everything else "a version or model and a registry"
+        raise InputError(f"push {' '.join(words)}: expected {expected}, found {len(words)} words")
+    reference, remote = (None, *words, None)[:2] if everything else (*words, None, None)[:2]
+    return context.client.push(
+        reference, remote, everything=everything, aliases=aliases, force=force
+    )

@@ -1,0 +1,29 @@
+"""``sync``: know what a registry has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from nbmodel.commands.context import Context, pass_context
+from nbmodel.core.remote import is_registry
+
+
+@click.command("sync")
+@click.argument("model", required=False, metavar="[MODEL]")
+@click.argument("remote", required=False, metavar="[REMOTE]")
+@pass_context
+def command(context: Context, *, model: str | None, remote: str | None) -> Any:
+    """Know what the registry REMOTE has of MODEL, or of all models, without the files.
+
+    Files are fetched when they are needed. A single word that reads as a registry is REMOTE.
+
+    \b
+    nbmodel sync
+    nbmodel sync digits
+    nbmodel sync registry.example/team
+    """
+    if model is not None and remote is None and is_registry(model):
+        model, remote = None, model
+    return context.client.sync(model, remote)

@@ -64,6 +64,7 @@ _VERBS = (
     "stop_serving",
     "sync",
     "tag",
+    "transfers",
     "undeploy",
     "unpin",
     "upload",

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 from nbmodel import config as settings
 from nbmodel.core.benchmark import CONCURRENCIES, SECONDS
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from nbmodel.benchmark import Subject
+    from nbmodel.core.job import Job
     from nbmodel.core.remote import Remote
     from nbmodel.display import (
         AliasCard,
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
         SignatureCard,
         StatusCard,
         SyncCard,
+        TransferTable,
         VerifyCard,
         VersionCard,
         VersionTable,
@@ -82,6 +84,7 @@ if TYPE_CHECKING:
     from nbmodel.registry.remote.pull import PullReport
     from nbmodel.serving.server import Offer, RegistryServer
     from nbmodel.source import LabelsGiven, Source
+    from nbmodel.transfers import Did, Transfer, Transfers
 
 _MAX_RENUMBERED = 10  # changes of numbers that a model's card tells of
 
@@ -112,6 +115,8 @@ class Client:
         registry: str | os.PathLike[str] | None = None,
     ) -> None:
         self.home = settings.home(home)
+        #: Whether nobody waits any more for what is under way.
+        self._cancelled: Callable[[], bool] = lambda: False
         root = settings.setting("registry", registry)
         self._root = self.home / "registry" if root is None else Path(root).expanduser().absolute()
 
@@ -140,6 +145,13 @@ class Client:
     def _served(self) -> list[RegistryServer]:
         """The servers of the registry that run in this process."""
         return []
+
+    @cached_property
+    def background(self) -> Transfers:
+        """What is pushed and uploaded in the background: begin, go on with, cancel."""
+        from nbmodel.transfers import Transfers
+
+        return Transfers(self.home, self._root, self._do)
 
     def close(self) -> None:
         """Free the registry and every model loaded for inference here; end its servers."""
@@ -223,7 +235,25 @@ class Client:
             )
         return self._made(version)
 
+    @overload
     def upload(
+        self,
+        *paths: str | os.PathLike[str],
+        name: str,
+        background: Literal[False] = False,
+        **about: Any,
+    ) -> VersionCard: ...
+
+    @overload
+    def upload(
+        self,
+        *paths: str | os.PathLike[str],
+        name: str,
+        background: Literal[True],
+        **about: Any,
+    ) -> Transfer: ...
+
+    def upload(  # type: ignore[misc] # what it takes is spelled out once
         self,
         *paths: str | os.PathLike[str],
         name: str,
@@ -238,7 +268,8 @@ class Client:
         parents: Sequence[str] = (),
         rtol: float = RTOL,
         atol: float = ATOL,
-    ) -> VersionCard:
+        background: bool = False,
+    ) -> VersionCard | Transfer:
         """Make a version of a model file with its companions, or of a folder.
 
         Args:
@@ -256,9 +287,11 @@ class Client:
             parents: References of versions this one was made from.
             rtol: Relative tolerance of the golden sample, ≥ 0.
             atol: Absolute tolerance of the golden sample, ≥ 0.
+            background: Whether to go on at once, with a handle in place of the version. What
+                is given is then written down, so it must be files and JSON values.
 
         Returns:
-            The version made.
+            The version made, or the transfer that makes it.
 
         Raises:
             RefError: ``name`` cannot name a model.
@@ -271,6 +304,25 @@ class Client:
         from nbmodel.source import read_source
 
         check_name(name)
+        if background:
+            return self.background.begin(
+                "upload",
+                {
+                    "paths": [_absolute(os.fspath(path)) for path in paths],
+                    "name": name,
+                    "sample": _absolute(sample),
+                    "type": type,
+                    "labels": _absolute(labels),
+                    "signature": signature,
+                    "metrics": metrics,
+                    "metadata": metadata,
+                    "tags": tags,
+                    "description": description,
+                    "parents": list(parents),
+                    "rtol": rtol,
+                    "atol": atol,
+                },
+            )
         source = read_source([Path(path) for path in paths], labels, signature)
         if sample is not None:
             source = answer_source(source, sample, Golden(rtol=rtol, atol=atol))
@@ -1388,6 +1440,39 @@ class Client:
         service, remote = self._service(target)
         return dict(remote.do(service, command))
 
+    # ── in the background ─────────────────────────────────────────────────────────
+
+    def transfers(
+        self,
+        *,
+        resume: str | bool = False,
+        cancel: str | None = None,
+        wait: bool = False,
+    ) -> TransferTable:
+        """What is pushed and uploaded in the background, by any process of this home.
+
+        Args:
+            resume: Go on with what was interrupted: the id of a transfer, or True for all.
+                ``client.background.resume`` gives the handles.
+            cancel: The id of a transfer that is to end. What it moved stays where it is.
+            wait: Whether to go on with it here, and return when it is through.
+
+        Raises:
+            InputError: There is no such transfer, or it cannot be gone on with.
+            NbModelError: What a verb raises that is waited for.
+        """
+        from nbmodel.display import TransferTable
+
+        if cancel is not None:
+            self.background.cancel(cancel)
+        if resume:
+            id_ = None if resume is True else resume
+            (self.background.finish if wait else self.background.resume)(id_)
+        queue = self.background.queue
+        jobs = queue.jobs()
+        held = [job.id for job in jobs if job.is_open and queue.is_held(job.id)]
+        return TransferTable(jobs, held)
+
     # ── inside ────────────────────────────────────────────────────────────────────
 
     def _remote(self, given: str | None) -> Remote:
@@ -1489,6 +1574,20 @@ class Client:
         """Bring along what follows models whose ``latest`` may be another one now."""
         models = dict.fromkeys(one.model for one in renumbered)
         return tuple(line for model in models for line in self._bring(model=model))
+
+    def _do(self, job: Job, *, cancelled: Callable[[], bool]) -> Did:
+        """Do a job of the background, in whatever thread that is."""
+        from nbmodel.display.quantity import file_size
+        from nbmodel.transfers import Did
+
+        client = Client(self.home, job.registry)
+        client._cancelled = cancelled
+        try:
+            given = dict(job.given)
+            version = client.upload(*given.pop("paths"), **given)
+            return Did(version, f"{version.reference}, {file_size(version.size)}")
+        finally:
+            client.close()
 
     def _add(
         self,
@@ -1667,6 +1766,13 @@ def _local(text: str) -> Reference:
             hint=f"this verb works on the local registry: {replace(ref, registry=None)}",
         )
     return ref
+
+
+def _absolute(given: object) -> object:
+    """What is given, a path as one that means the same in another process."""
+    if isinstance(given, (str, os.PathLike)):
+        return str(Path(given).expanduser().absolute())
+    return given
 
 
 def _selector(ref: Reference, version: Version) -> str:

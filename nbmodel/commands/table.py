@@ -40,6 +40,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "push": ("push", "send versions to a registry"),
     "pull": ("pull", "bring a version from a registry, or its files into a folder"),
     "sync": ("sync", "know what a registry has, without the files"),
+    "transfers": ("transfers", "what is pushed and uploaded in the background"),
     "deploy": ("deploy", "run a model on a runtime"),
     "undeploy": ("undeploy", "stop a service of a runtime"),
     "rollback": ("rollback", "bring back the version before"),

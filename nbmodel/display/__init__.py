@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from nbmodel.display.signatures import SignatureCard as SignatureCard
     from nbmodel.display.status import StatusCard as StatusCard
     from nbmodel.display.sync import SyncCard as SyncCard
+    from nbmodel.display.transfers import TransferTable as TransferTable
     from nbmodel.display.verify import VerifyCard as VerifyCard
     from nbmodel.display.version import VersionCard as VersionCard
     from nbmodel.display.version import VersionTable as VersionTable
@@ -76,6 +77,7 @@ _HOMES = {
     "SignatureCard": "signatures",
     "StatusCard": "status",
     "SyncCard": "sync",
+    "TransferTable": "transfers",
     "VerifyCard": "verify",
     "VersionCard": "version",
     "VersionTable": "version",

@@ -18,6 +18,7 @@ from nbmodel.core.diff import diff_versions
 from nbmodel.core.event import Event
 from nbmodel.core.golden import Golden
 from nbmodel.core.graph import LineageGraph, Node
+from nbmodel.core.job import Job
 from nbmodel.core.lineage import Conversion, Lineage
 from nbmodel.core.manifest import FileEntry, Manifest
 from nbmodel.core.pin import Pin
@@ -313,6 +314,15 @@ def results(
         display.GcCard.of(GcReport(3, 1, 43_000_000, dry_run=True)),
         display.DeletedCard.of(Deleted("digits", (3,), False, ("champion",), (HOSTILE,), 512)),
         display.PullCard("digits:3", [tmp_path / "model.onnx"]),
+        display.TransferTable(
+            [
+                Job("0123abcd", "push", {"reference": HOSTILE}, HOSTILE, AT, share=0.25),
+                Job("0123abce", "upload", {"name": "x"}, HOSTILE, AT, line=HOSTILE, share=0.5),
+                Job("0123abcf", "push", {}, HOSTILE, AT, state="failed", line=HOSTILE),
+            ],
+            worked_on=["0123abcd"],
+        ),
+        display.TransferTable(),
         display.PackageCard.of({"name": "digits", "package": HOSTILE}),
         display.ConfigCard({"services": [{"name": HOSTILE}]}),
         display.ConfigPlan(

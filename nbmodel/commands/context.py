@@ -50,6 +50,19 @@ class Context:
                 hint="the name of a variable, an expression such as X[:1], or a path",
             ) from exc
 
+    def stays(self, background: bool) -> bool:
+        """Whether to go on in the background, where that was asked for.
+
+        Raises:
+            InputError: Nothing stays there: the process ends with the command.
+        """
+        if background and not self.in_notebook:
+            raise InputError(
+                "--background is for notebooks: the command line ends with its process",
+                hint="leave it out, or add & behind the line",
+            )
+        return background
+
 
 def json_view(what: Literal["states", "events", "nothing"]) -> View:
     """Where a machine reads what changes, a JSON object a line of stdout.

@@ -38,6 +38,15 @@ def about_version(function: F) -> F:
     return function
 
 
+def in_background(function: F) -> F:
+    """The option that lets a notebook go on at once."""
+    return click.option(
+        "--background",
+        is_flag=True,
+        help="in a notebook: go on at once, with a handle to wait for or to cancel",
+    )(function)
+
+
 def read_about(context: Context, about: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of ``Client.log`` and ``Client.upload`` for those options.
 

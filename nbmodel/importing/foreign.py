@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nbmodel.core.lineage import Lineage
 from nbmodel.core.model_type import model_type_of
@@ -16,16 +16,35 @@ from nbmodel.core.signature import Signature
 from nbmodel.core.version import Version
 from nbmodel.errors import InputError, ModelNotFoundError, UnknownFormatError
 from nbmodel.importing.base import Fetched, Job
+from nbmodel.importing.bring import workplace
 from nbmodel.importing.oci import unpack_artifact
 from nbmodel.importing.source import source_of
 from nbmodel.source import Source
 
 if TYPE_CHECKING:
     from nbmodel.registry import Registry
+    from nbmodel.registry.remote.pull import Unpack
     from nbmodel.storage.remote_registry import RemoteRegistry
 
 _LOOKED_AT = 200  # newest versions
 _OTHER = "other"
+
+
+def unpacking(registry: Registry, home: Path, name: str, **given: Any) -> Unpack:
+    """What a pull calls for artifacts that other tools packed.
+
+    Args:
+        registry: Where versions are made.
+        home: Folder for all imports.
+        name: The model.
+        given: Fields of the ``Job``: ``progress``, ``cancelled`` …
+    """
+
+    def unpack(remote: RemoteRegistry, repository: str, digest: str) -> tuple[Version, bool]:
+        with workplace(home, **given) as job:
+            return adopt_artifact(registry, remote, repository, digest, name=name, job=job)
+
+    return unpack
 
 
 def adopt_artifact(

@@ -115,8 +115,6 @@ class Client:
         registry: str | os.PathLike[str] | None = None,
     ) -> None:
         self.home = settings.home(home)
-        #: Whether nobody waits any more for what is under way.
-        self._cancelled: Callable[[], bool] = lambda: False
         root = settings.setting("registry", registry)
         self._root = self.home / "registry" if root is None else Path(root).expanduser().absolute()
 
@@ -846,6 +844,31 @@ class Client:
 
     # ── exchange ──────────────────────────────────────────────────────────────────
 
+    @overload
+    def push(
+        self,
+        reference: str | None = None,
+        remote: str | None = None,
+        *,
+        everything: bool = False,
+        aliases: Sequence[str] = (),
+        force: bool = False,
+        cancelled: Callable[[], bool] = ...,
+        background: Literal[False] = False,
+    ) -> PushCard: ...
+
+    @overload
+    def push(
+        self,
+        reference: str | None = None,
+        remote: str | None = None,
+        *,
+        everything: bool = False,
+        aliases: Sequence[str] = (),
+        force: bool = False,
+        background: Literal[True],
+    ) -> Transfer: ...
+
     def push(
         self,
         reference: str | None = None,
@@ -855,7 +878,8 @@ class Client:
         aliases: Sequence[str] = (),
         force: bool = False,
         cancelled: Callable[[], bool] = lambda: False,
-    ) -> PushCard:
+        background: bool = False,
+    ) -> PushCard | Transfer:
         """Push a version, or all versions of a model, to a registry.
 
         What is there already is not sent again. Each version claims its number there; one
@@ -870,6 +894,7 @@ class Client:
             aliases: The aliases to push; none: all that are on the versions.
             force: Move aliases there also when somebody else moved them.
             cancelled: Asked while bytes move; a push that was cut is made again and goes on.
+            background: Whether to go on at once, with a handle in place of what was done.
 
         Raises:
             InputError: Nothing, or two things, to push; or no registry is known.
@@ -887,6 +912,17 @@ class Client:
             )
         ref = None if reference is None else _local(reference)
         place = self._remote(remote)
+        if background:
+            return self.background.begin(
+                "push",
+                {
+                    "reference": reference,
+                    "remote": str(place),
+                    "everything": everything,
+                    "aliases": list(aliases),
+                    "force": force,
+                },
+            )
         with (
             Progress(f"push {reference or 'all'}") as progress,
             self._peer(place, progress, cancelled) as peer,
@@ -1581,9 +1617,12 @@ class Client:
         from nbmodel.transfers import Did
 
         client = Client(self.home, job.registry)
-        client._cancelled = cancelled
         try:
             given = dict(job.given)
+            if job.verb == "push":
+                card = client.push(**given, cancelled=cancelled)
+                there = f"{file_size(card.sent)} sent, {file_size(card.present)} there already"
+                return Did(card, there)
             version = client.upload(*given.pop("paths"), **given)
             return Did(version, f"{version.reference}, {file_size(version.size)}")
         finally:

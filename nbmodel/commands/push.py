@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import click
 
 from nbmodel.commands.context import Context, pass_context
+from nbmodel.commands.options import in_background
 from nbmodel.errors import InputError
 
 
@@ -17,6 +19,7 @@ from nbmodel.errors import InputError
     "--alias", "aliases", multiple=True, metavar="NAME", help="only this alias; several times"
 )
 @click.option("--force", is_flag=True, help="move aliases there that somebody else moved")
+@in_background
 @pass_context
 def command(
     context: Context,
@@ -25,6 +28,7 @@ def command(
     everything: bool,
     aliases: tuple[str, ...],
     force: bool,
+    background: bool,
 ) -> Any:
     """Push a version, or all versions of a model, to the registry REMOTE.
 
@@ -42,6 +46,12 @@ def command(
         expected = "--all and a registry" if everything else "a version or model and a registry"
         raise InputError(f"push {' '.join(words)}: expected {expected}, found {len(words)} words")
     reference, remote = (None, *words, None)[:2] if everything else (*words, None, None)[:2]
-    return context.client.push(
-        reference, remote, everything=everything, aliases=aliases, force=force
+    push = partial(
+        context.client.push,
+        reference,
+        remote,
+        everything=everything,
+        aliases=aliases,
+        force=force,
     )
+    return push(background=True) if context.stays(background) else push()

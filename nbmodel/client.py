@@ -115,6 +115,8 @@ class Client:
         registry: str | os.PathLike[str] | None = None,
     ) -> None:
         self.home = settings.home(home)
+        #: Whether nobody waits any more for what is under way.
+        self._cancelled: Callable[[], bool] = lambda: False
         root = settings.setting("registry", registry)
         self._root = self.home / "registry" if root is None else Path(root).expanduser().absolute()
 
@@ -1551,12 +1553,20 @@ class Client:
         self, remote: Remote, ref: Reference, cancelled: Callable[[], bool]
     ) -> PullReport:
         from nbmodel.display import Progress
+        from nbmodel.importing.foreign import unpacking
 
         with (
             Progress(f"pull {ref}") as progress,
             self._peer(remote, progress, cancelled) as peer,
         ):
-            return self.registry.pull(peer, ref)
+            take = unpacking(
+                self.registry,
+                self.home / "imports",
+                ref.name,
+                progress=progress.advance,
+                cancelled=cancelled,
+            )
+            return self.registry.pull(peer, ref, unpack=take)
 
     def _local_or_pulled(
         self, reference: str, cancelled: Callable[[], bool]

@@ -240,6 +240,27 @@ def _hs(at: Stand) -> str:
     return str(at.folder)
 
 
+CONFIG = b"""
+name: "toy"
+backend: "onnxruntime"
+max_batch_size: 8
+input { name: "x" data_type: TYPE_FP32 dims: [ 2 ] }
+output { name: "y" data_type: TYPE_FP32 dims: [ 3 ] label_filename: "labels.txt" }
+"""
+
+
+def _triton(at: Stand) -> str:
+    for name, content in {
+        "toy/config.pbtxt": CONFIG,
+        "toy/labels.txt": "\n".join(LABELS).encode(),
+        "toy/1/model.onnx": b"an older one",
+        "toy/12/model.onnx": at.model,
+    }.items():
+        (at.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (at.folder / name).write_bytes(content)
+    return str(at.folder)
+
+
 def _mlflow_model(at: Stand) -> str:
     (at.folder / "toy").mkdir()
     (at.folder / "toy" / "MLmodel").write_bytes(MLMODEL)
@@ -329,6 +350,7 @@ PLACES: Mapping[str, Callable[[Stand], str]] = {
     "mlflow": _mlflow,
     "url": _url,
     "hs": _hs,
+    "triton": _triton,
     "mlflow-model": _mlflow_model,
     "clearml": _clearml,
     "viam": _viam,

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from nbmodel.backends.base import Attribute, Backend, Known, Session
 from nbmodel.backends.renamed import RenamedSession, Renaming
-from nbmodel.backends.triton_client import Endpoint, GoneError
+from nbmodel.backends.triton_client import EndedError, Endpoint, GoneError
 from nbmodel.backends.triton_config import INPUT_MEMORY, KINDS, Wanted
 from nbmodel.backends.triton_host import Host, OtherHost, OwnHost
 from nbmodel.backends.triton_memory import TensorMemory
@@ -234,12 +234,18 @@ class TritonSession(Session):
     ) -> Mapping[str, NDArray[Any]]:
         if not outputs:
             return {}  # no name means all of them to Triton
+        life = self._placed.life
         try:
             try:
                 return self._ask(inputs, outputs)
             except GoneError as exc:  # it did not run, so it may be asked again
                 self._placed.wait(exc)
                 return self._ask(inputs, outputs)
+        except EndedError as exc:
+            self._placed.renew(exc, life)
+            raise EndedError(
+                f"{self._name} cannot be run: {exc}", hint="it is loaded again: ask again later"
+            ) from exc
         except UnavailableError as exc:
             self._placed.look(exc)
             raise
@@ -308,6 +314,9 @@ class Placed:
         self._look = threading.Event()
         self._up = threading.Event()
         self._up.set()
+        #: How often it was loaded anew because its process had ended.
+        self.life = 0
+        self._is_ended = False
         self._is_over = False
         self._thread = threading.Thread(target=self._watch, name="nbmodel-triton", daemon=True)
         self._thread.start()
@@ -334,6 +343,17 @@ class Placed:
             self._trouble = str(why)
         self._up.clear()
         self._look.set()
+
+    def renew(self, why: EndedError, life: int) -> None:
+        """Have it let go and loaded anew: its process in Triton has ended.
+
+        Args:
+            why: What a request was told.
+            life: In which ``life`` it was asked: of one that is over nothing is to be done.
+        """
+        if life == self.life:
+            self._is_ended = True
+            self.look(why)
 
     def wait(self, why: NbModelError) -> None:
         """Have it looked after, and wait for that a while.
@@ -390,6 +410,13 @@ class Placed:
 
     def _restore(self) -> None:
         client = self.host.client(RECOVER_S)
+        if self._is_ended:
+            client.unload(self.name)
+            until = time.monotonic() + START_S
+            while self.name in client.models() and time.monotonic() < until:
+                time.sleep(_PAUSE_S / 5)
+            self.life += 1
+            self._is_ended = False
         if not client.is_ready(self.name, self.version):
             self._trouble = f"Triton has not got {self.name} any more; it is loaded again"
             self._up.clear()

@@ -42,8 +42,19 @@ _GONE = re.compile(
 _OWN_WORDS = re.compile(f"{_GONE.pattern}|explicit model load|load failed", re.IGNORECASE)
 
 
+#: What Triton's Python backend says when its process for a model is gone.
+_ENDED = re.compile(r"Stub process .{0,300} is not healthy")
+
+
 class GoneError(UnavailableError):
     """Triton has not got the model (any more), or was not reached: the request did not run."""
+
+
+class EndedError(UnavailableError):
+    """The process that runs the model in Triton has ended; the request may be what ended it.
+
+    Triton calls such a model ready, and it answers nobody until it is loaded anew.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +132,9 @@ def connect(endpoint: Endpoint) -> Client:
 class Client(ABC):
     """A Triton server, asked by any thread.
 
-    Every method raises ``GoneError`` when the server was not reached, ``UnavailableError``
-    when the connection broke while it worked, and ``InferenceError`` with its own text when
-    it refuses.
+    Every method raises ``GoneError`` when the server was not reached, ``EndedError`` when the
+    model's own process is gone, ``UnavailableError`` when the connection broke while it worked,
+    and ``InferenceError`` with its own text when it refuses.
 
     Args:
         endpoint: Where it listens.
@@ -296,7 +307,8 @@ class HttpClient(Client):
         for path, content in (files or {}).items():
             parameters[f"file:{path}"] = base64.b64encode(content).decode()
         body = json.dumps({"parameters": parameters} if parameters else {}).encode()
-        self._call("POST", f"{_repository(model)}/load", body, timeout_s=LOAD_S)
+        # A connection that breaks while a model is loaded says something about the model.
+        self._call("POST", f"{_repository(model)}/load", body, timeout_s=LOAD_S, is_fresh=True)
 
     def unload(self, model: str) -> None:
         """As ``Client.unload``."""
@@ -391,10 +403,11 @@ class HttpClient(Client):
         headers: Mapping[str, str] | None = None,
         accept: tuple[int, ...] = (200,),
         timeout_s: float = ASK_S,
+        is_fresh: bool = False,
     ) -> tuple[int, bytes, Message]:
         """Ask once; again over a new connection where an idle one was closed by the server."""
         while True:
-            with self._connection(timeout_s) as (connection, is_used):
+            with self._connection(timeout_s, is_fresh=is_fresh) as (connection, is_used):
                 try:
                     if connection.sock is None:
                         connection.connect()
@@ -426,9 +439,11 @@ class HttpClient(Client):
             raise _refusal(_error_text(content) or f"{response.status} {response.reason}")
 
     @contextmanager
-    def _connection(self, timeout_s: float) -> Iterator[tuple[http.client.HTTPConnection, bool]]:
+    def _connection(
+        self, timeout_s: float, *, is_fresh: bool
+    ) -> Iterator[tuple[http.client.HTTPConnection, bool]]:
         with self._lock:
-            connection = self._idle.pop() if self._idle else None
+            connection = self._idle.pop() if self._idle and not is_fresh else None
         is_used = connection is not None
         if connection is None:
             make = (
@@ -595,6 +610,8 @@ def _refusal(text: str) -> NbModelError:
             f"this Triton takes no models: {text}",
             hint="start it with --model-control-mode=explicit",
         )
+    if _ENDED.search(text):
+        return EndedError(f"the process that ran it in Triton has ended: {text}")
     return GoneError(text) if _GONE.search(text) and "load" not in text else InferenceError(text)
 
 

@@ -239,7 +239,8 @@ def bring(
         ConfigError, NoCompatibleBackendError, DeployError: As ``check``.
     """
     before = runtime.service(task.service)
-    if before is not None and before.is_ready and _runs(before, task):
+    is_it = before is not None and before.is_ready and _runs(before, task)
+    if before is not None and is_it and runtime.answers(task.service):
         runtime.wishes.keep(task.service, task.attributes)
         return Outcome(before.to_json(), 0)
     engine = check(runtime, task)

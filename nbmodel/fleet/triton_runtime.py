@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from numpy.typing import NDArray
 
-from nbmodel.backends.triton_client import Client, GoneError
+from nbmodel.backends.triton_client import Client, EndedError, GoneError
 from nbmodel.backends.triton_host import OtherHost
 from nbmodel.core.event import Event
 from nbmodel.core.signature import Signature
 from nbmodel.errors import (
     InferenceError,
+    NbModelError,
     NoCompatibleBackendError,
     SignatureError,
     TargetError,
@@ -39,6 +40,7 @@ from nbmodel.fleet.triton_session import WireSession, signature_in
 from nbmodel.fleet.triton_wishes import TritonWishes
 from nbmodel.inputs import inputs_for
 from nbmodel.protocol.coerce import coerce
+from nbmodel.sample import sample_inputs
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 _COUNTS = ("last_inference", "inference_count", "execution_count")
 _SPENT = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
 LOOK_S = 1.0  # between looks of who follows it: it tells of nothing
+_MOST_MADE_UP = 1 << 20  # elements of an input that is made up to see whether a model answers
 _NOBODY = "nbmodel-asks-whether-models-can-be-loaded"  # a name that no model has
 
 
@@ -202,6 +205,21 @@ class TritonRuntime:
             rows = [row for row in client.statistics() if row.get("name") == name]
             return self._loaded(client, name, rows) if rows else None
 
+    def answers(self, service: str) -> bool:
+        """Whether the process of a model is there, which Triton calls ready also when it is not."""
+        with self.asked() as client:
+            metadata = client.metadata(service)
+        try:
+            inputs = sample_inputs(signature_in(metadata), most=_MOST_MADE_UP)
+            self._infer(service, inputs, None)
+        except EndedError:
+            return False
+        except UnavailableError as exc:
+            raise self.unreachable(exc) from exc
+        except NbModelError:
+            return True  # whatever it says to inputs that were made up
+        return True
+
     def check_control(self) -> None:
         """Refuse a server that takes no models from clients.
 
@@ -280,6 +298,17 @@ class TritonRuntime:
             TensorNameError, DatatypeError, ShapeError: The inputs are not what it takes.
             InferenceError: It is not ready, or its engine failed.
         """
+        try:
+            return self._infer(service, inputs, outputs)
+        except EndedError as exc:
+            raise InferenceError(
+                f"service {service!r} of runtime {self.name!r}: {exc}",
+                hint=f"`deploy` it again; `status {self.name}` shows which version it is",
+            ) from exc
+
+    def _infer(
+        self, service: str, inputs: object, outputs: Sequence[str] | None
+    ) -> dict[str, NDArray[Any]]:
         known = self._sessions.get(service)
         if known is None:
             return _run(self._session(service), inputs, outputs)

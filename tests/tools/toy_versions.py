@@ -109,6 +109,7 @@ def toy(
     *,
     golden: float | None = None,
     files: Mapping[str, bytes] | None = None,
+    framework: str = "onnx",
 ) -> Toy:
     """Put a version into a storage.
 
@@ -118,6 +119,7 @@ def toy(
         factor: What it scales by.
         golden: The factor that its golden sample was made with; None for its own.
         files: Path → content, in place of its model file.
+        framework: Of that file.
     """
     content = {"model.onnx": scaling_onnx(factor)} if files is None else dict(files)
     content["golden.npz"] = GoldenSample(
@@ -130,7 +132,7 @@ def toy(
             FileEntry(path, len(data), storage.add_bytes(data))
             for path, data in sorted(content.items())
         ),
-        framework="onnx",
+        framework=framework,
         model_type="other",
         signature=SIGNATURE,
         golden=Golden(),

@@ -6,6 +6,7 @@ It is not installed: it is loaded into ``build/tritonserver``, unpacked and run 
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import platform
@@ -100,6 +101,30 @@ def program(scratch: Path) -> tuple[Path, Path]:
     return path, _backends(folder, scratch)
 
 
+def processes(root: int, name: str) -> list[int]:
+    """Pids of a program among the processes that one has started, and they theirs.
+
+    Args:
+        root: Pid of the first.
+        name: Of the program, as it was called.
+    """
+    found, waiting = [], [root]
+    while waiting:
+        for file in Path(f"/proc/{waiting.pop()}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                waiting += [int(pid) for pid in file.read_text().split()]
+        found += [pid for pid in waiting if pid not in found]
+    return [pid for pid in found if _called(pid) == name]
+
+
+def _called(pid: int) -> str:
+    try:
+        program = Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0]
+    except OSError:
+        return ""
+    return Path(os.fsdecode(program)).name
+
+
 def packages_folder() -> Path:
     """Where the Python backend's own packages are."""
     return FOLDER / f"{sys.version_info.major}.{sys.version_info.minor}" / "packages"
@@ -161,6 +186,7 @@ def triton(
     models: Sequence[str],
     options: Sequence[str] = (),
     ports: tuple[int, int] | None = None,
+    disk: str = "",
 ) -> Iterator[Triton]:
     """Run a tritonserver in explicit mode until the block ends.
 
@@ -170,9 +196,10 @@ def triton(
         models: What it loads at the start.
         options: Further ones of its command line.
         ports: Of its HTTP and gRPC front ends; None: free ones.
+        disk: Size of a disk that it alone has as ``/tmp``, ``1m``; empty: it has everybody's.
 
     Raises:
-        NoTritonError: It does not run here.
+        NoTritonError: It does not run here, or no disk can be mounted for it.
         RuntimeError: It did not start; the end of its log is in the message.
     """
     folder = installed()
@@ -193,6 +220,8 @@ def triton(
         f"--backend-config=python,shm-region-prefix-name={memory}",
         *options,
     ]
+    if disk:
+        command = [*_with_disk(disk, [repository, scratch]), *command]
     log = scratch / "triton.log"
     with (
         log.open("wb") as output,
@@ -212,6 +241,53 @@ def triton(
             # A server that clients are still connected to leaves its models' memory behind.
             for region in Path("/dev/shm").glob(f"{memory}*"):
                 region.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """The disk that a tritonserver alone has as ``/tmp``.
+
+    Attributes:
+        folder: Where it is seen from here.
+    """
+
+    folder: Path
+
+    def fill(self) -> None:
+        """Leave no room on it."""
+        with contextlib.suppress(OSError), (self.folder / "filler").open("wb") as file:
+            while True:
+                file.write(bytes(4096))
+                file.flush()
+
+    def empty(self) -> None:
+        """Give the room back."""
+        (self.folder / "filler").unlink()
+
+
+def disk_of(server: Triton) -> Disk:
+    """The disk of a server that was started with one."""
+    return Disk(Path(f"/proc/{server.process.pid}/root/tmp"))
+
+
+def _with_disk(size: str, kept: Sequence[Path]) -> list[str]:
+    """What is put before a command: it has a ``/tmp`` of its own, with some of what is there.
+
+    Raises:
+        NoTritonError: That takes rights which this process has not got.
+    """
+    lines = ["mount --bind /tmp /mnt", f"mount -t tmpfs -o size={size} tmpfs /tmp"]
+    for folder in (*map(Path.resolve, kept), ROOT):
+        if folder.parts[:2] == ("/", "tmp"):
+            path, here = shlex.quote(str(folder)), shlex.quote(f"/mnt{str(folder)[4:]}")
+            lines += [f"mkdir -p {path}", f"mount --bind {here} {path}"]
+    script = " && ".join(lines)
+    tried = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script], capture_output=True, text=True, check=False
+    )
+    if tried.returncode:
+        raise NoTritonError(f"no disk can be mounted here: {tried.stderr.strip()[-200:]}")
+    return ["unshare", "--mount", "sh", "-c", f'{script} && exec "$@"', "sh"]
 
 
 def _environment(folder: Path) -> dict[str, str]:

@@ -972,6 +972,9 @@ class Client:
         own = Reference(version.model, digest=version.digest)
         target = None if folder is None else Path(folder).expanduser()
         paths = () if target is None else self.registry.extract(own, target)
+        if target is not None:
+            signature = self.registry.lay_out_signature(version, target)
+            paths = paths if signature is None else (*paths, signature)
         card = PullCard(version.reference, paths, report)
         return card if report is None else card.with_notes(self._bring(model=version.model))
 

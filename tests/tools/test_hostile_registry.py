@@ -121,7 +121,7 @@ def test_it_wants_its_token(registry: HostileRegistry, blob: str) -> None:
     registry.token = "secret"
     assert get(blob).status_code == 401
     assert get(blob, Authorization="Bearer secret").status_code == 200
-    assert [one.asked.authorization for one in registry.seen] == [None, "Bearer secret"]
+    assert [one.authorization for one in registry.asked] == [None, "Bearer secret"]
 
 
 def test_a_misbehaviour_begins_and_ends_as_told(registry: HostileRegistry, blob: str) -> None:

@@ -74,7 +74,7 @@ def test_an_encrypted_key_wants_its_password(keys: Keys) -> None:
     pem = keys["prime256v1"].encrypted("geheim").read_bytes()
     plain = read_private_key(keys["prime256v1"].private.read_bytes(), None, "key.pem")
     assert read_private_key(pem, b"geheim", "key.pem").public.hint == plain.public.hint
-    with pytest.raises(InputError, match="^the key in key.pem is encrypted") as refused:
+    with pytest.raises(InputError, match=r"^the key in key\.pem is encrypted") as refused:
         read_private_key(pem, None, "key.pem")
     assert "--password-env" in (refused.value.hint or "")
     with pytest.raises(InputError, match="the password does not open the key"):

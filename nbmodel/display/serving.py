@@ -75,10 +75,11 @@ class ServingCard(Result):
             blocks.append(Note("it has ended"))
         elif self.example is not None:
             host = url.partition("://")[2]
-            scheme = "" if url.startswith("https") else " --tls-verify=false"
+            is_plain = url.startswith("http:")
+            verify = "--src-tls-verify=false " if is_plain else ""
             lines = (
-                f"nbmodel pull {host}/{self.example}",
-                f"skopeo inspect{scheme} docker://{host}/{self.example}:latest",
+                f"nbmodel pull {f'{url}/' if is_plain else f'{host}/'}{self.example}",
+                f"skopeo copy {verify}docker://{host}/{self.example}:latest dir:model",
             )
             blocks.append(Code("\n".join(lines)))
         mode = Chip("read-only", "info") if self.read_only else Chip("read-write", "warn")

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from uvicorn import Config, Server
     from uvicorn.server import ServerState
 
-logger = logging.getLogger(__name__)
-
 READY = "nbmodel registry ready on "
 MAX_BLOB = 1024**4  # bytes
 _WHAT = "registry"
@@ -229,6 +227,8 @@ class RegistryServer:
             lifespan="off",
             ws="none",
             log_config=None,
+            # Of clients that try TLS first it would warn, in whatever cell runs just then.
+            log_level=logging.ERROR,
             access_log=False,
             server_header=False,
             timeout_keep_alive=math.ceil(limits.idle_timeout_s),

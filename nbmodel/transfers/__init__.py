@@ -21,10 +21,10 @@ from nbmodel.display.progress import Sink, progress_to
 from nbmodel.display.quantity import duration
 from nbmodel.errors import InputError, TargetUnreachableError
 from nbmodel.storage.patience import Patience
-from nbmodel.transfers.queue import JobQueue, absolute
+from nbmodel.transfers.queue import JobQueue
 from nbmodel.transfers.transfer import Transfer
 
-__all__ = ["Did", "Transfer", "Transfers", "absolute"]
+__all__ = ["Did", "Transfer", "Transfers"]
 
 FOLDER = "transfers"  # below the home
 #: For a network that is away: about six minutes.
@@ -91,15 +91,13 @@ class Transfers:
             StorageUnavailableError: The disk does not take it.
         """
         with self._lock:
-            job = self.queue.add(verb, given, self._registry)
+            job = self.queue.make(verb, given, self._registry)
             for other in self.queue.jobs():
-                if other.id == job.id or not other.is_open or not other.is_same(job):
-                    continue
-                known = self._mine.get(other.id) or self._begun(other)
-                if known is not None:
-                    self.queue.cancel(job.id)
-                    return known
-            begun = self._begun(job)
+                if other.is_open and other.is_same(job):
+                    known = self._mine.get(other.id) or self._begun(other)
+                    if known is not None:
+                        return known
+            begun = self._begun(self.queue.add(job))
             if begun is None:
                 raise InputError(f"transfer {job.id} is worked on by another process")
             return begun

@@ -13,7 +13,6 @@ does, which the operating system lets go of however that process ends.
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import time
 from collections.abc import Iterator, Mapping
@@ -42,8 +41,9 @@ class JobQueue:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def add(self, verb: str, given: Mapping[str, Any], registry: str) -> Job:
-        """Write a new job down.
+    @staticmethod
+    def make(verb: str, given: Mapping[str, Any], registry: str) -> Job:
+        """A new job, not written down yet.
 
         Args:
             verb: What it does.
@@ -52,16 +52,22 @@ class JobQueue:
 
         Raises:
             InputError: An argument is no JSON value.
-            StorageUnavailableError: The disk does not take it.
         """
-        job = Job(secrets.token_hex(4), verb, given, registry, now())
         try:
-            json.dumps(job.to_json(), allow_nan=False)
+            plain = json.loads(json.dumps(dict(given), allow_nan=False))
         except (TypeError, ValueError) as exc:
             raise InputError(
                 f"{verb} in the background takes what can be written down, found: {exc}",
                 hint="give files instead of objects, or leave the background out",
             ) from exc
+        return Job(secrets.token_hex(4), verb, plain, registry, now())
+
+    def add(self, job: Job) -> Job:
+        """Write a new job down; durable when this returns.
+
+        Raises:
+            StorageUnavailableError: The disk does not take it.
+        """
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._write(job)
@@ -175,8 +181,3 @@ class JobQueue:
         except (OSError, ValueError, RecursionError, FormatError):
             return None  # removed meanwhile, or no job of ours
         return job if path.name == f"{job.id}.json" else None
-
-
-def absolute(path: str | os.PathLike[str]) -> str:
-    """A path that means the same in another process."""
-    return str(Path(path).expanduser().absolute())

@@ -24,7 +24,7 @@ def queue(tmp_path: Path) -> JobQueue:
 
 
 def test_a_job_is_read_by_the_next_process(queue: JobQueue, tmp_path: Path) -> None:
-    job = queue.add("push", {"reference": "digits"}, "/r")
+    job = queue.add(queue.make("push", {"reference": "digits"}, "/r"))
     again = JobQueue(tmp_path / "transfers")
     assert again.jobs() == (job,)
     assert dict(again.get(job.id).given) == {"reference": "digits"}
@@ -32,7 +32,7 @@ def test_a_job_is_read_by_the_next_process(queue: JobQueue, tmp_path: Path) -> N
 
 
 def test_jobs_are_for_their_owner_alone(queue: JobQueue, tmp_path: Path) -> None:
-    job = queue.add("push", {}, "/r")
+    job = queue.add(queue.make("push", {}, "/r"))
     file = tmp_path / "transfers" / f"{job.id}.json"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
@@ -40,12 +40,12 @@ def test_jobs_are_for_their_owner_alone(queue: JobQueue, tmp_path: Path) -> None
 
 def test_only_what_can_be_written_down_is_taken(queue: JobQueue) -> None:
     with pytest.raises(InputError, match="upload in the background takes what can be written"):
-        queue.add("upload", {"sample": object()}, "/r")
+        queue.add(queue.make("upload", {"sample": object()}, "/r"))
     assert queue.jobs() == ()
 
 
 def test_a_job_is_held_by_one(queue: JobQueue) -> None:
-    job = queue.add("push", {}, "/r")
+    job = queue.add(queue.make("push", {}, "/r"))
     with queue.hold(job.id) as held, queue.hold(job.id) as held_too:
         assert (held, held_too) == (True, False)
         assert queue.is_held(job.id)
@@ -54,7 +54,7 @@ def test_a_job_is_held_by_one(queue: JobQueue) -> None:
 
 @pytest.mark.unhurried
 def test_a_job_is_free_again_when_its_process_was_killed(queue: JobQueue, tmp_path: Path) -> None:
-    job = queue.add("push", {}, "/r")
+    job = queue.add(queue.make("push", {}, "/r"))
     program = (
         "import sys, time\n"
         "from pathlib import Path\n"
@@ -74,28 +74,28 @@ def test_a_job_is_free_again_when_its_process_was_killed(queue: JobQueue, tmp_pa
 
 
 def test_a_job_that_nobody_works_on_is_cancelled_at_once(queue: JobQueue) -> None:
-    job = queue.add("push", {}, "/r")
+    job = queue.add(queue.make("push", {}, "/r"))
     assert queue.cancel(job.id).state == "cancelled"
     assert queue.get(job.id).state == "cancelled"
 
 
 def test_a_job_that_is_worked_on_is_told(queue: JobQueue) -> None:
-    job = queue.add("push", {}, "/r")
+    job = queue.add(queue.make("push", {}, "/r"))
     with queue.hold(job.id):
         assert queue.cancel(job.id).is_open
         assert queue.is_cancelled(job.id)
 
 
 def test_what_has_ended_stays_as_it_ended(queue: JobQueue) -> None:
-    job = queue.update(queue.add("push", {}, "/r"), state="done", line="done")
+    job = queue.update(queue.add(queue.make("push", {}, "/r")), state="done", line="done")
     assert queue.cancel(job.id) == job
 
 
 def test_jobs_that_ended_long_ago_are_forgotten_and_open_ones_never(
     queue: JobQueue, tmp_path: Path
 ) -> None:
-    ended = queue.update(queue.add("push", {"reference": "a"}, "/r"), state="done")
-    waiting = queue.add("push", {"reference": "b"}, "/r")
+    ended = queue.update(queue.add(queue.make("push", {"reference": "a"}, "/r")), state="done")
+    waiting = queue.add(queue.make("push", {"reference": "b"}, "/r"))
     past = time.time() - KEPT_S - 60
     for job in (ended, waiting):
         os.utime(tmp_path / "transfers" / f"{job.id}.json", (past, past))
@@ -115,7 +115,7 @@ def test_jobs_that_ended_long_ago_are_forgotten_and_open_ones_never(
 def test_a_file_that_is_no_job_is_passed_over(
     queue: JobQueue, tmp_path: Path, content: bytes
 ) -> None:
-    job = queue.add("push", {}, "/r")
+    job = queue.add(queue.make("push", {}, "/r"))
     (tmp_path / "transfers" / "0123abcd.json").write_bytes(content)
     assert queue.jobs() == (job,)
 
@@ -129,7 +129,7 @@ def test_an_id_that_is_none(queue: JobQueue, id_: str) -> None:
 def test_a_disk_that_takes_nothing_is_told(tmp_path: Path) -> None:
     (tmp_path / "transfers").write_bytes(b"")
     with pytest.raises(StorageUnavailableError, match="cannot keep a transfer"):
-        JobQueue(tmp_path / "transfers").add("push", {}, "/r")
+        JobQueue(tmp_path / "transfers").add(JobQueue.make("push", {}, "/r"))
 
 
 @pytest.mark.parametrize(

@@ -465,6 +465,7 @@ def _placed(attributes: Mapping[str, Any], known: Known, host: Host) -> Placed:
         number = (newest_version(folder) or 1) if version == NEWEST else version
         model = model_from_repository(folder, number, wanted)
     host.check_backend(model.backend)
+    host.check_platform(str(model.config.get("platform", "")))
     name = host.new_name(attributes.get("model_name", _ANY_NAME))
     return _brought(host, name, model)
 

@@ -50,6 +50,9 @@ _ENGINES = (
 #: Format → what Triton runs it with.
 ENGINES: Mapping[str, Engine] = {engine.format: engine for engine in _ENGINES}
 PYTHON = ENGINES["python"]
+#: Platform → the first Triton that has it, where not all have. Source: "AOT Inductor Support" of
+#: Triton's PyTorch backend: 26.03, whose server is 2.67.
+SINCE: Mapping[str, tuple[int, int]] = {"torch_aoti": (2, 67)}
 #: ``device`` of a service → kind of its instance groups.
 KINDS = {"cpu": "KIND_CPU", "gpu": "KIND_GPU", "auto": "KIND_AUTO"}
 #: ``preferred_input_memory_type`` of a service, as Viam has it → ``Wanted.pinned_inputs``. Onto a

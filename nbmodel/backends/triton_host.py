@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import re
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ from pathlib import Path
 
 from nbmodel.backends.owner import is_left, owner
 from nbmodel.backends.triton_client import Client, Endpoint, GoneError, connect
-from nbmodel.backends.triton_config import ENGINES
+from nbmodel.backends.triton_config import ENGINES, SINCE
 from nbmodel.backends.triton_model import CONFIG, Content, TritonModel, to_json, to_pbtxt
 from nbmodel.backends.triton_refusals import ROOM_HINT, meaning
 from nbmodel.backends.triton_room import arrived, ballast, weight
@@ -36,6 +37,7 @@ from nbmodel.errors import (
 
 _VERSION = 1  # each model of ours has one, under a name of its own
 _NO_BACKEND = "unable to find backend library"
+_VERSION_WORDS = re.compile(r"(\d{1,5})\.(\d{1,5})")
 _count = itertools.count(1)
 
 logger = logging.getLogger(__name__)
@@ -77,6 +79,25 @@ class Host(ABC):
             NoCompatibleBackendError: It cannot; those that it has are named.
             UnavailableError: It cannot be asked.
         """
+
+    def check_platform(self, platform: str) -> None:
+        """See to it that it is new enough for a platform; nothing is moved for that.
+
+        Raises:
+            NoCompatibleBackendError: It is not.
+            UnavailableError: It cannot be asked.
+        """
+        needed = SINCE.get(platform)
+        if needed is None:
+            return
+        said = str(self.client(START_S).server().get("version", ""))
+        found = _VERSION_WORDS.match(said)
+        if found is not None and (int(found[1]), int(found[2])) < needed:
+            raise NoCompatibleBackendError(
+                f"platform {platform!r} came with Triton {needed[0]}.{needed[1]}, this one is of "
+                f"version {said}",
+                hint="use a newer Triton, or export the model to ONNX",
+            )
 
     @abstractmethod
     def new_name(self, model: str) -> str:

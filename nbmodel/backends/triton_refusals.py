@@ -13,6 +13,8 @@ from nbmodel.errors import InferenceError, NbModelError, StorageUnavailableError
 #: What to do where a Triton has no room.
 ROOM_HINT = "free space on its machine, in /tmp and /dev/shm"
 _PLAN_HINT = "build it on that device (trtexec --onnx=… --saveEngine=…), or deploy the ONNX file"
+_LOG_HINT = "Triton's log says why: often a field of the configuration that it does not know"
+_NO_MORE = "failed to poll from model repository"
 _FULL = re.compile(
     r"No space left on device|errno:28|Failed to create local temp folder|"
     r"failed to open (?:text|binary) file for write"
@@ -34,6 +36,8 @@ def meaning(refusal: InferenceError) -> NbModelError:
     text = str(refusal)
     if _FULL.search(text):
         return StorageUnavailableError(f"Triton has no room for the model: {text}", hint=ROOM_HINT)
+    if text.endswith(_NO_MORE) and refusal.hint is None:
+        return InferenceError(text, hint=_LOG_HINT)
     gpu = _OTHER_GPU.search(text)
     if gpu is not None:
         return _other_plan(f"for a GPU of compute capability {gpu[2]}, that of Triton has {gpu[1]}")

@@ -337,7 +337,7 @@ def _engine(runtime: TritonRuntime, version: Version, before: Loaded | None) -> 
     if is_onnx and before is not None and before.backend == PYTHON.backend:
         return PYTHON  # as was found out when that was loaded
     try:
-        runtime.check_backend(engine.backend)
+        runtime.check_backend(engine.backend, engine.platform)
     except NoCompatibleBackendError as exc:
         if not is_onnx:
             raise

@@ -229,17 +229,18 @@ class TritonRuntime:
         with self.asked() as client:
             client.unload(_NOBODY)
 
-    def check_backend(self, backend: str) -> None:
-        """Refuse a server that lacks a backend; nothing is moved for that.
+    def check_backend(self, backend: str, platform: str = "") -> None:
+        """Refuse a server that lacks a backend, or a platform of it; nothing is moved for that.
 
         Raises:
-            NoCompatibleBackendError: It does; those that it has are named.
+            NoCompatibleBackendError: It does; backends that it has are named.
         """
-        if backend in self._backends or any(one.backend == backend for one in self.loaded()):
-            return
+        is_known = backend in self._backends
         with self.asked():
             try:
-                self.host.check_backend(backend)
+                if not is_known and all(one.backend != backend for one in self.loaded()):
+                    self.host.check_backend(backend)
+                self.host.check_platform(platform)
             except NoCompatibleBackendError as exc:
                 raise NoCompatibleBackendError(f"{self.name}: {exc}", hint=exc.hint) from exc
         self._backends.add(backend)

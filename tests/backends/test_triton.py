@@ -23,7 +23,10 @@ pytest.importorskip("onnx", reason="toy models are made with onnx")
 from nbmodel.backends import Known, Session, load_backend, triton_memory
 from nbmodel.backends.owner import owner
 from nbmodel.backends.triton_client import Client, Endpoint, connect
+from nbmodel.backends.triton_config import Wanted
+from nbmodel.backends.triton_host import OtherHost
 from nbmodel.backends.triton_memory import WORTH, TensorMemory
+from nbmodel.backends.triton_model import model_from_file
 from nbmodel.core.signature import Signature, Tensor
 from nbmodel.errors import (
     ConfigError,
@@ -270,6 +273,58 @@ def test_a_repository_without_the_model_is_named(own: dict[str, Any], tmp_path: 
     attributes = {"model_name": "none", "model_repository_path": str(tmp_path), **own}
     with pytest.raises(ConfigError, match=r"has no version of a model in .*none"):
         load_backend("triton").load(attributes)
+
+
+# --- formats -----------------------------------------------------------------------------
+
+DATA = Path(__file__).parents[1] / "data" / "formats"
+ROWS = Signature((Tensor("INPUT__0", "FP32", (-1, 2)),), (Tensor("OUTPUT__0", "FP32", (-1, 3)),))
+#: File of a framework that the wheel's Triton has no backend for, and its signature where the
+#: file does not tell it.
+FORMATS = {
+    "tensorflow": (DATA / "tensorflow" / "linear", None),
+    "pytorch": (DATA / "torch" / "scripted.pt", ROWS),
+    "openvino": (DATA / "openvino" / "linear.xml", None),
+    "tensorrt": (b"ftrt" + bytes(124), ROWS),
+    "onnxruntime": (onnx_sums(), None),
+}
+
+
+@pytest.mark.parametrize("backend", FORMATS)
+def test_triton_takes_the_configuration_of_every_format_as_far_as_its_backend(
+    server: Triton, tmp_path: Path, backend: str
+) -> None:
+    """What it lacks is the library, which it looks for when all else is right."""
+    path, signature = FORMATS[backend]
+    if isinstance(path, bytes):
+        content, path = path, tmp_path / ("m.plan" if backend == "tensorrt" else "m.onnx")
+        path.write_bytes(content)
+    model = model_from_file(path, Known(signature), Wanted("KIND_CPU", 2))
+    host = OtherHost(Endpoint.parse(f"grpc://{server.grpc}"))
+    try:
+        with pytest.raises(
+            InferenceError, match=f"unable to find backend library for backend '{backend}'"
+        ):
+            host.bring(host.new_name("m"), model)
+    finally:
+        host.close()
+
+
+def test_a_triton_that_is_too_old_for_a_format_says_so_before_anything_is_moved(
+    server: Triton, address: str, load: Load
+) -> None:
+    attributes = {"model_path": str(DATA / "torch" / "compiled.pt2"), "address": address}
+    host = OtherHost(Endpoint.parse(address))
+    try:
+        with pytest.raises(
+            NoCompatibleBackendError, match=r"with Triton 2\.67, this one is of version 2"
+        ):
+            host.check_platform("torch_aoti")
+        host.check_platform("onnxruntime_onnx")
+    finally:
+        host.close()
+    with pytest.raises(NoCompatibleBackendError, match="no backend 'pytorch', it has python"):
+        load(attributes, Known(ROWS))
 
 
 # --- configuration -----------------------------------------------------------------------

@@ -542,6 +542,11 @@ REFUSALS: dict[str, tuple[str, type[NbModelError], str]] = {
         StorageUnavailableError,
         "Triton has no room for the model",
     ),
+    "nothing more": (
+        "failed to load 'm.1', failed to poll from model repository",
+        InferenceError,
+        "^failed to load 'm.1', failed to poll",
+    ),
     "anything else": ("Internal: no such operator", InferenceError, "^Internal: no such operator$"),
 }
 

@@ -27,6 +27,7 @@ from nbmodel.display import StatusCard
 from nbmodel.errors import (
     ConfigError,
     DeployError,
+    InferenceError,
     InputError,
     NbModelError,
     NoCompatibleBackendError,
@@ -35,7 +36,7 @@ from nbmodel.errors import (
 )
 from nbmodel.fleet.triton_deploy import MAX_MODEL
 from nbmodel.fleet.triton_runtime import TritonRuntime
-from tests.tools.triton import NoTritonError, Triton, packages, triton
+from tests.tools.triton import NoTritonError, Triton, disk_of, packages, processes, triton
 
 pytestmark = [pytest.mark.slow, pytest.mark.unhurried]
 
@@ -437,6 +438,46 @@ def test_a_triton_that_was_started_again_has_forgotten_all_and_gets_it_back(
             client.undeploy(f"{MODEL}@jetson")
     finally:
         client.close()
+
+
+def test_a_version_that_does_not_fit_on_its_disk_is_no_bad_version(
+    make: Callable[[int], Path], tmp_path: Path
+) -> None:
+    client = Client(tmp_path / "home")
+    try:
+        with bare_triton(tmp_path / "triton", disk="1m") as server:
+            client.runtimes.add("jetson", url_of(server, "grpc"))
+            upload(client, make(1))
+            deploy(client)
+            disk_of(server).fill()
+            (note,) = [note for note in upload(client, make(2)).notes if "jetson" in note]
+            assert "digits:2 does not fit" in note
+            assert "version 1 keeps serving" in note
+            with pytest.raises(DeployError, match="has no room for a model of") as caught:
+                deploy(client)
+            assert "free space on its machine" in str(caught.value.hint)
+            assert answer(client) == ONE
+            disk_of(server).empty()
+            assert deploy(client).sent > 0
+            assert answer(client) == [2 * value for value in ONE]
+    finally:
+        client.close()
+
+
+@pytest.mark.parametrize("client", ["grpc"], indirect=True)
+def test_a_model_whose_process_has_ended_is_brought_again_by_the_next_deployment(
+    client: Client, make: Callable[[int], Path], server: Triton
+) -> None:
+    upload(client, make(1))
+    deploy(client)
+    (stub,) = processes(server.process.pid, "triton_python_backend_stub")
+    os.kill(stub, signal.SIGKILL)
+    with pytest.raises(InferenceError, match="process that ran it in Triton has ended") as caught:
+        answer(client)
+    assert "`deploy` it again" in str(caught.value.hint)
+    assert deploy(client).sent > 0
+    assert answer(client) == ONE
+    assert deploy(client).sent == 0
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])

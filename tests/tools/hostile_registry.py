@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 _PATH = re.compile(r"/v2/(.+)/(manifests|blobs|tags)/([^/]+)")
 _UPLOAD = re.compile(r"/v2/(.+)/blobs/uploads/([^/]*)")
 _MOST_TAKEN = 64 * 1024 * 1024  # bytes of one request
+_ENDING_S = 0.2  # a last piece was sent, and is about to be noted
 
 
 @dataclass(slots=True)
@@ -96,6 +97,7 @@ class HostileRegistry:
         self._tags: dict[str, dict[str, str]] = {} if shared is None else shared._tags
         self._uploads: dict[str, bytearray] = {}
         self._lock = threading.Lock()
+        self._noted = threading.Condition(self._lock)
         self._misbehaviours: list[_Misbehaviour] = []
         self._seen: list[Seen] = []
         self._asked: list[Asked] = []
@@ -200,8 +202,13 @@ class HostileRegistry:
 
     @property
     def seen(self) -> list[Seen]:
-        """What was asked and answered so far, in the order of the answers' ends."""
-        with self._lock:
+        """What was asked and answered so far, in the order of the answers' ends.
+
+        A client may have an answer a moment before it is noted here, so that one that is
+        under way is waited for a little.
+        """
+        with self._noted:
+            self._noted.wait_for(lambda: len(self._seen) >= len(self._asked), _ENDING_S)
             return list(self._seen)
 
     @property
@@ -245,8 +252,9 @@ class HostileRegistry:
 
     def note(self, seen: Seen) -> None:
         """Remember a request."""
-        with self._lock:
+        with self._noted:
             self._seen.append(seen)
+            self._noted.notify_all()
 
     def _honest(self, asked: Asked) -> Answer:
         if self.token is not None and asked.authorization != f"Bearer {self.token}":

@@ -10,6 +10,8 @@ from typing import Any
 from nbmodel.core.manifest import FileEntry, Manifest
 from nbmodel.core.signature import Signature
 
+_FIRST_YEAR, _LAST_YEAR = 1000, 9998  # four digits, and a day before and after
+
 
 @dataclass(frozen=True)
 class Version:
@@ -202,12 +204,18 @@ def now() -> str:
 
 
 def parse_time(text: str) -> datetime:
-    """The time that ``now`` wrote; the epoch when it is unreadable (a foreign manifest)."""
+    """The time that ``now`` wrote, with a time zone.
+
+    The epoch when a foreign manifest has something unreadable there, or a year that not every
+    time zone and form of a date has.
+    """
     try:
         time = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError:
-        return datetime.fromtimestamp(0, timezone.utc)
-    return time if time.tzinfo else time.replace(tzinfo=timezone.utc)
+        time = time if time.tzinfo else time.replace(tzinfo=timezone.utc)
+        year = time.astimezone(timezone.utc).year
+    except (ValueError, OverflowError):
+        year = 0
+    return time if _FIRST_YEAR <= year <= _LAST_YEAR else datetime.fromtimestamp(0, timezone.utc)
 
 
 def stamp_of(time: datetime) -> str:

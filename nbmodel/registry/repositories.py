@@ -40,7 +40,6 @@ from nbmodel.storage.tags import check_tag
 
 PINNED = "pinned"
 LATEST = "latest"
-_FIRST_YEAR, _LAST_YEAR = 1970, 9998  # of claims: every time zone has these
 _MOST_CLAIMED = 100_000_000  # a greater number would leave too few for others
 _SIMILAR = 64  # newest versions of a model, whose chunks are looked for
 _WHY = "by the registry's distribution API"
@@ -60,9 +59,7 @@ class _Row(NamedTuple):
     @property
     def claim(self) -> Claim:
         """Of the number that it has; from when the version was made."""
-        made = parse_time(self.created)  # whoever made it says so
-        made = made if _FIRST_YEAR <= made.year <= _LAST_YEAR else parse_time("")
-        return Claim.of(self.number, self.digest, made)
+        return Claim.of(self.number, self.digest, parse_time(self.created))
 
 
 class RegistryRepositories:

@@ -76,6 +76,14 @@ def test_times_are_utc_unless_they_say_so_and_the_epoch_when_unreadable(
     assert parse_time(text).timestamp() == seconds
 
 
+@pytest.mark.parametrize(
+    "text", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "0999-12-31T00:00:00Z"]
+)
+def test_a_year_that_not_every_time_zone_has_is_no_time(text: str) -> None:
+    assert parse_time(text).timestamp() == 0
+    assert stamp_of(parse_time(text)) == "1970-01-01T00-00-00"
+
+
 def test_the_present_is_written_as_it_is_read() -> None:
     text = now()
     assert text.endswith("Z")

@@ -146,19 +146,22 @@ class _Repository:
             TargetUnreachableError, AuthenticationError: The server is away, or refuses.
         """
         self._job.note(f"fetching {revision or 'HEAD'}")
-        shallow = ["fetch", "--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head"]
-        wanted = revision or "HEAD"
-        try:
-            self._run([*shallow, "--", remote, f"+{wanted}:refs/nbmodel/wanted"])
-            return self._commit("refs/nbmodel/wanted")
-        except StorageError:
-            # Not every server gives a commit that no branch is at, and none an abbreviated one.
-            if not revision:
-                raise
+        fetch = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head"]
+        wanted = f"+{revision or 'HEAD'}:refs/nbmodel/wanted"
+        # A server of plain files has no history of one commit. Not every server gives a
+        # commit that no branch is at, and none an abbreviated one.
+        for depth in (["--depth=1"], []):
+            try:
+                self._run([*fetch, *depth, "--", remote, wanted])
+                return self._commit("refs/nbmodel/wanted")
+            except StorageError as exc:
+                if depth and "shallow" in str(exc):
+                    continue
+                if not revision:
+                    raise
+                break
         everything = ["+refs/heads/*:refs/nbmodel/heads/*", "+refs/tags/*:refs/nbmodel/tags/*"]
-        self._run(
-            ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--", remote, *everything]
-        )
+        self._run([*fetch, "--", remote, *everything])
         for name in (f"refs/nbmodel/tags/{revision}", f"refs/nbmodel/heads/{revision}", revision):
             with suppress(StorageError):
                 return self._commit(name)

@@ -85,11 +85,12 @@ class HsFolder(Layout):
             said["contract"] = text(contract.get("name", "predict"), 200)
         words = _mapping(model.get("metadata"), "metadata", file)
         payload = _payload(model.get("payload"), file)
+        signature = read_contract(contract, file.name) if contract else None
         return Fetched(
             job.gather(dict(_files(payload, file, job))),
             self.here(),
             name=name_from(text(model["name"], 200)),
-            signature=read_contract(contract, file.name) if contract else None,
+            signature=signature,
             metadata={**{str(key): text(value) for key, value in words.items()}, "hs": said},
             notes=notes,
         )

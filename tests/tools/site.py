@@ -54,6 +54,7 @@ class Site:
         url: ``http://127.0.0.1:port``.
         pages: Path, with its query or without, → the answer or what makes it.
         asked: Every request, in order.
+        other: What makes the answer for paths that are not among ``pages``; None: 404.
     """
 
     def __init__(self, url: str) -> None:
@@ -61,11 +62,14 @@ class Site:
         self.pages: dict[str, Page | Answer] = {}
         self.asked: list[Asked] = []
         self.cut: set[str] = set()
+        self.other: Answer | None = None
 
     def answer(self, asked: Asked) -> Page:
         """The page that a request is answered with."""
         plain = unquote(asked.path.partition("?")[0])
         found = self.pages.get(asked.path) or self.pages.get(plain)
+        if found is None and self.other is not None:
+            return self.other(asked)
         if found is None:
             return Page(b"not here", 404)
         return found(asked) if callable(found) else found

@@ -33,12 +33,7 @@ from nbmodel.core.referrer import (
     read_signature_manifest,
     referrer_index,
 )
-from nbmodel.errors import (
-    BlobNotFoundError,
-    DigestMismatchError,
-    FormatError,
-    StorageError,
-)
+from nbmodel.errors import FormatError, StorageError, StorageUnavailableError
 from nbmodel.storage.base import Storage
 from nbmodel.storage.fetch import BlobSource, fetch_blob
 from nbmodel.storage.origin import Origin
@@ -127,7 +122,8 @@ def fetch_signatures(
     Raises:
         TargetUnreachableError: The registry does not answer.
         AuthenticationError: It refuses the token, or wants one.
-        StorageError: It answers anything else, or the storage takes nothing.
+        StorageError: It answers anything else to the question which there are, or the
+            storage takes nothing.
     """
     fetched = []
     for one in read_referrers(origin, name, subject, artifact_type=BUNDLE_TYPE):
@@ -135,7 +131,9 @@ def fetch_signatures(
             continue
         try:
             _fetch(origin, name, subject, one, storage)
-        except (FormatError, BlobNotFoundError, DigestMismatchError) as exc:
+        except StorageUnavailableError:
+            raise
+        except (FormatError, StorageError) as exc:
             # Anybody who may write there can list anything: it must not stop the rest.
             logger.warning("a signature of %s in %s is left out: %s", subject, origin.host, exc)
             continue

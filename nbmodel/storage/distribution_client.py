@@ -424,5 +424,5 @@ def _one_at_a_time(progress: Progress | None) -> Progress | None:
 
 
 def _report(progress: Progress | None, count: int) -> None:
-    if progress is not None:
+    if progress is not None and count:
         progress(count)

@@ -187,15 +187,18 @@ def _received_by(
     """What takes the blob; None when somebody else has brought it meanwhile."""
     while True:
         try:
-            return storage.receive(name=source.upload if kept else None)
+            writer = storage.receive(name=source.upload if kept else None)
         except StorageUnavailableError:
             raise
         except StorageError:
             if not waits:
                 raise
-        origin.wait(_TELL_S)
-        if storage.keep(source.digest):
+            origin.wait(_TELL_S)
+            continue
+        if waits and storage.keep(source.digest):  # just now
+            writer.abort()
             return None
+        return writer
 
 
 class _Told:

@@ -18,7 +18,9 @@ from nbmodel.core.digest import check_digest
 MAX_NUMBER = 999_999_999  # what a reference can write
 #: Numbers above are nobody's next: one who claims the last ones must not end the counting.
 FAR = MAX_NUMBER - 1_000_000
-_TAG = re.compile(r"v([1-9]\d{0,8})-(\d{8}T\d{6}\.\d{6})-([0-9a-f]{16})", re.ASCII)
+_TAG = re.compile(
+    r"v([1-9]\d{0,8})-((\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)\.\d{6})-([0-9a-f]{16})", re.ASCII
+)
 _TIME = "%Y%m%dT%H%M%S.%f"
 
 
@@ -62,10 +64,11 @@ class Claim:
         if match is None:
             return None
         try:
-            datetime.strptime(match[2], _TIME)  # noqa: DTZ007 # only whether it is a time
+            year, month, day, hour, minute, second = map(int, match.groups()[2:8])
+            datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc)
         except ValueError:
             return None
-        return cls(int(match[1]), match[2], match[3])
+        return cls(int(match[1]), match[2], match[9])
 
     @property
     def tag(self) -> str:

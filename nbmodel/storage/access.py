@@ -12,6 +12,7 @@ import re
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 import httpx
 
@@ -61,8 +62,8 @@ class Access:
         return find_credential(host, self.environment, cancelled=cancelled)
 
 
-def authorities() -> ssl.SSLContext | bool:
-    """Whom to believe that a server is who it says; True for those whom httpx believes.
+def authorities() -> ssl.SSLContext:
+    """Whom to believe that a server is who it says; those whom httpx believes, for a start.
 
     ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` stand in their place, also for servers on
     loopback, where nothing else of the environment counts; ``NBMODEL_CA_FILE`` adds to
@@ -74,7 +75,7 @@ def authorities() -> ssl.SSLContext | bool:
     added = os.environ.get(CA_VARIABLE)
     given = added or next(filter(None, map(os.environ.get, _CA_VARIABLES)), None)
     if given is None:
-        return True
+        return _usual_authorities()
     try:
         context = httpx.create_ssl_context(trust_env=True)
         if added:
@@ -85,3 +86,9 @@ def authorities() -> ssl.SSLContext | bool:
             hint=f"it must be a PEM file; see {CA_VARIABLE} and SSL_CERT_FILE",
         ) from exc
     return context
+
+
+@cache
+def _usual_authorities() -> ssl.SSLContext:
+    """Read once: it takes longer than a request to a registry nearby."""
+    return httpx.create_ssl_context(trust_env=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from nbmodel.core.claim import MAX_NUMBER, Claim, next_number
 from nbmodel.core.manifest import MAX_MANIFEST
 from nbmodel.core.reference import Reference
-from nbmodel.errors import AliasConflictError
+from nbmodel.errors import AliasConflictError, StorageUnavailableError
 from nbmodel.registry.catalog import Catalog, find_model, find_version, local, version_not_found
 from nbmodel.registry.index import write_index
 from nbmodel.registry.remote.alias_tags import push_alias
@@ -26,9 +26,8 @@ from nbmodel.registry.remote.numbering import Renumbered
 from nbmodel.registry.remote.peer import Peer
 from nbmodel.registry.remote.seen import note_tags, remote_id, seen_tags
 from nbmodel.registry.remote.signature_copies import push_signatures
-from nbmodel.registry.remote.survey import Survey, judge, survey
+from nbmodel.registry.remote.survey import Survey, is_alias, judge, survey
 from nbmodel.registry.rows import VersionRow, model_rows, version_rows
-from nbmodel.storage.manifests import blobs_of
 
 _ATTEMPTS = 5  # to get a number that nobody claimed before; the law gives one in any case
 
@@ -146,7 +145,7 @@ def push(
     began = time.monotonic()
     with catalog.db.read() as db:
         chosen = _chosen(db, ref, aliases)
-        peer.expect(_bytes(db, chosen))
+        peer.expect(sum(_sizes(db, (row for rows in chosen for row in rows)).values()))
     report, conflicts = PushReport(str(peer.remote), ()), []
     for rows in chosen:
         part, conflict = _push_model(catalog, peer, rows, aliases, force=force)
@@ -190,10 +189,11 @@ def _chosen(
     return [rows for rows in chosen if rows]
 
 
-def _bytes(db: sqlite3.Connection, chosen: list[list[VersionRow]]) -> int:
-    """Of all blobs that these versions need, counted once for each."""
-    sizes = dict(db.execute("SELECT version, total(size) FROM blobs GROUP BY version").fetchall())
-    return int(sum(sizes.get(row.id, 0) for rows in chosen for row in rows))
+def _sizes(db: sqlite3.Connection, rows: Iterable[VersionRow]) -> dict[int, int]:
+    """Version → bytes of all blobs that it needs."""
+    wanted = {row.id for row in rows}
+    sizes = db.execute("SELECT version, sum(size) FROM blobs GROUP BY version")
+    return dict.fromkeys(wanted, 0) | {one: size for one, size in sizes if one in wanted}
 
 
 def _push_model(
@@ -204,9 +204,9 @@ def _push_model(
     *,
     force: bool,
 ) -> tuple[PushReport, list[AliasConflictError]]:
-    model, model_id = rows[0].model, rows[0].model_id
+    model = rows[0].model
     with catalog.db.read() as db:
-        seen = seen_tags(db, peer.remote, model)
+        seen, sizes = seen_tags(db, peer.remote, model), _sizes(db, rows)
         wanted = [
             (row, alias)
             for row in rows
@@ -216,59 +216,80 @@ def _push_model(
             if aliases is None or alias in aliases
         ]
     found = survey(peer, model, seen, aliases=[alias for _, alias in wanted])
-    pushed = []
+    pushed, claimed = [], found.claimed
     for row in rows:
-        one, found = _push_version(catalog, peer, row, found)
-        pushed.append(one)
-    moved, conflicts = [], []
+        if row.digest in claimed:
+            pushed.append(_leave(catalog, peer, row, found, sizes[row.id]))
+        else:
+            one, found = _push_version(catalog, peer, row, found)
+            pushed.append(one)
+    moved: dict[str, VersionRow] = {}
+    agreed: dict[str, str] = {}  # aliases that are there where they are here
+    conflicts = []
     for row, alias in wanted:
         raw = catalog.storage.read(row.digest, limit=MAX_MANIFEST)
         try:
             if push_alias(peer, row, alias, raw, found, seen, force=force):
-                moved.append((row, alias))
+                moved[alias] = row
+            agreed[alias] = row.digest
         except AliasConflictError as exc:
             conflicts.append(exc)
-    failed = {alias for _, alias in wanted} - {alias for _, alias in moved}
-    known = {tag: digest for tag, digest in found.digests.items() if tag not in failed}
+    report = PushReport(
+        str(peer.remote),
+        tuple(pushed),
+        tuple(f"{model}:{name} → {found.numbers[row.digest]}" for name, row in moved.items()),
+        (),
+        found.doubts,
+    )
+    own = {tag: digest for tag, digest in found.digests.items() if not is_alias(tag)}
+    try:
+        return _noted(catalog, peer, report, rows, own | agreed, found), conflicts
+    except StorageUnavailableError as exc:  # a folder to read: what is there is there
+        doubt = f"what was pushed could not be noted here: {exc}"
+        return replace(report, doubts=(*report.doubts, doubt)), conflicts
+
+
+def _noted(
+    catalog: Catalog,
+    peer: Peer,
+    report: PushReport,
+    rows: list[VersionRow],
+    tags: dict[str, str],
+    found: Survey,
+) -> PushReport:
+    """Keep what is there now, and take its numbers; the report in these."""
+    model, model_id = rows[0].model, rows[0].model_id
     with catalog.db.write() as db:
         place = remote_id(db, peer.remote)
-        note_tags(
-            db,
-            place,
-            model,
-            known | {alias: row.digest for row, alias in moved},
-            [row.digest for row in rows],
-        )
+        note_tags(db, place, model, tags, [row.digest for row in rows])
         renumbered = adjust(db, model_id, place, found.numbers, peer)
         now = {row.id: row for row in version_rows(db, "WHERE v.model = ?", (model_id,))}
     write_index(catalog)
-    report = PushReport(
-        str(peer.remote),
-        tuple(
-            replace(one, reference=now[row.id].reference)
-            for one, row in zip(pushed, rows, strict=True)
-        ),
-        tuple(f"{row.model}:{alias} → {found.numbers[row.digest]}" for row, alias in moved),
-        renumbered,
-        found.doubts,
+    versions = tuple(
+        replace(one, reference=now[row.id].reference if row.id in now else one.reference)
+        for one, row in zip(report.versions, rows, strict=True)
     )
-    return report, conflicts
+    return replace(report, versions=versions, renumbered=renumbered)
+
+
+def _leave(
+    catalog: Catalog, peer: Peer, row: VersionRow, found: Survey, size: int
+) -> PushedVersion:
+    """Leave a version that is there, with what a push that was cut left out."""
+    peer.advance(size)
+    number = found.numbers[row.digest]
+    repository = peer.remote.repository(row.model)
+    push_signatures(catalog, peer.registry, repository, row.digest)
+    if str(number) not in found.tags:
+        _name(catalog, peer, row, found)
+    return PushedVersion(row.reference, row.digest, number, was_there=True)
 
 
 def _push_version(
     catalog: Catalog, peer: Peer, row: VersionRow, found: Survey
 ) -> tuple[PushedVersion, Survey]:
-    """Push one version unless its claim is there; what the remote has then."""
+    """Push one version and claim its number; what the remote has then."""
     peer.check()
-    claimed = {found.digests[tag] for tag in found.tags if tag in found.digests and _claims(tag)}
-    if row.digest in claimed:
-        peer.advance(sum(blobs_of(catalog.storage.read(row.digest, limit=MAX_MANIFEST)).values()))
-        repository = peer.remote.repository(row.model)
-        push_signatures(catalog, peer.registry, repository, row.digest)
-        return (
-            PushedVersion(row.reference, row.digest, found.numbers[row.digest], was_there=True),
-            found,
-        )
     fetch_row(catalog, row, peer.connect, cancelled=peer.cancelled)
     repository = peer.remote.repository(row.model)
     moved = peer.registry.push(
@@ -278,8 +299,7 @@ def _push_version(
     push_signatures(catalog, peer.registry, repository, row.digest)
     found = _claim(peer, row, raw, found)
     number = found.numbers[row.digest]
-    for tag in _own_tags(peer, row, number, found):
-        peer.registry.push_manifest(repository, tag, raw)
+    _name(catalog, peer, row, found)
     pushed = PushedVersion(
         row.reference,
         row.digest,
@@ -312,16 +332,17 @@ def _claim(peer: Peer, row: VersionRow, raw: bytes, found: Survey) -> Survey:
     return replace(found, digests={**found.digests, **aliases})
 
 
-def _own_tags(peer: Peer, row: VersionRow, number: int, found: Survey) -> list[str]:
-    """The tags that other tools find a version by."""
+def _name(catalog: Catalog, peer: Peer, row: VersionRow, found: Survey) -> None:
+    """Set the tags that other tools find a version by."""
+    repository, number = peer.remote.repository(row.model), found.numbers[row.digest]
     tags = [str(number)] if number <= MAX_NUMBER else []
-    there = row.digest
+    there: str | None = row.digest
     if row.stamp in found.tags:  # another version of the same second keeps it
-        there = peer.registry.digest(peer.remote.repository(row.model), row.stamp) or row.digest
-    if there == row.digest:
+        there = peer.registry.digest(repository, row.stamp)
+    if there in (None, row.digest):
         tags.append(row.stamp)
-    return [*tags, "latest"] if number == max(found.numbers.values()) else tags
-
-
-def _claims(tag: str) -> bool:
-    return Claim.parse(tag) is not None
+    if number == max(found.numbers.values()):
+        tags.append("latest")
+    raw = catalog.storage.read(row.digest, limit=MAX_MANIFEST)
+    for tag in tags:
+        peer.registry.push_manifest(repository, tag, raw)

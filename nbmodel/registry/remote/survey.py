@@ -49,6 +49,11 @@ class Survey:
         return (*sorted(self.numbers, key=lambda digest: self.numbers[digest]), *rest)
 
     @property
+    def claimed(self) -> set[str]:
+        """The digests of the versions that have claimed a number."""
+        return {digest for tag, digest in self.digests.items() if is_claim(tag)}
+
+    @property
     def aliases(self) -> dict[str, str]:
         """Alias → digest, of those that were looked at."""
         return {tag: digest for tag, digest in self.digests.items() if is_alias(tag)}

@@ -28,6 +28,7 @@ GROUPS = (
     "writers",
     "deploy",
     "deployments",
+    "transfer",
     "dataplane",
     "gpu",
 )

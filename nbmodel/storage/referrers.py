@@ -43,6 +43,7 @@ from nbmodel.storage.send import request, send_blob
 _UNKNOWN = (400, 404, 405, 501)  # answers of registries that do not know the endpoint
 _OWN = 16  # hex digits of a referrer's own tag
 _ROUNDS = 20  # of writing the index; each is lost to another writer only
+_TRIES = 8  # of reading it
 _PAUSE_S = 0.2  # between rounds, at most
 _NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
 
@@ -190,7 +191,12 @@ def _listed(
 
 def _read_fallback(origin: Origin, name: str, subject: str) -> list[Referrer]:
     path = manifest_path(name, fallback_tag(subject))
-    answer = origin.get(path, limit=MAX_MANIFEST, headers={"Accept": INDEX_TYPE})
+    headers = {"Accept": INDEX_TYPE}
+    for turn in range(_TRIES):
+        _pause(turn)
+        answer = origin.get(path, limit=MAX_MANIFEST, headers=headers)
+        if answer.status < 500:  # docker-registry fails while another one moves the tag
+            break
     if answer.status == 404:
         return []
     if answer.status != 200:
@@ -200,30 +206,45 @@ def _read_fallback(origin: Origin, name: str, subject: str) -> list[Referrer]:
 
 def _complete_fallback(origin: Origin, name: str, subject: str) -> None:
     """Have the index under the fallback tag list all that have a tag of their own."""
-    path = manifest_path(name, fallback_tag(subject))
+    trouble: StorageError | None = None
     for turn in range(_ROUNDS):
-        if turn:
-            time.sleep(random.uniform(0, _PAUSE_S))  # noqa: S311 # no secret
-        listed = _read_fallback(origin, name, subject)
-        known = {_own_tag(subject, one.digest) for one in listed}
-        own = [tag for tag in read_tags(origin, name) if tag.startswith(_own_tag(subject, ""))]
-        missing = [tag for tag in own if tag not in known]
-        if not missing:
-            return
-        listed += [Referrer.of(read_manifest(origin, name, tag).raw) for tag in missing]
-        request(
-            origin,
-            "PUT",
-            path,
-            expect=(201,),
-            headers={"Content-Type": INDEX_TYPE},
-            content=referrer_index(listed),
-        )
-    raise StorageError(
+        _pause(turn)
+        try:
+            if _is_complete(origin, name, subject):
+                return
+        except StorageError as exc:  # as while another one writes; it is looked at again
+            trouble = exc
+    raise trouble or StorageError(
         f"the list of signatures of {name}@{subject} in {origin.host} was overwritten "
         f"{_ROUNDS} times",
         hint="others are signing the same version: push again",
     )
+
+
+def _is_complete(origin: Origin, name: str, subject: str) -> bool:
+    """Whether the index lists all; False: it does so now, if nobody has written it since."""
+    listed = _read_fallback(origin, name, subject)
+    known = {_own_tag(subject, one.digest) for one in listed}
+    own = [tag for tag in read_tags(origin, name) if tag.startswith(_own_tag(subject, ""))]
+    missing = [tag for tag in own if tag not in known]
+    if not missing:
+        return True
+    listed += [Referrer.of(read_manifest(origin, name, tag).raw) for tag in missing]
+    request(
+        origin,
+        "PUT",
+        manifest_path(name, fallback_tag(subject)),
+        expect=(201,),
+        headers={"Content-Type": INDEX_TYPE},
+        content=referrer_index(listed),
+    )
+    return False
+
+
+def _pause(turn: int) -> None:
+    """Let others finish what they are at, before another turn."""
+    if turn:
+        time.sleep(random.uniform(0, _PAUSE_S))  # noqa: S311 # no secret
 
 
 def _own_tag(subject: str, digest: str) -> str:

@@ -28,6 +28,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -78,6 +79,7 @@ from nbmodel.storage.tags import TagStore, check_tag
 
 MAX_BLOB = 16 * 1024**3  # bytes
 _BUFFER = 1024 * 1024  # bytes gathered before a thread writes them, or read at once
+_LOOKS, _LOOK_S = 10, 0.005  # for an upload that seems to be written to
 _CATALOG_PAGE = 1000  # names in one answer
 _REFERRERS_PAGE = 200  # each is read for its descriptor
 _CONTENT_RANGE = re.compile(r"(?:bytes )?([0-9]{1,18})-([0-9]{1,18})(?:/.*)?")
@@ -387,9 +389,11 @@ class _Server:
         return chunk_index(self._storage, self._repositories.similar(name), wanted)
 
     def _is_waiting(self, key: str) -> bool:
-        return any(
-            name == key for name, _ in self._storage.abandoned(math.inf)
-        )  # whatever clock wrote it
+        for _ in range(_LOOKS):  # one that somebody looks at just now seems to be written to
+            if any(name == key for name, _ in self._storage.abandoned(math.inf)):
+                return True  # whatever clock wrote it
+            time.sleep(_LOOK_S)
+        return False
 
     async def _receive(self, request: Request, writer: BlobWriter) -> None:
         """Append the body; what arrived before a client went away is kept."""

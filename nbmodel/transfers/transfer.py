@@ -79,7 +79,7 @@ class Transfer(Result):
             timeout_s: Seconds to wait at most; None: as long as it takes.
 
         Raises:
-            TimeoutError: It is not there in time.
+            concurrent.futures.TimeoutError: It is not there in time.
             concurrent.futures.CancelledError: It was cancelled.
             NbModelError: What the verb raises.
         """

@@ -1,0 +1,122 @@
+"""push, upload and transfers, in the background of a program and on the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nbmodel import cli
+from nbmodel.client import Client
+from nbmodel.errors import InputError, ModelNotFoundError
+from nbmodel.transfers.queue import JobQueue
+from tests.tools.docker_registry import PROGRAM, docker_registry
+
+pytestmark = pytest.mark.unhurried
+WAIT_S = 60
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("NBMODEL_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def client(home: Path, linear_onnx: Path) -> Iterator[Client]:
+    client = Client(home)
+    client.upload(linear_onnx, name="lines", type="regression")
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    if PROGRAM is None:
+        pytest.skip("docker-registry is not installed")
+    with docker_registry(tmp_path_factory.mktemp("registry")) as url:
+        yield url
+
+
+def left_by_another_process(client: Client, remote: str) -> str:
+    queue = JobQueue(client.home / "transfers")
+    given = {"reference": "lines", "remote": remote}
+    return queue.add(queue.make("push", given, str(client.home / "registry"))).id
+
+
+def test_a_push_of_a_program(
+    client: Client, registry: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handle = client.push("lines", f"{registry}/a", background=True)
+    card = handle.result(WAIT_S)
+    assert card.sent > 0
+    assert handle.line.startswith("push lines: done, ")
+    assert capsys.readouterr() == ("", "")
+    (job,) = client.transfers()
+    assert (job.state, job.line) == ("done", handle.line)
+    assert handle.line in client.transfers().text()
+
+
+def test_an_upload_of_a_program(
+    client: Client, linear_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("a\nb\nc\n")
+    monkeypatch.chdir(tmp_path)
+    handle = client.upload(
+        linear_onnx, name="lines", labels="labels.txt", tags={"stage": "trial"}, background=True
+    )
+    monkeypatch.chdir("/")  # paths mean what they meant
+    version = handle.result(WAIT_S)
+    assert (version.reference, version.tags) == ("lines:2", {"stage": "trial"})
+
+
+def test_an_upload_takes_what_can_be_written_down(client: Client, linear_onnx: Path) -> None:
+    with pytest.raises(InputError, match="upload in the background takes what can be written"):
+        client.upload(linear_onnx, name="lines", sample=[object()], background=True)
+    assert client.transfers() == []
+
+
+def test_what_fails_is_told_by_its_handle(client: Client, registry: str) -> None:
+    handle = client.push("nothing", f"{registry}/a", background=True)
+    with pytest.raises(ModelNotFoundError):
+        handle.result(WAIT_S)
+    assert "failed" in client.transfers().text()
+
+
+def test_the_command_line_finishes_what_was_left(
+    client: Client, registry: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    id_ = left_by_another_process(client, f"{registry}/b")
+    assert cli.main(["transfers"]) == 0
+    shown = capsys.readouterr().out
+    assert id_ in shown
+    assert "interrupted" in shown
+    assert cli.main(["--json", "transfers", "--resume", id_]) == 0
+    (job,) = json.loads(capsys.readouterr().out)
+    assert (job["id"], job["state"]) == (id_, "done")
+
+
+def test_the_command_line_cancels(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
+    id_ = left_by_another_process(client, "localhost:1")
+    assert cli.main(["transfers", "--cancel", id_]) == 0
+    assert "cancelled" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(["transfers", "--cancel"], id="cancel what"),
+        pytest.param(["transfers", "0123abcd"], id="an id alone"),
+        pytest.param(["transfers", "--cancel", "--resume", "0123abcd"], id="both"),
+        pytest.param(["transfers", "--resume", "0123abcd"], id="no such transfer"),
+        pytest.param(["push", "lines", "localhost:1", "--background"], id="nothing stays there"),
+    ],
+)
+def test_words_that_mean_nothing(
+    home: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words) != 0
+    assert "error: " in capsys.readouterr().err

@@ -42,6 +42,11 @@ _GONE = re.compile(
 _OWN_WORDS = re.compile(f"{_GONE.pattern}|explicit model load|load failed", re.IGNORECASE)
 
 
+_LAST_ERROR = re.compile(
+    r"last error: \w+: (?:ip\S+ )?(?:Failed to connect to remote host: )?(.+)$"
+)
+_LOADING = re.compile(r"^load failed for model '[^']*': version \d+ is at UNAVAILABLE state: ")
+_TRACE = re.compile(r" At: \S+\(\d+\): .*$")
 #: What Triton's Python backend says when its process for a model is gone.
 _ENDED = re.compile(r"Stub process .{0,300} is not healthy")
 
@@ -421,6 +426,12 @@ class HttpClient(Client):
                     if is_used and not self._is_closed:
                         continue  # nothing was answered on it: it was idle for too long
                     raise self._broken("it closed the connection") from None
+                except http.client.BadStatusLine as exc:
+                    connection.close()
+                    raise GoneError(
+                        f"what listens at {self.endpoint} does not speak HTTP: is it Triton's port "
+                        "for gRPC?"
+                    ) from exc
                 except (OSError, http.client.HTTPException) as exc:
                     connection.close()
                     raise self._broken(_words(exc)) from exc
@@ -585,7 +596,9 @@ class GrpcClient(Client):
                 # gRPC does not tell whether the request had left.
                 has_left = "Socket closed" in text or "reset" in text.lower()
                 error = UnavailableError if has_left else GoneError
-                raise error(f"Triton at {self.endpoint} cannot be reached: {text}") from exc
+                raise error(
+                    f"Triton at {self.endpoint} cannot be reached: {_grpc_words(text)}"
+                ) from exc
             raise _refusal(text) from exc
 
 
@@ -604,7 +617,8 @@ def _codec(protocol: str) -> Any:
 
 
 def _refusal(text: str) -> NbModelError:
-    text = " ".join(text.split())[:_MAX_ERROR]
+    said = " ".join(text.split())
+    text = _reason(said)[:_MAX_ERROR]
     if "explicit model load" in text:
         return ConfigError(
             f"this Triton takes no models: {text}",
@@ -612,7 +626,12 @@ def _refusal(text: str) -> NbModelError:
         )
     if _ENDED.search(text):
         return EndedError(f"the process that ran it in Triton has ended: {text}")
-    return GoneError(text) if _GONE.search(text) and "load" not in text else InferenceError(text)
+    return GoneError(text) if _GONE.search(said) and "load" not in said else InferenceError(text)
+
+
+def _reason(text: str) -> str:
+    """What Triton says without what it says of itself: a name of ours, lines of its Python."""
+    return _TRACE.sub("", _LOADING.sub("", text)).rstrip("; ")
 
 
 def _error_text(content: bytes) -> str:
@@ -625,6 +644,17 @@ def _error_text(content: bytes) -> str:
 
 def _words(exc: BaseException) -> str:
     return getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
+
+
+def _grpc_words(text: str) -> str:
+    """What gRPC says of a connection, without the addresses that are known."""
+    if "resolving" in text or "lookup" in text:
+        return "its name leads nowhere"
+    last = _LAST_ERROR.search(text)
+    words = text if last is None else last[1]
+    if words == "Socket closed":
+        words = "it closed the connection; is that Triton's port for HTTP?"
+    return words
 
 
 def _names(statistics: Mapping[str, Any]) -> list[str]:

@@ -19,6 +19,7 @@ _FULL = re.compile(
     r"No space left on device|errno:28|Failed to create local temp folder|"
     r"failed to open (?:text|binary) file for write"
 )
+_NO_GPU = re.compile(r"has kind KIND_GPU but no GPUs are available")
 _OTHER_GPU = re.compile(r"incompatible device, expecting compute ([\d.]+) got compute ([\d.]+)")
 _OTHER_TENSORRT = re.compile(
     r"not compatible with this version of TensorRT|expecting library version|"
@@ -36,6 +37,12 @@ def meaning(refusal: InferenceError) -> NbModelError:
     text = str(refusal)
     if _FULL.search(text):
         return StorageUnavailableError(f"Triton has no room for the model: {text}", hint=ROOM_HINT)
+    if _NO_GPU.search(text):
+        return InferenceError(
+            "it is to run on a GPU, and Triton has none",
+            hint='set "device" to cpu or auto; or start Triton with a GPU: a container needs '
+            "--gpus all or --runtime=nvidia",
+        )
     if text.endswith(_NO_MORE) and refusal.hint is None:
         return InferenceError(text, hint=_LOG_HINT)
     gpu = _OTHER_GPU.search(text)

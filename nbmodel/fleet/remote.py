@@ -115,6 +115,10 @@ class RemoteRuntime:
         """Its services and packages, and what is wrong with them."""
         return self._object("GET", "/nbmodel/status")
 
+    def server(self) -> str:
+        """What it calls itself in the Open Inference Protocol; empty where it does not say."""
+        return str(self._object("GET", "/v2").get("name", ""))
+
     def logs(self, lines: int = 100) -> list[str]:
         """The last lines of its log, oldest first."""
         return list(self._object("GET", "/nbmodel/logs", params={"lines": lines})["lines"])

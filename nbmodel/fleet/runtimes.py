@@ -19,18 +19,21 @@ from nbmodel.errors import (
     InputError,
     NbModelError,
     RuntimeNotFoundError,
+    TargetError,
     TargetUnreachableError,
 )
 from nbmodel.fleet.kinds import Runtime, open_runtime, wishes_file
 from nbmodel.fleet.known import Known, KnownRuntimes
 from nbmodel.fleet.local import as_before, is_running, last_words, start_local, stop_local
 from nbmodel.fleet.options import OFF, StartOptions
+from nbmodel.fleet.remote import RemoteRuntime
 from nbmodel.fleet.triton_address import is_triton
 from nbmodel.fleet.triton_runtime import TritonRuntime
 from nbmodel.runtime.auth import TOKEN_FILE, ensure_token
 from nbmodel.runtime.limits import Limits
 from nbmodel.runtime.server import Address, check_hook
 
+_TRITON = "triton"  # what a Triton server calls itself
 ASKED_AT_ONCE = 16  # runtimes whose status is asked for side by side
 LIST_TIMEOUT_S = 3.0  # one that is slower than this is shown as unreachable in a list
 SETTLE_S = 3.0  # a start that takes longer to load its services shows them as loading
@@ -323,6 +326,7 @@ class Runtimes:
             TargetUnreachableError, AuthenticationError: It does not answer, or wants
                 another token; it is not made known then.
             ConfigError: It is a Triton server that takes no models from clients.
+            InputError: It is a Triton server, and the address is not one of those.
         """
         known = Known(name, url, token=token)
         with open_runtime(known, self._home) as remote:
@@ -330,7 +334,15 @@ class Runtimes:
                 if token is not None:
                     raise InputError("a Triton server wants no token", hint="leave it out")
                 remote.check_control()
-            remote.status()
+            try:
+                remote.status()
+            except TargetError as exc:
+                if isinstance(remote, RemoteRuntime) and _is_bare_triton(remote):
+                    raise InputError(
+                        f"at {url} is a bare Triton server",
+                        hint=f"its address here is triton+{url}",
+                    ) from exc
+                raise
         self._known.add(known)
         return self._up(known)
 
@@ -510,6 +522,13 @@ def _options_before(known: Known | None) -> StartOptions:
     if known is None:
         return StartOptions()
     return known.options or StartOptions(require_token=known.token is not None)
+
+
+def _is_bare_triton(remote: RemoteRuntime) -> bool:
+    try:
+        return remote.server() == _TRITON
+    except NbModelError:
+        return False
 
 
 def _asked(known: Known) -> Mapping[str, Any]:

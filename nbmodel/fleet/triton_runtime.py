@@ -165,9 +165,11 @@ class TritonRuntime:
 
     def unreachable(self, why: UnavailableError) -> TargetUnreachableError:
         """The error that it does not answer."""
+        words = str(why).removeprefix(f"Triton at {self._endpoint} ")
+        words = words.removeprefix("cannot be reached: ").removeprefix("does not answer: ")
         return TargetUnreachableError(
-            f"runtime {self.name!r} at {self.url} does not answer: {why}",
-            hint="is tritonserver running there? `runtime list` shows all that are known",
+            f"runtime {self.name!r} at {self.url} does not answer: {words}",
+            hint="is tritonserver running there, with HTTP on 8000 or gRPC on 8001?",
         )
 
     # ── what it is and does ───────────────────────────────────────────────────────

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 import time
@@ -492,6 +493,44 @@ def test_a_triton_without_explicit_model_control_is_refused_when_it_is_added(
                 client.runtimes.add("jetson", url_of(server, protocol))
             assert "--model-control-mode=explicit" in str(caught.value.hint)
             assert list(client.runtimes.list()) == []
+    finally:
+        client.close()
+
+
+#: What a person may write → what the answer says, and its hint.
+WRONG = {
+    "the port of gRPC": (
+        "triton+http://{grpc}",
+        "does not speak HTTP: is it Triton's port for",
+        "",
+    ),
+    "the port of HTTP": ("triton+grpc://{http}", "is that Triton's port for HTTP", "gRPC on 8001"),
+    "a port of nobody": (
+        "triton+grpc://127.0.0.1:9",
+        "answer: Connection refused",
+        "running there",
+    ),
+    "no such host": ("triton+grpc://no.invalid:8001", "its name leads nowhere", "running there"),
+    "of a runtime of ours": ("http://{http}", "is a bare Triton server", r"triton\+http://127"),
+    "no protocol": (
+        "triton://{http}",
+        "not the address of a Triton server",
+        r"triton\+grpc://host",
+    ),
+}
+
+
+@pytest.mark.parametrize(("address", "words", "hint"), WRONG.values(), ids=WRONG)
+def test_a_wrong_address_is_told_in_a_line_with_what_to_do(
+    address: str, words: str, hint: str, server: Triton, tmp_path: Path
+) -> None:
+    client = Client(tmp_path / "home")
+    try:
+        with pytest.raises(NbModelError, match=words) as caught:
+            client.runtimes.add("jetson", address.format(http=server.http, grpc=server.grpc))
+        assert re.search(hint, str(caught.value.hint))
+        assert str(caught.value).isprintable()  # and of one line
+        assert list(client.runtimes.list()) == []
     finally:
         client.close()
 

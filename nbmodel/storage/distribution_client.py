@@ -41,6 +41,8 @@ LANES = 4  # blobs at a time; each takes up to 10 MiB of memory
 _MAX_PLACES = 100_000  # blobs whose repository is remembered
 _FEW = 8  # blobs that are asked for one after the other, before another connection is worth it
 
+_REDIRECTS = (301, 302, 303, 307, 308)
+
 
 class Distribution:
     """A registry or runtime that speaks the distribution API.
@@ -386,8 +388,9 @@ class Distribution:
     def digest(self, name: str, tag: str) -> str | None:
         """The digest of the manifest that a tag is on; None when there is no such tag."""
         path = manifest_path(name, tag)
+        expect = (200, 404, *_REDIRECTS)  # reading it follows, and forgets the token
         answer = request(
-            self._origin, "HEAD", path, expect=(200, 404), headers={"Accept": MANIFEST_TYPE}
+            self._origin, "HEAD", path, expect=expect, headers={"Accept": MANIFEST_TYPE}
         )
         if answer.status == 404:
             return None

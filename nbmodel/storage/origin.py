@@ -209,7 +209,7 @@ class Origin:
         """
 
         def once() -> Answer:
-            with self._ended_after(_ANSWER_S), self.stream(path, headers) as answer:
+            with self.stream(path, headers) as answer:
                 return self.whole(answer, limit=limit)
 
         return self.twice(once)
@@ -253,13 +253,14 @@ class Origin:
             httpx.TransportError: The connection was lost.
         """
         body = bytearray()
-        for piece in answer.iter_raw():
-            body += piece
-            if len(body) > limit:
-                raise StorageError(
-                    f"{self.host} answered {answer.request.url.path} with more than "
-                    f"the {limit} bytes that are taken"
-                )
+        with self._ended_after(_ANSWER_S):
+            for piece in answer.iter_raw():
+                body += piece
+                if len(body) > limit:
+                    raise StorageError(
+                        f"{self.host} answered {answer.request.url.path} with more than "
+                        f"the {limit} bytes that are taken"
+                    )
         return Answer(answer.status_code, answer.headers, bytes(body), answer.request.url)
 
     def send(

@@ -43,7 +43,8 @@ from nbmodel.storage.sessions import Session, UploadSessions
 PIECE = 1024 * 1024  # bytes read from a file and sent at a time
 CHUNK = 32 * 1024 * 1024  # bytes of one request when a blob goes in several
 CHUNKED_FROM = 2 * CHUNK  # smaller blobs go in one request, which every registry takes
-_MAX_ANSWER = 64 * 1024 * 1024  # bytes; the most ranges that can be asked for take 30
+_MAX_ANSWER = 1024 * 1024  # bytes
+_MAX_RANGES = 64 * 1024 * 1024  # bytes; the most ranges that can be asked for take 30
 _WORTH_A_PATCH = 0.9  # share of the blob; above it, putting it together costs more than it saves
 _SLOWEST_DISK = 4e6  # bytes/s that a device puts a blob together with: a worn SD card
 _SLOWEST_CHECK = 50e6  # bytes/s with which a registry reads a blob again before it answers
@@ -172,6 +173,7 @@ def request(
     expect: tuple[int, ...],
     headers: Mapping[str, str] | None = None,
     content: bytes | None = None,
+    limit: int = _MAX_ANSWER,
 ) -> Answer:
     """The answer to a request that may be made twice; a lost connection is tried once more.
 
@@ -182,6 +184,7 @@ def request(
         expect: The statuses that are taken.
         headers: Added to the request.
         content: Its body.
+        limit: The most bytes that the answer may have.
 
     Raises:
         TargetUnreachableError: The connection was lost, and again.
@@ -189,7 +192,9 @@ def request(
         StorageError: The status is any other.
     """
     return origin.twice(
-        lambda: _once(origin, method, url, expect=expect, headers=headers, content=content)
+        lambda: _once(
+            origin, method, url, expect=expect, headers=headers, content=content, limit=limit
+        )
     )
 
 
@@ -202,6 +207,7 @@ def _once(
     headers: Mapping[str, str] | None = None,
     content: bytes | Iterable[bytes] | None = None,
     patience_s: float = 0.0,
+    limit: int = _MAX_ANSWER,
 ) -> Answer:
     target = origin.base.join(url)
     timeout = origin.client.timeout
@@ -212,7 +218,7 @@ def _once(
     with closing(
         origin.send(method, target, headers=given, content=content, timeout=timeout)
     ) as stream:
-        answer = origin.whole(stream, limit=_MAX_ANSWER)
+        answer = origin.whole(stream, limit=limit)
     if answer.status not in expect:
         raise origin.refused(answer.status, f"{method} {answer.url.path}", answer.body)
     return answer
@@ -257,7 +263,8 @@ class _Uploads:
         """A new one, and the patch that is wanted; None for the whole blob."""
         query = httpx.QueryParams({"assemble": digest, "chunks": table})
         try:
-            answer = request(self.origin, "POST", f"{self._path}?{query}", expect=(202,))
+            path = f"{self._path}?{query}"
+            answer = request(self.origin, "POST", path, expect=(202,), limit=_MAX_RANGES)
         except StorageError:
             return self.open(), None  # a registry that is strict about parameters
         patch = _wanted(answer, size)

@@ -23,6 +23,7 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NBMODEL_HOME", str(home / "nbmodel"))
         patch.delenv("NBMODEL_REGISTRY", raising=False)
+        patch.delenv("NBMODEL_REMOTE", raising=False)
         patch.setenv("XDG_CONFIG_HOME", str(home / "config"))
         patch.setenv("IPYTHONDIR", str(home / "ipython"))
         patch.setenv("JUPYTER_CONFIG_DIR", str(home / "jupyter"))

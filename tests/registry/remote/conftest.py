@@ -1,0 +1,128 @@
+"""Registries of several people, and remotes of every kind that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nbmodel.core.remote import Remote
+from nbmodel.core.signature import Signature, Tensor
+from nbmodel.core.version import Version
+from nbmodel.registry import Registry
+from nbmodel.registry.remote.peer import Peer
+from tests.tools.docker_registry import PROGRAM, docker_registry
+
+SIGNATURE = Signature(
+    inputs=(Tensor("x", "FP32", (-1, 64)),),
+    outputs=(Tensor("y", "FP32", (-1, 3), labels=("ant", "bee", "cat")),),
+)
+KINDS = ("docker-registry", "registry serve", "object store")
+_turn = count()
+
+
+class Person:
+    """A registry, and what one does with it.
+
+    Args:
+        folder: Where it is.
+        remote: What is shared.
+    """
+
+    def __init__(self, folder: Path, remote: Remote) -> None:
+        self.registry = Registry(folder)
+        self.remote = remote
+
+    def add(self, name: str = "digits", content: bytes | Path = b"", **options: Any) -> Version:
+        """Make a version, of content that no other has when none is given."""
+        given: dict[str, Any] = {
+            "framework": "onnx",
+            "model_type": "classification",
+            "signature": SIGNATURE,
+        }
+        content = content or f"weights {next(_turn)}".encode()
+        return self.registry.add(name, {"model.onnx": content}, **{**given, **options})
+
+    def peer(self, **options: Any) -> Peer:
+        """A connection to what is shared."""
+        return Peer(self.remote, **options)
+
+    def push(self, ref: str | None = "digits", **options: Any) -> Any:
+        """Push to it."""
+        with self.peer() as peer:
+            return self.registry.push(peer, ref, **options)
+
+    def sync(self, model: str | None = None) -> Any:
+        """Know what it has."""
+        with self.peer() as peer:
+            return self.registry.sync(peer, model)
+
+    def numbers(self, name: str = "digits") -> dict[str, int]:
+        """Digest → number of the versions of a model."""
+        return {version.digest: version.number for version in self.registry.versions(name)}
+
+
+People = Callable[[str], Person]
+
+
+@pytest.fixture(scope="session")
+def docker_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Docker's registry, for all tests of this folder."""
+    if PROGRAM is None:
+        pytest.skip("docker-registry is not installed")
+    with docker_registry(tmp_path_factory.mktemp("docker-registry")) as url:
+        yield url
+
+
+@pytest.fixture
+def docker_remote(docker_url: str) -> Remote:
+    """A namespace of Docker's registry that nobody used before."""
+    return Remote(docker_url, f"team{next(_turn)}")
+
+
+@pytest.fixture(params=KINDS)
+def remote(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Remote]:
+    """An empty remote, of each kind that there is."""
+    if request.param == "docker-registry":
+        yield request.getfixturevalue("docker_remote")
+    elif request.param == "registry serve":
+        pytest.importorskip("uvicorn", reason="a registry is served with uvicorn")
+        from nbmodel.serving.server import Offer, RegistryServer
+
+        offer = Offer(read_only=False, require_token=False)
+        server = RegistryServer(tmp_path / "served", tmp_path / "server", offer)
+        server.start()
+        yield Remote.parse(server.url)
+        server.close()
+    else:
+        pytest.importorskip("obstore", reason="object stores are opened with obstore")
+        (tmp_path / "store").mkdir()
+        yield Remote.parse((tmp_path / "store").as_uri())
+
+
+@pytest.fixture
+def person(remote: Remote, tmp_path: Path) -> Iterator[People]:
+    """Somebody who shares the remote: ``person("ann")``."""
+    yield from _people(remote, tmp_path)
+
+
+@pytest.fixture
+def docker_person(docker_remote: Remote, tmp_path: Path) -> Iterator[People]:
+    """Somebody who shares Docker's registry, where no other kind tells more."""
+    yield from _people(docker_remote, tmp_path)
+
+
+def _people(remote: Remote, folder: Path) -> Iterator[People]:
+    known: dict[str, Person] = {}
+
+    def person(name: str) -> Person:
+        if name not in known:
+            known[name] = Person(folder / name, remote)
+        return known[name]
+
+    yield person
+    for one in known.values():
+        one.registry.close()

@@ -156,7 +156,7 @@ class Client:
     def close(self) -> None:
         """Free the registry and every model loaded for inference here; end its servers."""
         self.stop_serving()
-        for name in ("models", "runtimes", "registry"):
+        for name in ("background", "models", "runtimes", "registry"):
             if name in self.__dict__:
                 self.__dict__.pop(name).close()
 

@@ -227,7 +227,9 @@ class Stockroom:
             TrustError: It may not run.
         """
         if self._trust is not None:
-            self._trust.check(version.repository, version.reference, version.digest)
+            # As `nbmodel sign` takes it.
+            name = version.label if version.number is None else version.number
+            self._trust.check(version.repository, f"{version.repository}:{name}", version.digest)
 
     def _tags_of(self, package: Package) -> dict[str, dict[str, str]]:
         tags_of = {}

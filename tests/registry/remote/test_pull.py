@@ -1,0 +1,95 @@
+"""Pulling versions from remotes of every kind."""
+
+from __future__ import annotations
+
+import pytest
+
+from nbmodel.core.reference import Reference
+from nbmodel.errors import ModelNotFoundError, RefError, VersionNotFoundError
+from nbmodel.registry.remote.pull import PullReport
+from tests.registry.remote.conftest import People, Person
+
+
+def pull(person: Person, ref: str) -> PullReport:
+    with person.peer() as peer:
+        return person.registry.pull(peer, Reference.parse(ref))
+
+
+@pytest.fixture
+def shared(person: People) -> tuple[Person, Person]:
+    """Ann pushed three versions; Ben has nothing."""
+    ann = person("ann")
+    for turn in range(3):
+        ann.add(content=b"weights" * 1000 + bytes([turn]))
+    ann.registry.set_alias("digits:2", "champion")
+    ann.push()
+    return ann, person("ben")
+
+
+@pytest.mark.parametrize(
+    ("ref", "number"),
+    [("digits", 3), ("digits:latest", 3), ("digits:1", 1), ("digits:champion", 2)],
+)
+def test_a_version_comes_with_its_files_and_its_number(
+    shared: tuple[Person, Person], ref: str, number: int
+) -> None:
+    ann, ben = shared
+    report = pull(ben, ref)
+    theirs = ann.registry.resolve(f"digits:{number}")
+    assert (report.number, report.version.digest) == (number, theirs.digest)
+    assert report.version.files_on is None
+    assert report.received > 7000
+    assert [version.number for version in ben.registry.versions("digits")] == [number]
+    assert ben.registry.verify().is_clean
+    again = pull(ben, ref)
+    assert (again.received, again.present) == (0, report.received + report.present)
+
+
+def test_a_version_is_pulled_by_stamp_digest_and_claim(shared: tuple[Person, Person]) -> None:
+    ann, ben = shared
+    version = ann.registry.resolve("digits:2")
+    for ref in (f"digits:{version.stamp}", f"digits@{version.digest}"):
+        assert pull(ben, ref).version.digest == version.digest
+
+
+def test_an_alias_comes_with_its_version(shared: tuple[Person, Person]) -> None:
+    ann, ben = shared
+    (taken,) = pull(ben, "digits:champion").aliases
+    assert (taken.alias, taken.old, taken.new) == ("champion", None, 2)
+    assert ben.registry.resolve("digits:champion").number == 2
+    ann.registry.set_alias("digits:3", "champion")
+    ann.push()
+    (taken,) = pull(ben, "digits:champion").aliases
+    assert (taken.old, taken.new) == (2, 3)
+    assert pull(ben, "digits:1").aliases == ()
+
+
+@pytest.mark.parametrize(
+    ("ref", "error", "match"),
+    [
+        ("nothing:1", ModelNotFoundError, "no model 'nothing' on"),
+        ("digits:9", VersionNotFoundError, "no version 9 of 'digits' on"),
+        ("digits:challenger", VersionNotFoundError, "no version challenger"),
+        ("digits:2001-01-01T00-00-00", VersionNotFoundError, "no version 2001"),
+    ],
+)
+def test_what_is_not_there_is_told_with_what_is(
+    shared: tuple[Person, Person], ref: str, error: type[Exception], match: str
+) -> None:
+    _, ben = shared
+    with pytest.raises(error, match=match):
+        pull(ben, ref)
+    assert ben.registry.models() == []
+
+
+def test_a_version_made_here_gives_way(shared: tuple[Person, Person]) -> None:
+    _, ben = shared
+    mine = ben.add()
+    report = pull(ben, "digits:1")
+    assert [(one.old, one.new) for one in report.renumbered] == [(1, 4)]
+    assert ben.numbers() == {report.version.digest: 1, mine.digest: 4}
+
+
+def test_a_name_that_no_registry_takes_is_refused(docker_person: People) -> None:
+    with pytest.raises(RefError):
+        pull(docker_person("ben"), "digits:..")

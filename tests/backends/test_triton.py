@@ -454,6 +454,16 @@ def test_a_triton_that_is_not_told_what_to_load_says_so(
         pytest.skip(str(exc))
 
 
+def test_a_service_runs_where_its_device_says(
+    load: Load, sums: dict[str, Any], address: str
+) -> None:
+    for device in ("cpu", "auto"):
+        session = load({**sums, "address": address, "device": device})
+        assert session.infer({"a": ones(), "b": ones()}, ["sum"])["sum"][0, 0] == 2
+    with pytest.raises(InferenceError, match="it is to run on a GPU, and Triton has none"):
+        load({**sums, "address": address, "device": "gpu"})
+
+
 def test_its_errors_have_its_words(load: Load, tmp_path: Path, address: str) -> None:
     (tmp_path / "model.py").write_text(
         "class TritonPythonModel:\n    def execute(self, requests):\n        raise KeyError('odd')\n"

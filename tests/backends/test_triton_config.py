@@ -542,6 +542,14 @@ REFUSALS: dict[str, tuple[str, type[NbModelError], str]] = {
         StorageUnavailableError,
         "Triton has no room for the model",
     ),
+    "no GPU": (
+        (
+            "Invalid argument: instance group m.1_0 of model m.1 has kind KIND_GPU but no GPUs are "
+            "available"
+        ),
+        InferenceError,
+        "^it is to run on a GPU, and Triton has none$",
+    ),
     "nothing more": (
         "failed to load 'm.1', failed to poll from model repository",
         InferenceError,

@@ -20,7 +20,15 @@ from tests.tools.triton import NoTritonError, Triton, packages, triton
 
 #: What it says when it has read a configuration and looks for the backend in vain: its wheel
 #: has the Python backend alone.
-NO_BACKEND = "unable to find backend library for backend 'onnxruntime'"
+NO_BACKEND = "unable to find backend library for backend '{}'"
+#: Format → its model file, and the backend that it needs.
+OTHERS = {
+    "onnx": ("nets/net.onnx", "onnxruntime"),
+    "savedmodel": ("saved_model.pb", "tensorflow"),
+    "torchscript": ("net.pt", "pytorch"),
+    "tensorrt": ("net.plan", "tensorrt"),
+    "openvino": ("net.xml", "openvino"),
+}
 #: Runs in that one: what the version's file says, in every output.
 PROGRAM = """\
 import os
@@ -74,10 +82,11 @@ class Device:
         *,
         signature: Signature,
         framework: str = "python",
+        file: str = "",
         scores: str = "0\n0\n1\n",
     ) -> None:
         program = PROGRAM.format(packages=packages())
-        files = {"model.py": program, "data/scores.txt": scores, "nets/net.onnx": ""}
+        files = {file: ""} if file else {"model.py": program, "data/scores.txt": scores}
         entries = tuple(
             FileEntry(path, len(text.encode()), self._storage.add_bytes(text.encode()))
             for path, text in files.items()
@@ -95,7 +104,8 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> Device:
 
 @pytest.fixture(scope="module")
 def server(device: Device, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
-    device.install("onnx", 3, framework="onnx", signature=EVERY_DATATYPE)
+    for framework, (file, _) in OTHERS.items():
+        device.install(framework, 3, framework=framework, signature=EVERY_DATATYPE, file=file)
     device.install("every", 4, signature=EVERY_DATATYPE)
     device.install("odd", None, signature=ODD_SHAPES)
     try:
@@ -140,16 +150,18 @@ def best_class(server: Triton, name: str) -> tuple[str, str]:
 
 @pytest.mark.slow
 def test_triton_lists_what_a_device_has(server: Triton) -> None:
-    assert {name for name, _, _ in index(server)} >= {"onnx", "every", "odd"}
+    assert {name for name, _, _ in index(server)} >= {*OTHERS, "every", "odd"}
     assert ("every", "4", "READY") in index(server)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("framework", OTHERS)
 def test_triton_reads_the_configuration_of_a_model_that_it_has_no_backend_for(
-    server: Triton,
+    server: Triton, framework: str
 ) -> None:
-    assert NO_BACKEND in load(server, "onnx")
-    assert ("onnx", "3", "UNAVAILABLE") in index(server)
+    _, backend = OTHERS[framework]
+    assert NO_BACKEND.format(backend) in load(server, framework)
+    assert (framework, "3", "UNAVAILABLE") in index(server)
 
 
 @pytest.mark.slow

@@ -63,6 +63,65 @@ def parsed(
             },
             id="no file of the format",
         ),
+        pytest.param(
+            "savedmodel",
+            ("saved_model.pb", "variables/variables.index"),
+            # Triton's backend joins the folder of the version and this, and loads that folder.
+            {
+                "platform": "tensorflow_savedmodel",
+                "backend": "tensorflow",
+                "default_model_filename": ".",
+            },
+            id="savedmodel at the root",
+        ),
+        pytest.param(
+            "savedmodel",
+            ("net/saved_model.pb", "golden.npz"),
+            {
+                "platform": "tensorflow_savedmodel",
+                "backend": "tensorflow",
+                "default_model_filename": "net",
+            },
+            id="savedmodel in a folder",
+        ),
+        pytest.param(
+            "torchscript",
+            ("net.pt",),
+            {
+                "platform": "pytorch_libtorch",
+                "backend": "pytorch",
+                "default_model_filename": "net.pt",
+            },
+            id="torchscript",
+        ),
+        pytest.param(
+            "torch_export",
+            ("net.pt2",),
+            {"platform": "torch_aoti", "backend": "pytorch", "default_model_filename": "net.pt2"},
+            id="torch_export",
+        ),
+        pytest.param(
+            "tensorrt",
+            ("net.engine",),
+            {
+                "platform": "tensorrt_plan",
+                "backend": "tensorrt",
+                "default_model_filename": "net.engine",
+            },
+            id="tensorrt",
+        ),
+        pytest.param(
+            "openvino",
+            ("net.bin", "net.xml"),
+            {"backend": "openvino", "default_model_filename": "net.xml"},
+            id="openvino",
+        ),
+        pytest.param(
+            "python",
+            ("own/model.py", "own/words.txt"),
+            {"backend": "python", "default_model_filename": "own/model.py"},
+            id="python",
+        ),
         pytest.param("pytorch", ("model.pt",), {"backend": "pytorch"}, id="unknown here"),
     ],
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
 from nbmodel.core.signature import Tensor, describe
@@ -17,10 +18,10 @@ from nbmodel.exporting.base import Exported, Exporter, Job
 from nbmodel.exporting.files import check_free, extract, write_text
 from nbmodel.exporting.yaml import to_yaml
 from nbmodel.formats import model_file
-from nbmodel.importing.mlflow_model import DATATYPES, MARKER
+from nbmodel.importing.mlflow_model import DATATYPES, MARKER, OWN_FILES
 from nbmodel.importing.record import KEY, record_of
 
-_DATA = "data"  # where the version's files are in the folder
+_DATA = "data"  # where the version's files are when they cannot be beside MLmodel
 _DTYPES: Mapping[str, str] = {ours: theirs for theirs, ours in DATATYPES.items()} | {
     "BYTES": "object"
 }
@@ -38,8 +39,9 @@ class Mlflow(Exporter):
         """Copy the files, then write what says what they are."""
         version, folder = job.version, job.folder
         check_free(folder, lambda there: (there / MARKER).is_file(), "the model")
-        written = list(extract(job, folder / _DATA))
-        flavors, needs = _flavors(job)
+        data = _place(job)
+        written = list(extract(job, folder / data))
+        flavors, needs = _flavors(job, data)
         signature, problem = _signature(job)
         told: dict[str, Any] = {
             "flavors": flavors,
@@ -68,7 +70,10 @@ class Mlflow(Exporter):
         }
         written += [write_text(folder / name, text) for name, text in documents.items()]
         place = folder.absolute().as_uri()
-        notes = [f"mlflow.register_model({place!r}, {version.model!r}) puts it into a registry"]
+        notes = [
+            f"mlflow.register_model({place!r}, {version.model!r}) puts it into a registry here; "
+            "for one on a server, mlflow.log_artifacts it in a run, and register that"
+        ]
         if problem:
             notes.append(problem)
         if len(flavors) == 1:
@@ -78,26 +83,35 @@ class Mlflow(Exporter):
         return Exported(tuple(written), place, tuple(notes))
 
 
-def _flavors(job: Job) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _place(job: Job) -> str:
+    """Where the files are: beside ``MLmodel``, but for those that have MLflow's own names."""
+    tops = {entry.path.partition("/")[0] for entry in job.version.files}
+    return _DATA if tops & OWN_FILES else "."
+
+
+def _flavors(job: Job, data: str) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Flavor → its fields, and what must be installed to load them."""
     version = job.version
-    own = {"framework": version.framework, "data": _DATA, "digest": version.digest}
+    own = {"framework": version.framework, "data": data, "digest": version.digest}
     if version.framework not in ("onnx", "savedmodel"):
         return {"nbmodel": own}, ("mlflow",)
-    place = f"{_DATA}/{model_file(version.manifest)}".removesuffix("/.")
+    place = PurePosixPath(data, model_file(version.manifest)).as_posix()
     environment = {"conda": "conda.yaml", "virtualenv": "python_env.yaml"}
     generic = {"env": environment, "python_version": _PYTHON}
     if version.framework == "onnx":
-        return {
+        flavors: dict[str, Any] = {
             "onnx": {
                 "code": None,
                 "data": place,
                 "providers": ["CPUExecutionProvider"],
                 "onnx_session_options": None,
             },
-            "python_function": {"loader_module": "mlflow.onnx", "data": place, **generic},
             "nbmodel": own,
-        }, ("mlflow", "onnx", "onnxruntime")
+        }
+        if "/" not in place:  # its loader looks for MLmodel beside the file
+            loader = {"loader_module": "mlflow.onnx", "data": place, **generic}
+            flavors["python_function"] = loader
+        return flavors, ("mlflow", "onnx", "onnxruntime")
     return {
         "tensorflow": {"code": None, "model_type": "tf2-module", "saved_model_dir": place},
         "python_function": {"loader_module": "mlflow.tensorflow", **generic},

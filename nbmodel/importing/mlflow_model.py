@@ -154,7 +154,7 @@ def _files(path: Path, flavors: Mapping[str, Any], job: Job) -> dict[str, Path]:
         said = flavors.get(flavor)
         where = said.get(key) if isinstance(said, Mapping) else None
         if isinstance(where, str) and where:
-            root = path / safe_path(where.strip("/"))
+            root = path if where == "." else path / safe_path(where.strip("/"))
             if not root.exists():
                 raise FormatError(f"{MARKER}: flavor {flavor} is in {where!r}, which is not there")
             break

@@ -177,10 +177,13 @@ def _differences(
         except FormatError as exc:
             problems.append(f"{side} {name!r}: {exc}")
             continue
-        dims = tuple(int(dim) for dim in entry.get("dims", ()))
+        # The model's own dimensions, where Triton is to reshape what it is given.
+        said = entry.get("reshape", entry).get("shape" if "reshape" in entry else "dims", ())
+        dims = tuple(int(dim) for dim in said)
         shape = (-1, *dims) if batch else dims
         other = Tensor(name, datatype, shape)
-        if datatype != tensor.datatype or not _agree(_dims(tensor), shape):
+        fits = tensor.shape is None or _agree(_dims(tensor), shape)
+        if datatype != tensor.datatype or not fits:
             problems.append(
                 f"{side} {name!r} is {describe(tensor)} in the signature, "
                 f"{describe(other)} in the file"

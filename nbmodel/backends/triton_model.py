@@ -22,6 +22,7 @@ from nbmodel.backends.triton_config import (
     Config,
     Engine,
     Wanted,
+    check_written,
     data_type,
     model_config,
     optimization,
@@ -141,9 +142,11 @@ def model_from_repository(folder: Path, version: int, wanted: Wanted) -> TritonM
 
     Raises:
         ConfigError: The service's ``model_config`` is none, or the one by hand is not.
+        SignatureError: The one by hand is about other tensors than the model's file.
         FormatError: It has too many files.
     """
     written = _read_config(folder / CONFIG) if (folder / CONFIG).is_file() else {}
+    _check_by_file(written, folder / str(version))
     files: dict[str, Content] = {**_walked(folder / str(version))}
     beside: dict[str, Content] = {
         entry.name: entry
@@ -165,6 +168,28 @@ def model_from_repository(folder: Path, version: int, wanted: Wanted) -> TritonM
     if not config.get("backend") and not config.get("platform"):
         config |= _guessed(files)
     return TritonModel(checked(config), files, beside)
+
+
+def _check_by_file(written: Config, folder: Path) -> None:
+    """Check the tensors of a configuration by hand against a model's file that tells its own.
+
+    Raises:
+        SignatureError: They are others; some outputs may be left out, as for Triton.
+    """
+    names = [str(written.get("default_model_filename", ""))] if written else []
+    names += [engine.file for engine in ENGINES.values()] if written else []
+    path = next((folder / name for name in names if name and (folder / name).exists()), None)
+    if path is None:
+        return
+    try:
+        facts = read_model(path)
+    except NbModelError:
+        return  # what cannot be read is Triton's to judge
+    if facts.gap or facts.framework == PYTHON.format:
+        return
+    said = {entry.get("name") for entry in written.get("output", ())}
+    outputs = tuple(one for one in facts.signature.outputs if one.name in said or not said)
+    check_written(written, Signature(facts.signature.inputs, outputs))
 
 
 def newest_version(folder: Path) -> int | None:

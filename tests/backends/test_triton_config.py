@@ -332,6 +332,36 @@ def test_a_configuration_of_another_model_is_refused(written: dict[str, Any], me
         check_written(written, SIGNATURE)
 
 
+@pytest.mark.parametrize(
+    ("written", "signature"),
+    [
+        (
+            {
+                "max_batch_size": 8,
+                "input": [
+                    {
+                        "name": "x",
+                        "data_type": "TYPE_FP32",
+                        "dims": [1],
+                        "reshape": {"shape": []},
+                    }
+                ],
+            },
+            Signature((Tensor("x", "FP32", (-1,)),)),
+        ),
+        (
+            {"input": [{"name": "x", "data_type": "TYPE_FP32", "dims": [2, 3]}]},
+            Signature((Tensor("x", "FP32", None),)),
+        ),
+    ],
+    ids=["a dimension that Triton takes away", "a model of any rank"],
+)
+def test_a_configuration_by_hand_may_say_what_the_model_does_not(
+    written: dict[str, Any], signature: Signature
+) -> None:
+    check_written(written, signature)
+
+
 # --- models as Triton takes them ---------------------------------------------------------
 
 
@@ -594,6 +624,44 @@ def test_a_model_in_a_repository_brings_all_that_it_has(tmp_path: Path) -> None:
     assert model.config["max_batch_size"] == 2
     assert model.backend == "tensorrt"
     assert model.configured("m.1", 1)["version_policy"] == {"specific": {"versions": [1]}}
+
+
+def repository(folder: Path, config: str) -> Path:
+    (folder / "1").mkdir()
+    (folder / "1" / "model.onnx").write_bytes(onnx_sums())
+    (folder / "config.pbtxt").write_text(config)
+    return folder
+
+
+A, B, SUM = (
+    f'{side} {{ name: "{name}" data_type: TYPE_FP32 dims: [ -1, 3 ] }}\n'
+    for side, name in (("input", "a"), ("input", "b"), ("output", "sum"))
+)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (A, "input 'b' is missing"),
+        (
+            A + B.replace("FP32", "INT64"),
+            r"input 'b' is b FP32\[-1,3\] .* INT64\[-1,3\] in the file",
+        ),
+        (A + B + SUM.replace("sum", "total"), "output 'total' is not the model's"),
+    ],
+    ids=["an input left out", "another type", "another output"],
+)
+def test_a_configuration_in_a_repository_is_held_against_the_file_of_its_model(
+    config: str, words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(SignatureError, match=words):
+        model_from_repository(repository(tmp_path, config), 1, Wanted())
+
+
+@pytest.mark.parametrize("config", ["", A + B, A + B + SUM], ids=["none", "inputs", "an output"])
+def test_a_configuration_in_a_repository_need_not_say_all(config: str, tmp_path: Path) -> None:
+    model = model_from_repository(repository(tmp_path, config), 1, Wanted())
+    assert model.backend == "onnxruntime"
 
 
 # --- attributes ----------------------------------------------------------------------------

@@ -170,11 +170,16 @@ def fetch_blob(
             except _ChangedError:
                 changes += 1
                 writer.abort()
-            except DigestMismatchError:
+            except DigestMismatchError as exc:
                 # An older part, or the blobs here, may be what is damaged.
                 if fresh:
                     told.back()
-                    raise
+                    raise DigestMismatchError(
+                        f"a file of {source.name} on {origin.host} is damaged there",
+                        expected=exc.expected,
+                        actual=exc.actual,
+                        hint="delete it there and push the version again",
+                    ) from exc
                 fresh = True
             else:
                 return Fetched(source.size - begun - told.local, told.local)
@@ -298,7 +303,10 @@ class _Fetching:
                     quiet = 0 if writer.offset - before >= _WORTH else quiet + 1
                     self._origin.check_cancelled()
                     if quiet > 1 and writer.offset < size:
-                        raise self._broken(writer.offset, error) from error
+                        pause = self._origin.patience.pause_s(quiet - 1)
+                        if pause is None:
+                            raise self._broken(writer.offset, error) from error
+                        self._origin.wait(pause)
                 case error:
                     raise error
 

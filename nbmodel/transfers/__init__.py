@@ -73,7 +73,7 @@ class Transfers:
         self._do = do
         self._lock = threading.Lock()
         self._mine: dict[str, Transfer] = {}
-        self._waiting: SimpleQueue[tuple[Job, Transfer, ExitStack]] = SimpleQueue()
+        self._waiting: SimpleQueue[tuple[Job, Transfer, ExitStack] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def begin(self, verb: str, given: Mapping[str, Any]) -> Transfer:
@@ -153,6 +153,13 @@ class Transfers:
         """
         return self.queue.cancel(id_)
 
+    def close(self) -> None:
+        """End the thread when it is through with what was begun; nobody waits for that."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+            if thread is not None:
+                self._waiting.put(None)
+
     def _open(self, id_: str) -> Job:
         job = self.queue.get(id_)
         if not job.is_open:
@@ -177,8 +184,8 @@ class Transfers:
         return transfer
 
     def _work(self) -> None:
-        while True:
-            job, transfer, stack = self._waiting.get()
+        while (waiting := self._waiting.get()) is not None:
+            job, transfer, stack = waiting
             with stack:
                 try:
                     self._finish(job, transfer)

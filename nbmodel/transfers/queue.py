@@ -13,10 +13,11 @@ does, which the operating system lets go of however that process ends.
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from nbmodel.storage.atomic import write_atomically
 from nbmodel.storage.lock import file_lock
 
 KEPT_S = 7 * 24 * 3600.0  # for which a job that has ended is told of
+_ATTEMPTS, _PAUSE_S = 10, 0.02  # to hold a job that somebody only looks at
 _MAX_FILE = 1024 * 1024  # bytes
 
 
@@ -115,7 +117,8 @@ class JobQueue:
             changes["line"] = changes["line"][:MAX_LINE]
         changed = replace(job, **changes)
         with suppress(OSError):
-            self._write(changed)
+            # How far it is need not outlive a power cut, and nobody waits for the disk.
+            self._write(changed, durable=changed.state != job.state)
         return changed
 
     @contextmanager
@@ -125,19 +128,14 @@ class JobQueue:
         Yields:
             Whether it is held; False when another process, or thread, works on it.
         """
-        try:
-            with file_lock(self._folder / f"{id_}.lock", wait=False):
-                yield True
-        except BlockingIOError:
-            yield False
+        with ExitStack() as stack:
+            yield self._locked(id_, stack, _ATTEMPTS)
 
     def is_held(self, id_: str) -> bool:
         """Whether a process works on a job, or will when it is through with others."""
-        try:
-            with self.hold(id_) as held:
-                return not held
-        except OSError:
-            return False
+        with ExitStack() as stack, suppress(OSError):
+            return not self._locked(id_, stack, 1)
+        return False
 
     def cancel(self, id_: str) -> Job:
         """Have a job end: at once when nobody works on it, soon otherwise.
@@ -164,14 +162,31 @@ class JobQueue:
         """Whether somebody wants a job to end."""
         return (self._folder / f"{id_}.cancel").exists()
 
+    def _locked(self, id_: str, stack: ExitStack, attempts: int) -> bool:
+        for attempt in range(attempts):
+            if attempt:
+                time.sleep(_PAUSE_S)
+            with suppress(BlockingIOError):
+                stack.enter_context(file_lock(self._folder / f"{id_}.lock", wait=False))
+                return True
+        return False
+
     def _remove(self, id_: str) -> None:
-        for suffix in ("json", "lock", "cancel"):
+        for suffix in ("json", "new", "lock", "cancel"):
             (self._folder / f"{id_}.{suffix}").unlink(missing_ok=True)
 
-    def _write(self, job: Job) -> None:
+    def _write(self, job: Job, *, durable: bool = True) -> None:
         # For its owner alone: arguments may say what others need not know.
         content = json.dumps(job.to_json(), ensure_ascii=True).encode()
-        write_atomically(self._folder / f"{job.id}.json", content, mode=0o600)
+        path = self._folder / f"{job.id}.json"
+        if durable:
+            write_atomically(path, content, mode=0o600)
+            return
+        temporary = path.with_suffix(".new")
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        temporary.replace(path)
 
     @staticmethod
     def _read(path: Path) -> Job | None:

@@ -25,6 +25,9 @@ from nbmodel.core.pin import Pin
 from nbmodel.core.signature import Normalization, Quantization, Signature, Tensor
 from nbmodel.core.version import AliasMove, Model, Version
 from nbmodel.registry import Deleted, GcReport, Problem, VerifyReport
+from nbmodel.registry.key_files import KeyFiles
+from nbmodel.registry.signing import Claim
+from nbmodel.signing.check import SignedBy
 
 # Markup, quotes, an escape sequence, a line break, a direction override, a lone surrogate.
 HOSTILE = "<script>alert('1')</script>\"&\x1b[31m\n\u202e\ud800"
@@ -295,6 +298,13 @@ def results(
     inference = display.InferenceResult
     return [
         display.VersionCard.of(version).with_notes([HOSTILE]),
+        display.VersionCard.of(version).with_claims(
+            (
+                Claim(digest("a"), AT, SignedBy("b" * 64)),
+                Claim(digest("b"), HOSTILE, SignedBy("", HOSTILE)),
+                Claim(digest("c"), "", None, HOSTILE),
+            )
+        ),
         display.VersionTable([version, other]),
         display.VersionTable(),
         display.ModelCard.of(model).with_versions([version]),
@@ -343,6 +353,20 @@ def results(
         display.InstallCard("pi", HOSTILE, "x\n", "u", "h", True, state="running", lingers=False),
         display.InstallCard("pi", HOSTILE, "x\n", "u", "h", False, state="running"),
         display.InstallCard("pi", HOSTILE, "", "", "", False, state="removed"),
+        display.SignatureCard(
+            HOSTILE, digest("a"), (SignedBy("b" * 64),), is_checked=False, files=1, output=Path("x")
+        ),
+        display.SignatureCard(
+            "digits:3",
+            digest("a"),
+            (SignedBy("b" * 64, HOSTILE), SignedBy("")),
+            is_checked=True,
+            files=3,
+            bytes=5000,
+            covers_version=False,
+            unsigned=(HOSTILE,),
+        ),
+        display.KeyCard(KeyFiles(Path(HOSTILE), Path("x.pub.pem"), "b" * 64, "P-256", True)),
         display.ServingCard(
             root=HOSTILE,
             url=HOSTILE,

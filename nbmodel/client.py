@@ -1225,7 +1225,7 @@ class Client:
             threads=threads,
             attributes=attributes or {},
             deployment={key: value for key, value in policy.items() if value is not None},
-            registry=registry,
+            registry=deploy.registry_url(registry),
         )
         began = time.perf_counter()
         if dry_run:
@@ -1259,7 +1259,7 @@ class Client:
             if is_wished.is_set():  # nobody waited for it; the runtime goes on by itself
                 self.registry.record_deployment(deployment)
             raise
-        self.registry.record_deployment(deployment)
+        self.registry.record_deployment(replace(deployment, registry=delivery.registry))
         card = DeployCard(
             remote.name,
             remote.url,

@@ -17,6 +17,7 @@ class Deployment:
         selector: What the service follows: ``latest``, an alias, a number or a stamp.
         package: Local name of the package on the runtime.
         at: When it was deployed; UTC, ISO 8601.
+        registry: Where the runtime fetches it, as its config has it; None: it is sent there.
     """
 
     runtime: str
@@ -25,6 +26,7 @@ class Deployment:
     selector: str
     package: str
     at: str
+    registry: str | None = None
 
     @property
     def target(self) -> str:
@@ -40,4 +42,5 @@ class Deployment:
             "selector": self.selector,
             "package": self.package,
             "at": self.at,
+            "registry": self.registry,
         }

@@ -16,12 +16,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any
-from urllib.parse import urlsplit
 
 from nbmodel.core.digest import digest_of
 from nbmodel.core.document import MAX_DEPTH, canonical_json, is_too_deep
 from nbmodel.core.policy import DeploymentPolicy
-from nbmodel.errors import ConfigError
+from nbmodel.core.remote import Remote
+from nbmodel.errors import ConfigError, InputError
 
 MLMODEL_API = "rdk:service:mlmodel"
 VISION_API = "rdk:service:vision"
@@ -359,7 +359,7 @@ class _Reader:
         url = self._text(where, entry, "registry")
         if url and not _is_registry(url):
             self.problems.append(
-                f"{where}: expected http[s]://host[:port][/prefix] under registry, "
+                f"{where}: expected http[s]://host[:port][/namespace] under registry, "
                 f"found {quoted(url[:MAX_URL])}"
             )
         return url.rstrip("/") or None
@@ -415,14 +415,14 @@ class _Reader:
 
 def _is_registry(url: str) -> bool:
     """Whether a URL names a registry: no user, no query; those would be lost or leaked."""
-    try:
-        parts = urlsplit(url)
-        named = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
     plain = url.isascii() and url.isprintable() and " " not in url and len(url) <= MAX_URL
-    extra = parts.query or parts.fragment or "@" in parts.netloc
-    return plain and named and parts.scheme in ("http", "https") and not extra
+    if not plain or not url.startswith(("http://", "https://")):
+        return False
+    try:
+        Remote.parse(url)
+    except InputError:
+        return False
+    return True
 
 
 def quoted(text: str) -> str:

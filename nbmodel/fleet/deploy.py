@@ -18,18 +18,31 @@ from dataclasses import dataclass
 from typing import Any
 
 from nbmodel.backends import backends_for, load_backend
+from nbmodel.core.address import is_store
 from nbmodel.core.deployment import Deployment
 from nbmodel.core.manifest import MAX_MANIFEST
 from nbmodel.core.pin import Pin
 from nbmodel.core.policy import DeploymentPolicy
-from nbmodel.core.summary import entries, fetch_of, is_under_way, phase_of, progress_of
+from nbmodel.core.remote import Remote
+from nbmodel.core.summary import (
+    entries,
+    fetch_of,
+    is_stuck,
+    is_under_way,
+    number_of,
+    phase_of,
+    progress_of,
+)
 from nbmodel.core.version import Version
+from nbmodel.display.quantity import duration
 from nbmodel.errors import (
     ConfigConflictError,
     DeployError,
+    InputError,
     NbModelError,
     NoCompatibleBackendError,
     StorageError,
+    TargetUnreachableError,
 )
 from nbmodel.fleet import plan, triton_deploy
 from nbmodel.fleet.kinds import Runtime
@@ -45,6 +58,7 @@ READY_TIMEOUT_S = 120.0  # a big model on a slow card loads this long; status sa
 FETCH_TIMEOUT_S = 30.0  # until a runtime that was told to look has asked its registry
 CONFLICT_TRIES = 10  # of a config change; each loses to one that another client won
 PINNED = "pinned"  # the tag of a registry's pin; who follows the newest version prefers it
+_BEGUN_S = 5.0  # a runtime that was told to look has begun anew by then
 _LOOK_S = 0.1  # between looks at a runtime that does not tell of what it does
 _OUTSIDE = "it waits for its maintenance window"
 
@@ -207,26 +221,22 @@ def bring(
             version=follows,
         )
 
-    before, _ = remote.config()
+    try:
+        before, _ = remote.config()
+    except TargetUnreachableError as exc:
+        if deployment.registry is None:
+            raise
+        _send(registry, remote, deployment.registry, version, tags, progress)
+        raise TargetUnreachableError(
+            f"{exc}; {version.reference} is on {deployment.registry} now",
+            hint=f"{remote.name} fetches it from there as soon as it can",
+        ) from exc
     wanted = wish(before)
     if wanted != before:
         # What the runtime would refuse is refused before a byte is sent.
         remote.put_config(wanted, if_match=None, dry_run=True)
     source = plan.registry_of(wanted, deployment.service)
-    with _distribution(remote, source) as distribution:
-        # Before the tags: a runtime that wants a signature has it when it sees the version.
-        distribution.push_signatures(
-            deployment.model,
-            registry.storage,
-            version.digest,
-            registry.signatures(version.digest),
-        )
-        pushed = distribution.push(
-            deployment.model, registry.storage, version.digest, tags=tags, progress=progress
-        )
-        if PINNED not in tags:
-            raw = registry.storage.read(version.digest, limit=MAX_MANIFEST)
-            _unpin(distribution, deployment.model, raw, tags, is_foreign=source is not None)
+    pushed = _send(registry, remote, source, version, tags, progress)
     watch = Watch(remote)
     if not change_config(remote, wish):
         remote.reconcile(retry=retry)
@@ -383,6 +393,26 @@ def bring_all(
     return brought
 
 
+def registry_url(given: str | None) -> str | None:
+    """The address of a registry as a machine config has it.
+
+    Args:
+        given: That, or ``host[:port][/namespace]``; ``plan.OFF`` and None stay as they are.
+
+    Raises:
+        InputError: It is none that a runtime can fetch from.
+    """
+    if given is None or given in (plan.OFF, ""):
+        return given
+    remote = Remote.parse(given)
+    if is_store(remote.base_url):
+        raise InputError(
+            f"a runtime fetches from registries, not from {remote}",
+            hint="push it to a registry; or leave --registry away: it is sent to the runtime",
+        )
+    return f"{remote.base_url}/{remote.namespace}".rstrip("/")
+
+
 def wait_live(
     remote: RemoteRuntime,
     service: str,
@@ -406,7 +436,7 @@ def wait_live(
 
     Raises:
         RefusedError: It refused the version, with its reason, or does not want it.
-        DeployError: ``timeout_s`` passed.
+        DeployError: ``timeout_s`` passed, or it cannot be fetched and is not tried again soon.
     """
     watch = Watch(remote) if watch is None else watch
     began = moved = time.monotonic()
@@ -426,6 +456,13 @@ def wait_live(
         at = (phase_of(entry), fetch.get("bytes"), fetch.get("attempt"))
         if at != seen:
             seen, moved = at, now
+        if is_stuck(fetch) and now - began > _BEGUN_S:
+            again = duration(number_of(fetch, "retry_in_s") or 0.0)
+            raise DeployError(
+                f"{remote.name}: {service} cannot fetch {version.reference}: {fetch['error']}",
+                hint=f"{fetch.get('hint') or 'see to its registry'}; it is tried again in {again}, "
+                "or at once with `deploy` again",
+            )
         if now - moved > timeout_s:
             why = fetch.get("error")
             raise DeployError(
@@ -540,14 +577,40 @@ def _names(
     return follows, tags
 
 
+def _send(
+    registry: Registry,
+    remote: RemoteRuntime,
+    source: str | None,
+    version: Version,
+    tags: Sequence[str],
+    progress: Progress | None,
+) -> Pushed:
+    """Send a version into the runtime, or to the registry that it fetches from."""
+    with _distribution(remote, source, version.model) as (distribution, repository):
+        # Before the tags: a runtime that wants a signature has it when it sees the version.
+        distribution.push_signatures(
+            repository, registry.storage, version.digest, registry.signatures(version.digest)
+        )
+        pushed = distribution.push(
+            repository, registry.storage, version.digest, tags=tags, progress=progress
+        )
+        if PINNED not in tags:
+            raw = registry.storage.read(version.digest, limit=MAX_MANIFEST)
+            _unpin(distribution, repository, raw, tags, is_foreign=source is not None)
+    return pushed
+
+
 @contextmanager
-def _distribution(remote: RemoteRuntime, registry: str | None) -> Iterator[Distribution]:
-    """Where a version goes: into the runtime, or into the registry that it fetches from."""
-    if registry is None:
-        yield remote.distribution
+def _distribution(
+    remote: RemoteRuntime, source: str | None, model: str
+) -> Iterator[tuple[Distribution, str]]:
+    """Where a version goes, the runtime or its registry, and what the model is called there."""
+    if source is None:
+        yield remote.distribution, model
         return
-    with Distribution(registry, access=Access.of(os.environ)) as distribution:
-        yield distribution
+    place = Remote.parse(source)
+    with Distribution(place.base_url, access=Access.of(os.environ)) as distribution:
+        yield distribution, place.repository(model)
 
 
 def _unpin(

@@ -166,6 +166,14 @@ CREATE TABLE renumbered (
     remote TEXT NOT NULL
 );
 CREATE INDEX renumbered_by_version ON renumbered (version);
+-- Where a runtime fetches what a deployment follows; those without a row get it directly.
+CREATE TABLE fetched_from (
+    runtime TEXT NOT NULL,
+    service TEXT NOT NULL,
+    registry TEXT NOT NULL,
+    PRIMARY KEY (runtime, service),
+    FOREIGN KEY (runtime, service) REFERENCES deployments ON DELETE CASCADE
+) WITHOUT ROWID;
 """
 }
 _NETWORK = frozenset({"9p", "afs", "beegfs", "ceph", "cifs", "gpfs", "lustre", "nfs", "nfs4"})

@@ -11,8 +11,9 @@ from nbmodel.registry.pins import wanted_row
 from nbmodel.registry.rows import VersionRow
 
 _DEPLOYMENTS = (
-    "SELECT d.runtime, d.service, m.name, d.selector, d.package, d.at"
-    " FROM deployments d JOIN models m ON m.id = d.model "
+    "SELECT d.runtime, d.service, m.name, d.selector, d.package, d.at, f.registry"
+    " FROM deployments d JOIN models m ON m.id = d.model"
+    " LEFT JOIN fetched_from f ON f.runtime = d.runtime AND f.service = d.service "
 )
 
 
@@ -35,6 +36,15 @@ def record_deployment(catalog: Catalog, deployment: Deployment) -> None:
                 deployment.at,
             ),
         )
+        db.execute(
+            "DELETE FROM fetched_from WHERE runtime = ? AND service = ?",
+            (deployment.runtime, deployment.service),
+        )
+        if deployment.registry is not None:
+            db.execute(
+                "INSERT INTO fetched_from VALUES (?, ?, ?)",
+                (deployment.runtime, deployment.service, deployment.registry),
+            )
 
 
 def remove_deployment(catalog: Catalog, runtime: str, service: str) -> None:

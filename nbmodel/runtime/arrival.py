@@ -117,7 +117,7 @@ class Arrival:
             raise
 
     def _source(self, digest: str, size: int, known: Iterable[Segment] = ()) -> BlobSource:
-        return BlobSource(self.named.repository, digest, size, tuple(known))
+        return BlobSource(self.named.place, digest, size, tuple(known))
 
     def _segments(self, digest: str, neighbours: Collection[str]) -> tuple[Segment, ...]:
         """Where the bytes of a blob are; nothing when there is no telling."""

@@ -17,12 +17,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from contextlib import suppress
-from functools import partial
 
 from nbmodel.core.credential import TOKEN_VARIABLE
 from nbmodel.core.digest import short_digest
-from nbmodel.core.machine import MachineConfig
+from nbmodel.core.machine import MachineConfig, Package
 from nbmodel.core.manifest import MAX_MANIFEST
+from nbmodel.core.remote import Remote
 from nbmodel.errors import (
     AuthenticationError,
     BlobNotFoundError,
@@ -42,7 +42,7 @@ from nbmodel.runtime.followed import Followed
 from nbmodel.runtime.journal import Journal
 from nbmodel.runtime.resolve import identify, own_tags, wanted_tags
 from nbmodel.runtime.trust import TrustGate
-from nbmodel.runtime.upstream import Named
+from nbmodel.runtime.upstream import Named, Upstream
 from nbmodel.storage.access import Access
 from nbmodel.storage.base import Storage
 from nbmodel.storage.fetch import UPLOAD_PREFIX
@@ -128,7 +128,7 @@ class Follower:
                 if package.registry is not None and package.is_model:
                     known = before.get(package.name)
                     if known is None or known.package != package:
-                        known = Followed(package, partial(self._connect, package.registry))
+                        known = Followed(package, self._connect)
                     after[package.name] = known
             self._followed = after
             self._poll_s = config.settings.poll_s
@@ -353,7 +353,7 @@ class Follower:
             return
         fetched = fetch_signatures(
             followed.upstream.origin,
-            named.repository,
+            named.place,
             named.digest,
             self._storage,
             known=self._referrers.of(named.digest),
@@ -486,8 +486,13 @@ class Follower:
             if name.startswith(UPLOAD_PREFIX) and name not in but:
                 self._storage.discard(name)
 
-    def _connect(self, url: str) -> Origin:
-        return Origin(url, access=self._access, cancelled=self._is_over, hint=_REFUSED_HINT)
+    def _connect(self, package: Package) -> Upstream:
+        assert package.registry is not None  # others are not followed
+        remote = Remote.parse(package.registry)
+        origin = Origin(
+            remote.base_url, access=self._access, cancelled=self._is_over, hint=_REFUSED_HINT
+        )
+        return Upstream(package, origin, remote.namespace)
 
 
 class _NoRoomError(StorageUnavailableError):

@@ -12,7 +12,6 @@ from nbmodel.errors import NbModelError
 from nbmodel.runtime.arrival import Arrival
 from nbmodel.runtime.fetch_status import FetchStatus
 from nbmodel.runtime.upstream import Named, Upstream
-from nbmodel.storage.origin import Origin
 
 WORTH = 1024 * 1024  # bytes that came make the next failure a first one
 _MAX_NAMING = 10  # looks after which a version goes without a number
@@ -37,7 +36,7 @@ class Followed:
         unnamed: How often its version's number was asked for in vain.
     """
 
-    def __init__(self, package: Package, connect: Callable[[], Origin]) -> None:
+    def __init__(self, package: Package, connect: Callable[[Package], Upstream]) -> None:
         self.package = package
         self._connect = connect
         self._upstream: Upstream | None = None
@@ -62,7 +61,7 @@ class Followed:
             InputError: The config's address cannot be one.
         """
         if self._upstream is None:
-            self._upstream = Upstream(self.package, self._connect())
+            self._upstream = self._connect(self.package)
         return self._upstream
 
     def forget(self) -> None:

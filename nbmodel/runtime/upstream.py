@@ -34,7 +34,8 @@ class Named:
     """The version that a registry names for a package.
 
     Attributes:
-        repository: Where it is.
+        repository: What it is called here.
+        place: Where the registry has it: that, below the registry's namespace.
         tag: What led to it.
         unset: Tags that would have come before ``tag``, and are not there.
         digest: Of its manifest.
@@ -42,6 +43,7 @@ class Named:
     """
 
     repository: str
+    place: str
     tag: str
     unset: tuple[str, ...]
     digest: str
@@ -67,11 +69,13 @@ class Upstream:
     Args:
         package: With a registry.
         origin: That registry.
+        namespace: What comes before the names of models there; empty for nothing.
     """
 
-    def __init__(self, package: Package, origin: Origin) -> None:
+    def __init__(self, package: Package, origin: Origin, namespace: str = "") -> None:
         self.origin = origin
         self._package = package
+        self._namespace = f"{namespace}/" if namespace else ""
         self._known: dict[tuple[str, str], RemoteManifest] = {}
 
     def look(self) -> Named:
@@ -86,10 +90,11 @@ class Upstream:
         """
         failure: NbModelError | None = None
         for repository in self._package.repositories:
+            place = f"{self._namespace}{repository}"
             tags = wanted_tags(self._package.version)
             for at, tag in enumerate(tags):
                 try:
-                    found = self._manifest(repository, tag)
+                    found = self._manifest(place, tag)
                 except BlobNotFoundError:
                     continue
                 except RefError as exc:
@@ -102,12 +107,12 @@ class Upstream:
                         raise
                     failure = exc
                     break
-                return Named(repository, tag, tags[:at], found.digest, found.raw)
+                return Named(repository, place, tag, tags[:at], found.digest, found.raw)
         if failure is not None:
             raise failure
         raise BlobNotFoundError(
             f"registry {self.origin.host} has no "
-            f"{self._package.repositories[-1]}:{self._package.version}",
+            f"{self._namespace}{self._package.repositories[-1]}:{self._package.version}",
             hint="push it there, or correct the package in the machine config",
         )
 
@@ -157,7 +162,7 @@ class _Asking:
     def tags(self) -> tuple[str, ...]:
         """All tags of the repository, up to a bound."""
         try:
-            return read_tags(self._origin, self._named.repository, at_most=_MAX_TAGS)
+            return read_tags(self._origin, self._named.place, at_most=_MAX_TAGS)
         except (TargetUnreachableError, *_FAILURES):
             self.failed = True
             return ()
@@ -166,7 +171,7 @@ class _Asking:
         """The first of some tags that is on the version."""
         for tag in tags:
             try:
-                found = read_manifest(self._origin, self._named.repository, tag)
+                found = read_manifest(self._origin, self._named.place, tag)
             except BlobNotFoundError:
                 continue  # it went meanwhile
             except TargetUnreachableError:

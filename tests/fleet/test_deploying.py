@@ -20,11 +20,12 @@ from onnx import numpy_helper
 
 from nbmodel.client import Client
 from nbmodel.core.golden import Golden
-from nbmodel.errors import ConfigError, DeployError
+from nbmodel.errors import ConfigError, DeployError, InputError
 from nbmodel.fleet.deploy import service_status
 from nbmodel.local import answer_source
 from nbmodel.runtime.maintenance import AGAIN_S
 from nbmodel.source import read_source
+from nbmodel.storage.distribution_client import Distribution
 from tests.tools.docker_registry import PROGRAM, docker_registry
 
 pytestmark = pytest.mark.unhurried
@@ -219,9 +220,12 @@ def test_a_registry_between_is_pushed_to_and_fetched_from(
     client: Client, linear_onnx: Path, doubled: Path, model: str, tmp_path: Path
 ) -> None:
     upload(client, linear_onnx, model)
-    with docker_registry(tmp_path / "registry") as url:
+    with docker_registry(tmp_path / "registry") as host:
+        url = f"{host}/lab/robots"  # a namespace, as most registries have them
         card = client.deploy(model, on="edge", registry=url, confirm_s=0)
         assert card.registry == url
+        with Distribution(host) as registry:
+            assert registry.repositories() == (f"lab/robots/{model}",)
         assert card.sent > 0
         assert answer(client, model) == ONE
         (package,) = (one for one in client.status("edge")["packages"] if one["name"] == model)
@@ -280,6 +284,46 @@ def test_a_deployment_goes_on_when_nobody_waits_for_it(
     client.undeploy(f"{model}@edge")
 
 
+@pytest.mark.skipif(PROGRAM is None, reason="docker-registry is not installed")
+def test_a_runtime_that_is_away_finds_new_versions_in_its_registry(
+    linear_onnx: Path, doubled: Path, model: str, tmp_path: Path
+) -> None:
+    client = Client(tmp_path / "home")
+    client.runtimes.start("pi")
+    try:
+        with docker_registry(tmp_path / "registry") as host:
+            upload(client, linear_onnx, model)
+            client.deploy(model, on="pi", registry=host.removeprefix("http://"), confirm_s=0)
+            client.runtimes.stop("pi")
+            (note,) = upload(client, doubled, model).notes
+            assert f"{model}:2 is on {host} now" in note
+            assert "pi fetches it from there" in note
+            client.runtimes.start("pi")
+            client.status("pi", wait=True, timeout_s=60)
+            assert client.infer(f"{model}@pi", ROWS)["y"].ravel().tolist() == TWO
+    finally:
+        client.runtimes.remove("pi")
+        client.close()
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="docker-registry is not installed")
+def test_a_version_that_is_damaged_in_its_registry_ends_the_wait(
+    client: Client, linear_onnx: Path, model: str, tmp_path: Path
+) -> None:
+    upload(client, linear_onnx, model)
+    version = client.registry.resolve(model)
+    digest = version.files[0].digest.removeprefix("sha256:")
+    with docker_registry(tmp_path / "registry") as host:
+        with Distribution(host) as registry:
+            registry.push(model, client.registry.storage, version.digest, tags=["latest"])
+        (blob,) = (tmp_path / "registry").rglob(f"{digest}/data")
+        blob.write_bytes(bytes(blob.stat().st_size))
+        with pytest.raises(DeployError, match=f"a file of {model} on .* is damaged there") as told:
+            client.deploy(model, on="edge", registry=host)
+        assert "push the version again; it is tried again in" in str(told.value.hint)
+    client.undeploy(f"{model}@edge")
+
+
 def test_a_registry_that_is_not_there_is_told_before_anything_changes(
     client: Client, linear_onnx: Path, model: str
 ) -> None:
@@ -287,8 +331,10 @@ def test_a_registry_that_is_not_there_is_told_before_anything_changes(
     before, _ = client.runtimes.get("edge").config()
     with pytest.raises(DeployError, match="does not answer"):
         client.deploy(model, on="edge", registry="http://127.0.0.1:9")
-    with pytest.raises(ConfigError, match="registry"):
+    with pytest.raises(InputError, match="not a registry: 'nonsense'"):
         client.deploy(model, on="edge", registry="nonsense")
+    with pytest.raises(InputError, match="not from s3://bucket"):
+        client.deploy(model, on="edge", registry="s3://bucket")
     assert client.runtimes.get("edge").config()[0] == before
 
 

@@ -346,11 +346,15 @@ def test_the_repository_may_be_the_name_alone_or_with_its_namespace(
     assert device.tags.get("team/digits", "latest") == digest
 
 
-def test_a_registry_below_a_path(device: Device, registry: Registry) -> None:
-    device.follow(f"{registry.url}/prefix/")
+def test_a_namespace_of_a_registry(device: Device, registry: Registry) -> None:
+    device.follow(f"{registry.url}/lab/")
     status = device.settle()
-    assert {one.asked.path.partition("/v2/")[0] for one in registry.seen} == {"/prefix"}
+    assert {tuple(one.path.split("/")[1:3]) for one in registry.asked} == {("v2", "lab")}
     assert status.state == "failed"
+    digest = registry.publish(1, "latest", name="lab/digits")
+    device.look()
+    assert device.settle().state == "done"
+    assert device.tags.get("digits", "latest") == digest
 
 
 def test_a_registry_that_refuses_what_it_does_not_have_is_asked_for_the_name_alone(
@@ -385,7 +389,7 @@ def test_an_address_that_is_none_keeps_no_runtime_from_starting(
     registry.publish(1, "latest")
     packages = [
         {"name": name, "package": "local/digits", "registry": url}
-        for name, url in (("a", "http://xn--"), ("b", registry.url))
+        for name, url in (("a", "http://xn--a"), ("b", registry.url))
     ]
     device.configure(packages)
     status = device.settle()

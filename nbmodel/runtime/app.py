@@ -7,7 +7,7 @@ inference protocol is answered by it, everything else goes to the Starlette rout
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nbmodel.errors import NbModelError
 from nbmodel.runtime.answer import Answer, Call
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from nbmodel.runtime.edge import EdgeRuntime
 
 INFERENCES = 40  # at once; further ones wait
+_NO_ROOM = 507  # HTTP's "insufficient storage"
 PATHS = (
     "there are GET /nbmodel/status, /nbmodel/services/NAME, /nbmodel/config, /nbmodel/logs, "
     "/nbmodel/version, /v2, /v2/health/ready, /v2/models/NAME and /metrics"
@@ -73,7 +74,8 @@ def make_app(
     ]
     rest = guarded_routes(routes)
     plane = make_plane(runtime, max_input=max_input) if plane is None else plane
-    return GateApp(gate, DataPlaneApp(plane, rest, max_input=max_input, budget=budget))
+    watched = RoomApp(rest, runtime.lacks_room)
+    return GateApp(gate, DataPlaneApp(plane, watched, max_input=max_input, budget=budget))
 
 
 def make_plane(runtime: EdgeRuntime, *, max_input: int) -> DataPlane:
@@ -121,6 +123,29 @@ class GateApp:
             headers=dict(refusal.headers),
         )
         await response(scope, receive, send)
+
+
+class RoomApp:
+    """Tells when the disk had no room for what a request brought, and passes on everything.
+
+    Args:
+        app: Answers.
+        lacks_room: Called with each answer that says so; returns at once.
+    """
+
+    def __init__(self, app: ASGIApp, lacks_room: Callable[[], None]) -> None:
+        self._app = app
+        self._lacks_room = lacks_room
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request (ASGI 3)."""
+
+        async def tell(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] == _NO_ROOM:
+                self._lacks_room()
+            await send(message)
+
+        await self._app(scope, receive, tell)
 
 
 class DataPlaneApp:

@@ -1,8 +1,9 @@
 """What a device can let go of: versions that nothing wants and that are not the last ones.
 
 A number or a timestamp id names a version for good; every push adds them, so they alone
-do not keep a version. Anything else does: a tag that moves (``latest``, ``pinned``, an
-alias), a package of the config, and what a service runs or ran before.
+do not keep a version. Neither do those of a model that no package of the config names:
+a device is nobody's archive. Anything else does: a tag that moves (``latest``, ``pinned``,
+an alias), a package of the config, and what a service runs or ran before.
 
 What was in use goes as soon as it is not. What never was may belong to a push or a fetch
 that is under way, and gets time: time of this process's own clock. A device may start in
@@ -29,6 +30,7 @@ GRACE_S = 24 * 3600.0  # the blobs of a version come before the tag that keeps t
 UPLOAD_GRACE_S = 72 * 3600.0  # a large upload over a bad line may be gone on with
 LEFT_BEHIND_S = 7 * 24 * 3600.0  # what is older when the process starts was left behind
 LEFT_BEHIND_GRACE_S = 600.0  # but a config may be put right that was wrong for a moment
+SHORT_GRACE_S = 60.0  # where there is no room: a push whose blobs these are has most likely failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,23 +128,35 @@ class Collector:
         self._idleness = Idleness(clock)
         #: What was written before counts as left behind; told by the first pass alone.
         self._left_behind = time.time() - LEFT_BEHIND_S
+        self._grace_s = float("inf")  # at most, in the pass that is under way
 
     @property
     def is_waiting(self) -> bool:
         """Whether the last pass left something that a later one will let go of."""
         return self._idleness.is_anything_idle
 
-    def collect(self, held: Collection[str]) -> Collected:
+    def collect(
+        self,
+        held: Collection[str],
+        *,
+        models: Collection[str] | None = None,
+        is_short: bool = False,
+    ) -> Collected:
         """Remove what nothing needs.
 
         Args:
             held: Manifest digests of versions that stay whatever their tags.
+            models: Repositories that the config names; the tags of others keep nothing.
+                None: every repository counts as named.
+            is_short: Whether something had no room: then what never was in use gets
+                ``SHORT_GRACE_S`` and no more.
 
         Raises:
             StorageError: A manifest or tag that stays cannot be read, and no blob was removed;
                 or the disk does not let something go.
         """
-        forgotten = self._collect_tags(held)
+        self._grace_s = SHORT_GRACE_S if is_short else float("inf")
+        forgotten = self._collect_tags(held, models)
         kept = {digest for _, _, digest in self._tags.all()} | set(held)
         needed = _needed(self._storage, kept)
         if self._referrers is not None:
@@ -154,9 +168,9 @@ class Collector:
         self._left_behind = float("-inf")
         return Collected(forgotten, blobs + uploads, size + uploaded)
 
-    def _collect_tags(self, held: Collection[str]) -> int:
+    def _collect_tags(self, held: Collection[str], models: Collection[str] | None) -> int:
         known = list(self._tags.all())
-        forgettable = set(forgettable_tags(known, held))
+        forgettable = set(forgettable_tags(known, held, models))
         forgotten = 0
         for name, tag, digest in known:
             written = -self._tags.age(name, tag, now=0.0)
@@ -204,23 +218,36 @@ class Collector:
 
     def _is_over(self, thing: Hashable, mark: object, written: float, grace_s: float) -> bool:
         """Whether a thing that is not in use was long enough not."""
-        before_s = grace_s - LEFT_BEHIND_GRACE_S if written < self._left_behind else 0.0
+        grace_s = min(grace_s, self._grace_s)
+        before_s = max(0.0, grace_s - LEFT_BEHIND_GRACE_S) if written < self._left_behind else 0.0
         return self._idleness.idle_s(thing, mark, before_s=before_s) > grace_s
 
 
 def forgettable_tags(
-    tags: Iterable[tuple[str, str, str]], held: Collection[str]
+    tags: Iterable[tuple[str, str, str]],
+    held: Collection[str],
+    models: Collection[str] | None = None,
 ) -> list[tuple[str, str]]:
     """Repository and tag of the tags that alone do not keep their version.
 
     Args:
         tags: Repository, tag and manifest digest of every tag.
         held: Manifest digests of versions that stay whatever their tags.
+        models: Repositories whose tags that move keep a version; None: all.
     """
     known = list(tags)
     own = own_tags(tag for _, tag, _ in known)
-    kept = {digest for _, tag, digest in known if tag not in own} | set(held)
-    return [(name, tag) for name, tag, digest in known if tag in own and digest not in kept]
+    moving = {
+        (name, tag)
+        for name, tag, _ in known
+        if tag not in own and (models is None or name in models)
+    }
+    kept = {digest for name, tag, digest in known if (name, tag) in moving} | set(held)
+    return [
+        (name, tag)
+        for name, tag, digest in known
+        if (name, tag) not in moving and digest not in kept
+    ]
 
 
 def _needed(storage: Storage, manifests: Iterable[str]) -> set[str]:

@@ -47,6 +47,7 @@ from nbmodel.runtime.passes import Errand, Passes
 from nbmodel.runtime.plan import Plan
 from nbmodel.runtime.reconciler import Reconciler
 from nbmodel.runtime.repository import LoadRequest
+from nbmodel.runtime.reserve import Reserve
 from nbmodel.runtime.scheduler import Pending, RetiredError
 from nbmodel.runtime.server_settings import LogSettings, TraceSettings
 from nbmodel.runtime.services import LiveService, ServiceView
@@ -135,7 +136,8 @@ class EdgeRuntime:
         #: What it did and why.
         self.journal = self._journal = Journal(home / EVENTS_FILE)
         remove_leftovers(home)
-        self._states = StateFolder(home)
+        self._reserve = Reserve(home)
+        self._states = StateFolder(home, self._reserve)
         self._ledger = Ledger(self._states, self._journal)
         packages = PackageFolder(home / "packages", self.storage)
         self._board = Board(self._ledger)
@@ -155,6 +157,7 @@ class EdgeRuntime:
             changed=lambda: self.reconcile(retry=False),
             served=self._served,
             maintenance=maintenance,
+            is_short=lambda: self._reserve.is_short,
         )
         self._follower = Follower(
             self.storage,
@@ -197,6 +200,7 @@ class EdgeRuntime:
         except BaseException:
             self._ledger.end()
             raise
+        self._reserve.make()
         self._good: str | None = None  # etag of the last config that all could follow
         self._began = time.monotonic()
         self._draining = False
@@ -366,6 +370,11 @@ class EdgeRuntime:
 
     def tags_changed(self, _name: str) -> None:
         """Look again after a push: a repository's tags changed."""
+        self.reconcile(retry=False)
+
+    def lacks_room(self) -> None:
+        """Look again at what can be let go of: something did not fit on the disk."""
+        self._reserve.lack()
         self.reconcile(retry=False)
 
     def wait_settled(self, timeout_s: float) -> bool:
@@ -571,6 +580,7 @@ class EdgeRuntime:
     def _turn(self, errand: Errand) -> None:
         if errand.is_asked or self._reconciler.tend():
             self._pass(errand)
+            self._reserve.make()
         self._look_back()
 
     def _pause_s(self) -> float | None:

@@ -28,6 +28,7 @@ from nbmodel.errors import (
 )
 from nbmodel.runtime.account import Refusal
 from nbmodel.runtime.board import Board, Trial
+from nbmodel.runtime.collector import SHORT_GRACE_S
 from nbmodel.runtime.conditions import Why
 from nbmodel.runtime.desired import Found, Wish
 from nbmodel.runtime.journal import Journal
@@ -91,6 +92,7 @@ class Reconciler:
         served: What a service did since it serves, in all processes.
         maintenance: Whether new versions may be taken up now, besides what policies say;
             None: always.
+        is_short: Whether something found no room on the disk lately.
     """
 
     def __init__(
@@ -103,7 +105,9 @@ class Reconciler:
         changed: Callable[[], None],
         served: Callable[[str, LiveService], Served],
         maintenance: Callable[[], bool] | None = None,
+        is_short: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._is_short = is_short
         self._board = board
         self._stockroom = stockroom
         self._ledger = ledger
@@ -203,7 +207,7 @@ class Reconciler:
         if self._not_up:
             looks.append(self._looked + COMEBACK_S)
         if self._stockroom.is_untidy:
-            looks.append(self._looked + TIDY_S)
+            looks.append(self._looked + (SHORT_GRACE_S if self._is_short() else TIDY_S))
         return min(looks, default=math.inf)
 
     def stop(self) -> None:
@@ -565,9 +569,7 @@ class Reconciler:
         held |= {installed.version.digest for installed in running if installed is not None}
         held |= {there.version.digest for there in stock.found.values() if isinstance(there, Found)}
         try:
-            gone = self._stockroom.sweep(
-                names={package.name for package in config.packages}, held=held
-            )
+            gone = self._stockroom.sweep(config.packages, held=held, is_short=self._is_short())
         except (NbModelError, OSError) as exc:
             self._journal.warn(f"cannot clean up: {exc}")
             return

@@ -6,6 +6,7 @@ means after a start, and what becomes of a version, is ``trial``'s to say.
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -15,11 +16,13 @@ from typing import Any
 from nbmodel.core.digest import short_digest
 from nbmodel.core.machine import MachineConfig
 from nbmodel.errors import ConfigError, StorageUnavailableError
+from nbmodel.runtime.reserve import Reserve
 from nbmodel.runtime.resolve import reference_of
 from nbmodel.storage.atomic import write_atomically
 
 MAX_FAILED = 8  # versions of one service that are remembered as failed
 _MAX_STATE = 16 * 1024 * 1024  # bytes; what is longer is none of ours
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,9 +212,11 @@ class StateFolder:
 
     Args:
         home: The folder.
+        reserve: Room that is given up for a config that finds none; None: there is none.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, reserve: Reserve | None = None) -> None:
+        self._reserve = reserve
         self._config = home / "config.json"
         self._good = home / "config.good.json"
         self._state = home / "state.json"
@@ -235,10 +240,17 @@ class StateFolder:
     def save_config(self, config: MachineConfig) -> None:
         """Keep a machine config; on disk when this returns.
 
+        A full disk takes it, too, in the place of the reserve: what frees a device is a config.
+
         Raises:
             StorageUnavailableError: The disk does not take it.
         """
-        self._write(self._config, config.to_json())
+        try:
+            self._write(self._config, config.to_json())
+        except StorageUnavailableError as exc:
+            if not _is_full(exc) or self._reserve is None or not self._reserve.release():
+                raise
+            self._write(self._config, config.to_json())
 
     def save_good_config(self, config: MachineConfig) -> None:
         """Keep a machine config as one that all services could follow.
@@ -290,7 +302,15 @@ class StateFolder:
         try:
             write_atomically(file, json.dumps(data, indent=2, ensure_ascii=False).encode())
         except OSError as exc:
-            raise StorageUnavailableError(f"cannot write {file}: {exc.strerror}") from exc
+            hint = "undeploy what is not needed there, or free some space on the disk"
+            raise StorageUnavailableError(
+                f"cannot write {file}: {exc.strerror}", hint=hint if exc.errno in _FULL else None
+            ) from exc
+
+
+def _is_full(error: StorageUnavailableError) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in _FULL
 
 
 def _is(record: Record | None, failed: Failed) -> bool:

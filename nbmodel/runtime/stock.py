@@ -170,18 +170,22 @@ class Stockroom:
         """Whether the last sweep left something that a later one will let go of."""
         return self._collector.is_waiting
 
-    def sweep(self, *, names: Collection[str], held: Collection[str]) -> Collected:
+    def sweep(
+        self, packages: Collection[Package], *, held: Collection[str], is_short: bool = False
+    ) -> Collected:
         """Let go of what nothing needs.
 
         Args:
-            names: Local names of the packages that stay.
+            packages: Those of the config; they stay, and what moving tags of their models name.
             held: Manifest digests of the versions that stay.
+            is_short: Whether something had no room on the disk lately.
 
         Raises:
             StorageError, OSError: The disk does not let it go.
         """
-        self._packages.sweep(names=names, digests=held)
-        return self._collector.collect(held)
+        self._packages.sweep(names={package.name for package in packages}, digests=held)
+        models = {name for package in packages for name in package.repositories}
+        return self._collector.collect(held, models=models, is_short=is_short)
 
     def _source(
         self,

@@ -13,6 +13,7 @@ from nbmodel.runtime.collector import (
     GRACE_S,
     LEFT_BEHIND_GRACE_S,
     LEFT_BEHIND_S,
+    SHORT_GRACE_S,
     UPLOAD_GRACE_S,
     Collected,
     Collector,
@@ -86,6 +87,56 @@ def test_what_keeps_a_version(tags: list[str], held: set[str], forgettable: bool
 def test_a_moving_tag_in_one_repository_keeps_the_version_in_all() -> None:
     entries = [("digits", "latest", OLD), ("copy", "1", OLD)]
     assert forgettable_tags(entries, set()) == []
+
+
+@pytest.mark.parametrize(
+    ("models", "forgettable"),
+    [
+        pytest.param({"digits"}, False, id="a package of the config has the model"),
+        pytest.param({"local/digits", "faces"}, True, id="no package has it"),
+        pytest.param(set(), True, id="there are no packages"),
+    ],
+)
+def test_tags_that_move_keep_versions_of_models_that_the_config_names(
+    models: set[str], forgettable: bool
+) -> None:
+    entries = [("digits", tag, OLD) for tag in ("1", "champion", "latest")]
+    expected = [(name, tag) for name, tag, _ in entries] if forgettable else []
+    assert forgettable_tags(entries, set(), models) == expected
+
+
+def test_a_version_that_runs_keeps_the_tags_of_a_model_that_no_package_names() -> None:
+    entries = [("digits", "1", OLD), ("digits", "latest", OLD), ("digits", "2", NEW)]
+    assert forgettable_tags(entries, {OLD}, set()) == [("digits", "2")]
+
+
+def test_a_model_that_followed_latest_goes_as_soon_as_no_package_names_it(device: Device) -> None:
+    device.publish(1, "latest", "champion")
+    assert device.collector.collect((), models={"digits"}) == Collected()
+    gone = device.collector.collect((), models=())
+    assert (gone.tags, gone.blobs) == (3, 3)
+    assert list(device.tags.all()) == []
+    assert list(device.storage.digests()) == []
+
+
+def test_a_model_that_is_pushed_again_after_it_was_let_go_of_gets_time(device: Device) -> None:
+    device.publish(1, "latest")
+    device.collector.collect((), models={"digits"})
+    device.collector.collect((), models=())
+    version = device.publish(1, "latest")  # the tags come before the config
+    assert device.collector.collect((), models=()) == Collected()
+    assert device.storage.has(version)
+
+
+def test_where_there_is_no_room_what_a_failed_push_left_goes_soon(device: Device) -> None:
+    kept = device.publish(1, "latest")
+    left = device.storage.add_bytes(b"the large blob never came")
+    assert device.collector.collect((), models={"digits"}, is_short=True) == Collected()
+    device.seconds += SHORT_GRACE_S + 1
+    gone = device.collector.collect((), models={"digits"}, is_short=True)
+    assert (gone.tags, gone.blobs) == (0, 1)
+    assert not device.storage.has(left)
+    assert device.storage.has(kept)
 
 
 def test_what_was_in_use_goes_as_soon_as_it_is_not(device: Device) -> None:

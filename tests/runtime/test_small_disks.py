@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
@@ -14,7 +15,9 @@ import pytest
 pytest.importorskip("onnxruntime", reason="pip install 'nbmodel[runtime]'")
 pytest.importorskip("onnx", reason="toy models are made with onnx")
 
+from nbmodel.errors import StorageUnavailableError
 from nbmodel.runtime.edge import EdgeRuntime
+from nbmodel.runtime.reserve import RESERVE_BYTES, RESERVE_FILE
 from nbmodel.storage import MemoryStorage
 from nbmodel.storage.manifests import blobs_of
 from tests.tools.restart import deploy, factor, is_steady
@@ -98,9 +101,33 @@ def test_a_version_whose_files_do_not_fit_leaves_the_old_one_serving(tmp_path: P
         assert error(runtime) == "None"
 
 
+def test_a_full_disk_is_helped_by_taking_a_model_away(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with mounted(home, "4m"), running(home) as runtime:
+        deploy(runtime, STORAGE, LARGE, CONFIG)
+        settle(runtime)
+        before = shutil.disk_usage(home).free
+        _fill(home)
+        assert shutil.disk_usage(home).free == 0
+        with pytest.raises(StorageUnavailableError, match="No space left"):
+            runtime.storage.add_bytes(b"what nobody needs" * 1000)
+        runtime.set_config({}, if_match=None)
+        runtime.wait_settled(SETTLE_S)
+        assert list(runtime.tags.all()) == []
+        assert list(runtime.storage.digests()) == []
+        assert shutil.disk_usage(home).free > 900_000
+        _empty(home)
+        assert shutil.disk_usage(home).free > before + 900_000
+        deploy(runtime, STORAGE, NEXT, CONFIG)
+        settle(runtime)
+        assert factor(runtime) == 4
+        assert (home / RESERVE_FILE).stat().st_size == RESERVE_BYTES, "there is room for it again"
+
+
 def _fill(disk: Path) -> None:
-    with suppress(OSError), (disk / "filler").open("wb") as file:
-        file.write(bytes(1_000_000))
+    with suppress(OSError), (disk / "filler").open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
 
 
 def _empty(disk: Path) -> None:

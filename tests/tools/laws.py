@@ -11,7 +11,7 @@ from typing import Any
 _OWN_TAG = re.compile(r"[0-9]{1,9}|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}-[0-9]{2}.*")
 _FILES = re.compile(
     r"config\.json|config\.good\.json|state\.json(\.damaged)?|events\.jsonl|overrides(\.json)?|lock|token"
-    r"|runtime\.log(\.[0-9]+)?|output\.log"
+    r"|runtime\.log(\.[0-9]+)?|output\.log|reserve"
 )
 _FOLDERS = {"blobs", "tags", "packages", "models"}
 
@@ -110,11 +110,15 @@ def _unowned_models(home: Path) -> Iterator[str]:
 
 
 def _tagged(home: Path) -> set[str]:
-    """What tags that move are on, and those that a package of the config names."""
-    wanted = {str(package.get("version")) for package in _config(home).get("packages", ())}
+    """What tags of the config's models are on: those that move, and those that it names."""
+    packages = _config(home).get("packages", ())
+    wanted = {str(package.get("version")) for package in packages}
+    names = {str(package["package"]) for package in packages}
+    names |= {name.partition("/")[2] for name in names}
     return {
         tag.read_text()
         for repository in _entries(home / "tags")
+        if repository.name.replace("+", "/") in names
         for tag in _entries(repository)
         if not tag.name.startswith(".") and (tag.name in wanted or not _OWN_TAG.fullmatch(tag.name))
     }

@@ -25,6 +25,7 @@ GROUPS = (
     "upload",
     "signature",
     "registry",
+    "signing",
     "writers",
     "deploy",
     "deployments",

@@ -1,0 +1,282 @@
+"""What each exporter writes, against the readers of the systems that it is for."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nbmodel.client import Client
+from nbmodel.errors import (
+    AuthenticationError,
+    InputError,
+    NbModelError,
+    PluginError,
+    TargetUnreachableError,
+)
+from nbmodel.exporting.viam_package import PackageInfo
+from nbmodel.exporting.yaml import to_yaml
+from nbmodel.formats.textproto import parse
+from tests.tools.viam_app import KEY, KEY_ID, viam_app
+
+
+@pytest.fixture
+def client(tmp_path: Path, linear_onnx: Path) -> Iterator[Client]:
+    """A client with ``fruit/sorter.v2:1``."""
+    client = Client(tmp_path / "home")
+    client.upload(
+        linear_onnx, name="fruit/sorter.v2", labels=("a", "b", "c"), type="classification"
+    )
+    yield client
+    client.close()
+
+
+# ── Viam ──────────────────────────────────────────────────────────────────────────
+
+
+def test_a_package_is_where_viams_own_command_puts_it(client: Client, tmp_path: Path) -> None:
+    card = client.export(
+        "fruit/sorter.v2", tmp_path, to="viam", options={"organization": "f1a5", "platform": "any"}
+    )
+    stamp = client.registry.resolve("fruit/sorter.v2").stamp
+    packed, told = card
+    assert packed == tmp_path / stamp / "fruit-sorter_v2.tar.gz"
+    with tarfile.open(packed) as archive:
+        members = archive.getmembers()
+    assert [member.name for member in members] == ["labels.txt", "linear.onnx"]
+    assert {member.mtime for member in members} == {0}
+    data = json.loads(told.read_text())
+    entry = {key: data[key] for key in ("package", "version", "name", "type")}
+    assert entry == {
+        "package": "f1a5/fruit-sorter_v2",
+        "version": stamp,
+        "name": "fruit-sorter_v2",
+        "type": "ml_model",
+    }
+    assert data["metadata"] == {
+        "model_framework": "onnx",
+        "model_type": "single_label_classification",
+    }
+    assert card.place == entry["package"]
+
+
+def test_the_message_is_what_viams_protobuf_makes_of_it(client: Client) -> None:
+    packages = pytest.importorskip("viam.gen.app.packages.v1.packages_pb2", reason="viam-sdk")
+    version = client.registry.resolve("fruit/sorter.v2")
+    info = PackageInfo.of(version, organization="f1a5", platform="linux/arm64")
+    read = packages.PackageInfo.FromString(info.to_bytes())
+    assert read.type == packages.PACKAGE_TYPE_ML_MODEL
+    assert [(one.name, one.size, one.is_directory) for one in read.files] == [
+        (entry.path, entry.size, False) for entry in version.files
+    ]
+    assert all(one.HasField("is_directory") for one in read.files)
+    assert dict(read.metadata.items()) == dict(info.metadata)
+    assert (read.organization_id, read.name, read.version, read.platform) == (
+        "f1a5",
+        "fruit-sorter_v2",
+        version.stamp,
+        "linux/arm64",
+    )
+
+
+def _upload(client: Client, address: str, **options: str) -> Any:
+    given = {"organization": "f1a5"} | options
+    return client.export("fruit/sorter.v2", address, to="viam-upload", options=given)
+
+
+def test_an_upload_is_let_in_with_a_key(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with viam_app(tmp_path / "app", locked=True) as address:
+        with pytest.raises(AuthenticationError) as caught:
+            _upload(client, address)
+        assert "VIAM_API_KEY" in str(caught.value.hint)
+        monkeypatch.setenv("VIAM_API_KEY_ID", KEY_ID)
+        monkeypatch.setenv("VIAM_API_KEY", "another")
+        with pytest.raises(AuthenticationError, match="another key"):
+            _upload(client, address)
+        monkeypatch.setenv("VIAM_API_KEY", KEY)
+        card = _upload(client, f"http://{address}")
+    stamp = client.registry.resolve("fruit/sorter.v2").stamp
+    assert card.place == f"f1a5/fruit-sorter_v2 version {stamp}"
+    assert list(card) == []
+    assert json.loads((tmp_path / "app" / "info.json").read_text())["type"] == (
+        "PACKAGE_TYPE_ML_MODEL"
+    )
+
+
+def test_no_message_of_an_upload_has_the_key(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIAM_API_KEY", KEY)
+    with (
+        viam_app(tmp_path / "app", locked=True) as address,
+        pytest.raises(AuthenticationError) as caught,
+    ):
+        _upload(client, address)
+    assert KEY not in f"{caught.value} {caught.value.hint}"
+
+
+@pytest.mark.parametrize(
+    ("address", "options", "error", "match"),
+    [
+        ("127.0.0.1:1", {}, TargetUnreachableError, "does not answer"),
+        ("https://host/path", {}, InputError, "not the address"),
+        ("host:port", {}, InputError, "not the address"),
+        ("app.viam.com", {"organization": ""}, InputError, "needs an organization"),
+    ],
+)
+def test_an_upload_that_cannot_be_made_is_one_line(
+    client: Client, address: str, options: dict[str, str], error: type[NbModelError], match: str
+) -> None:
+    with pytest.raises(error, match=match) as caught:
+        _upload(client, address, **options)
+    assert "\n" not in str(caught.value)
+
+
+# ── Triton, KServe, MLflow ────────────────────────────────────────────────────────
+
+
+def test_a_model_repository_has_a_configuration_that_triton_reads(
+    client: Client, tmp_path: Path, linear_onnx: Path
+) -> None:
+    card = client.export("fruit/sorter.v2", tmp_path / "models", to="triton")
+    model = tmp_path / "models" / "fruit-sorter.v2"
+    assert card.place == "fruit-sorter.v2"
+    assert (model / "1" / "linear.onnx").read_bytes() == linear_onnx.read_bytes()
+    text = (model / "config.pbtxt").read_text()
+    fields = parse(text)
+    assert fields.text("backend") == "onnxruntime"
+    assert fields.text("default_model_filename") == "linear.onnx"
+    (output,) = fields.messages("output")
+    assert (model / output.text("label_filename")).read_text() == "a\nb\nc\n"
+    config = pytest.importorskip("tritonclient.grpc.model_config_pb2", reason="tritonclient")
+    from google.protobuf import text_format
+
+    read = text_format.Parse(text, config.ModelConfig())
+    assert [list(one.dims) for one in read.input] == [[-1, 2]]
+    assert list(read.version_policy.specific.versions) == [1]
+
+
+def test_versions_are_added_to_a_repository_and_the_last_is_served(
+    client: Client, tmp_path: Path, linear_onnx: Path
+) -> None:
+    client.export(
+        "fruit/sorter.v2:1", tmp_path / "models", to="triton", options={"model": "sorter"}
+    )
+    client.upload(linear_onnx, name="fruit/sorter.v2", type="classification")
+    client.export(
+        "fruit/sorter.v2:2", tmp_path / "models", to="triton", options={"model": "sorter"}
+    )
+    assert {one.name for one in (tmp_path / "models" / "sorter").iterdir() if one.is_dir()} == {
+        "1",
+        "2",
+    }
+    assert "versions: [ 2 ]" in (tmp_path / "models" / "sorter" / "config.pbtxt").read_text()
+    again = client.import_(str(tmp_path / "models"), name="first", revision="1")
+    assert again.labels == ("a", "b", "c")
+
+
+def test_an_inference_service_is_yaml_that_says_all(client: Client, tmp_path: Path) -> None:
+    yaml = pytest.importorskip("yaml", reason="PyYAML reads it")
+    (path,) = client.export(
+        "fruit/sorter.v2",
+        tmp_path,
+        to="kserve",
+        options={
+            "storage": "oci://registry.example/team/sorter:1",
+            "namespace": "yes",
+            "replicas": "0",
+        },
+    )
+    assert path.name == "fruit-sorter-v2.yaml"
+    read = yaml.safe_load(path.read_text())
+    version = client.registry.resolve("fruit/sorter.v2")
+    assert read == {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {
+            "name": "fruit-sorter-v2",
+            "namespace": "yes",
+            "annotations": {
+                "nbmodel.io/reference": "fruit/sorter.v2:1",
+                "nbmodel.io/digest": version.digest,
+                "nbmodel.io/stamp": version.stamp,
+            },
+        },
+        "spec": {
+            "predictor": {
+                "minReplicas": 0,
+                "model": {
+                    "modelFormat": {"name": "onnx"},
+                    "protocolVersion": "v2",
+                    "runtime": "kserve-tritonserver",
+                    "storageUri": "oci://registry.example/team/sorter:1",
+                },
+            }
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({}, "must know where the files are"),
+        ({"storage": "/data/models"}, "must know where the files are"),
+        ({"storage": "s3://key:secret@bucket/x"}, "has a credential in it"),
+        ({"storage": "s3://b", "name": "Upper"}, "not a name of a service"),
+        ({"storage": "s3://b", "replicas": "-1"}, "expected a number"),
+    ],
+)
+def test_what_kserve_would_refuse_is_refused_here(
+    client: Client, tmp_path: Path, options: dict[str, str], match: str
+) -> None:
+    with pytest.raises(InputError, match=match):
+        client.export("fruit/sorter.v2", tmp_path, to="kserve", options=options)
+    assert not list(tmp_path.glob("*.yaml"))
+
+
+def test_files_with_mlflows_own_names_have_a_folder_of_their_own(
+    client: Client, tmp_path: Path, linear_onnx: Path
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(linear_onnx.read_bytes())
+    (folder / "requirements.txt").write_text("numpy\n")
+    made = client.upload(folder, name="toy", type="regression")
+    client.export("toy", tmp_path / "out", to="mlflow")
+    assert (tmp_path / "out" / "data" / "requirements.txt").read_text() == "numpy\n"
+    back = client.import_(str(tmp_path / "out"), name="back")
+    assert [one.path for one in back.files] == [one.path for one in made.files]
+
+
+def test_another_folder_is_not_written_into(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match="is not empty"):
+        client.export("fruit/sorter.v2", tmp_path / "out", to="mlflow")
+    assert [one.name for one in (tmp_path / "out").iterdir()] == ["thesis.txt"]
+
+
+def test_an_unknown_format_is_told_with_the_nearest(client: Client, tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match="unknown exporter 'kserv'") as caught:
+        client.export("fruit/sorter.v2", tmp_path, to="kserv")
+    assert caught.value.hint == "did you mean 'kserve'?"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"a": "no", "yes": ["on", "1.5", "null", ""], "n": None, "f": 1.5, "t": True, "e": {}},
+        {"nested": [{"x": [1, [2, 3], {"y": "z"}]}, []], "key: odd": {"deep": {"er": [{}]}}},
+        {"text": 'quote " back \\ tab \t line \n bell \x07 nel \x85 \u2028 \ufffe \U0001f600 é'},
+    ],
+    ids=["words", "nesting", "characters"],
+)
+def test_yaml_is_read_back_as_it_was(value: dict[str, Any]) -> None:
+    yaml = pytest.importorskip("yaml", reason="PyYAML reads it")
+    assert yaml.safe_load(to_yaml(value)) == value

@@ -300,6 +300,28 @@ def non_finite(
     return tuple(int(i) for i in np.unravel_index(int(wrong.argmax()), answer.shape))
 
 
+def check_answers(sample: GoldenSample) -> None:
+    """Refuse a golden sample that no answer could disagree with.
+
+    Single values that are not finite may be meant, and a device expects them then.
+
+    Raises:
+        GoldenSampleError: An output of it has values, and not one that is finite.
+    """
+    for name, answer in sample.outputs.items():
+        if answer.size and answer.dtype.kind not in "biuO" and not _finite(answer).any():
+            given = next(
+                (one for one, array in sample.inputs.items() if non_finite(array) is not None), None
+            )
+            raise GoldenSampleError(
+                f"output {name!r} of the golden sample is not finite in any of its "
+                f"{answer.size} values, which would let every device pass a broken model",
+                hint=f"input {given!r} has NaN or infinite values: give another sample"
+                if given is not None
+                else "the model is broken, or the sample is nothing like what it was made for",
+            )
+
+
 def _finite(array: NDArray[Any]) -> NDArray[np.bool_]:
     # bfloat16 has no isfinite of its own; every value of it is one of float32.
     reals = array if array.dtype.kind in "fc" else array.astype(np.float32)

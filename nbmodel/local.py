@@ -16,7 +16,7 @@ from nbmodel.convert import check_conversion, convert
 from nbmodel.core.golden import Golden
 from nbmodel.core.version import Version
 from nbmodel.formats import model_file
-from nbmodel.golden import GoldenSample
+from nbmodel.golden import GoldenSample, check_answers
 from nbmodel.inputs import inputs_for
 from nbmodel.protocol.coerce import coerce
 from nbmodel.registry import Registry
@@ -53,6 +53,7 @@ def convert_source(
     converted = convert(model, sample)
     note("checking the conversion")
     conversion = check_conversion(converted, golden, open_session=open_session)
+    check_answers(converted.golden)
     with TemporaryDirectory(prefix="nbmodel-") as folder:
         for name, content in converted.files.items():
             Path(folder, name).write_bytes(content)
@@ -81,6 +82,7 @@ def answer_source(source: Source, sample: object, golden: Golden) -> Source:
     Raises:
         PluginError: The backend's extra is not installed.
         InferenceError, SignatureError: The engine refused the model or the inputs.
+        GoldenSampleError: The model answers nothing that is finite.
     """
     path = source.files[source.model_path]
     assert isinstance(path, Path)  # what is uploaded was read from a file
@@ -88,6 +90,7 @@ def answer_source(source: Source, sample: object, golden: Golden) -> Source:
     with closing(open_session(path, source.framework)) as session:
         tensors = coerce(source.signature, request.tensors)
         answers = GoldenSample(tensors, session.infer(tensors))
+    check_answers(answers)
     return source.with_golden(golden, answers.to_bytes())
 
 

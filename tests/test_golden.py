@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from nbmodel.core.golden import Golden
 from nbmodel.errors import DatatypeError, FormatError, GoldenSampleError, InputError
-from nbmodel.golden import GoldenSample, compare, non_finite, read_sample
+from nbmodel.golden import GoldenSample, check_answers, compare, non_finite, read_sample
 
 EXACT = Golden(rtol=0, atol=0)
 NAN, INF = float("nan"), float("inf")
@@ -300,3 +300,28 @@ def test_a_sample_that_cannot_be_read_is_told_as_such(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(GoldenSampleError, match="golden sample"):
         read_sample(path)
+
+
+class TestCheckAnswers:
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            np.array([NAN, 1, INF], "f4"),
+            np.zeros(3, "f4"),
+            np.zeros((0, 3), "f4"),
+            np.array([1, 2], "i8"),
+            np.array([b"NaN"], object),
+        ],
+        ids=["some finite", "finite", "empty", "integers", "words"],
+    )
+    def test_answers_that_can_be_wrong_are_taken(self, answer):
+        check_answers(GoldenSample({"x": np.zeros(1, "f4")}, {"y": answer}))
+
+    @pytest.mark.parametrize(
+        ("value", "hint"), [(0.0, "the model is broken"), (NAN, "input 'x' has NaN")]
+    )
+    def test_answers_that_nothing_could_disagree_with_are_refused(self, value, hint):
+        outputs = {"z": np.ones(2, "f4"), "y": np.array([[NAN], [INF]], "f2")}
+        with pytest.raises(GoldenSampleError, match="output 'y' .* in any of its 2") as told:
+            check_answers(GoldenSample({"x": np.full(1, value, "f4")}, outputs))
+        assert hint in str(told.value.hint)

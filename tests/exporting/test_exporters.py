@@ -97,7 +97,7 @@ def test_an_upload_is_let_in_with_a_key(
         assert "VIAM_API_KEY" in str(caught.value.hint)
         monkeypatch.setenv("VIAM_API_KEY_ID", KEY_ID)
         monkeypatch.setenv("VIAM_API_KEY", "another")
-        with pytest.raises(AuthenticationError, match="another key"):
+        with pytest.raises(AuthenticationError, match="refused the upload: … key"):
             _upload(client, address)
         monkeypatch.setenv("VIAM_API_KEY", KEY)
         card = _upload(client, f"http://{address}")

@@ -20,7 +20,6 @@ from typing import Any
 from nbmodel.backends import backends_for, load_backend
 from nbmodel.core.address import is_store
 from nbmodel.core.deployment import Deployment
-from nbmodel.core.manifest import MAX_MANIFEST
 from nbmodel.core.pin import Pin
 from nbmodel.core.policy import DeploymentPolicy
 from nbmodel.core.remote import Remote
@@ -33,6 +32,7 @@ from nbmodel.core.summary import (
     phase_of,
     progress_of,
 )
+from nbmodel.core.unpinned import EMPTY, is_unpinned, unpinned_manifest
 from nbmodel.core.version import Version
 from nbmodel.display.quantity import duration
 from nbmodel.errors import (
@@ -50,7 +50,7 @@ from nbmodel.fleet.remote import RemoteRuntime
 from nbmodel.fleet.triton_runtime import TritonRuntime
 from nbmodel.fleet.watch import Watch
 from nbmodel.registry import Registry
-from nbmodel.storage import Progress
+from nbmodel.storage import MemoryStorage, Progress
 from nbmodel.storage.access import Access
 from nbmodel.storage.distribution_client import Distribution, Pushed
 
@@ -74,6 +74,7 @@ class Brought:
         error: Why it is not; None when it is.
         seconds: How long it took.
         held: What the runtime waits for before it takes the version up; empty: nothing.
+        pins: What a person should know of the model's pins in its registry; mostly nothing.
     """
 
     runtime: str
@@ -82,8 +83,12 @@ class Brought:
     error: NbModelError | None
     seconds: float
     held: str = ""
+    pins: str = ""
 
     def __str__(self) -> str:
+        return "; ".join(filter(None, [self._outcome(), self.pins]))
+
+    def _outcome(self) -> str:
         where = f"{self.service}@{self.runtime}"
         if self.held:
             return f"{where} has {self.version.reference}, and {self.held}"
@@ -115,12 +120,14 @@ class Delivery:
         pushed: What that moved from here.
         registry: Address of the registry that it went by; None: it went directly.
         live: What became of it.
+        pins: What a person should know of the model's pins in that registry; mostly nothing.
     """
 
     version: Version
     pushed: Pushed
     registry: str | None
     live: Live
+    pins: str = ""
 
 
 class RefusedError(DeployError):
@@ -236,7 +243,7 @@ def bring(
         # What the runtime would refuse is refused before a byte is sent.
         remote.put_config(wanted, if_match=None, dry_run=True)
     source = plan.registry_of(wanted, deployment.service)
-    pushed = _send(registry, remote, source, version, tags, progress)
+    pushed, pins = _send(registry, remote, source, version, tags, progress)
     watch = Watch(remote)
     if not change_config(remote, wish):
         remote.reconcile(retry=retry)
@@ -257,7 +264,7 @@ def bring(
             with suppress(NbModelError):
                 change_config(remote, lambda now: plan.without_service(now, deployment.service))
         raise
-    return Delivery(version, pushed, source, live)
+    return Delivery(version, pushed, source, live, pins)
 
 
 def rehearse(
@@ -381,14 +388,15 @@ def bring_all(
             continue
         version = registry.wanted(deployment.model, deployment.runtime, deployment.selector)
         began = time.perf_counter()
-        error, held = None, ""
+        error, held, pins = None, "", ""
         try:
-            held = bring(registry, remote, deployment, retry=False).live.held
+            delivery = bring(registry, remote, deployment, retry=False)
+            held, pins = delivery.live.held, delivery.pins
         except NbModelError as exc:
             error = exc
         seconds = time.perf_counter() - began
         brought.append(
-            Brought(deployment.runtime, deployment.service, version, error, seconds, held)
+            Brought(deployment.runtime, deployment.service, version, error, seconds, held, pins)
         )
     return brought
 
@@ -584,8 +592,12 @@ def _send(
     version: Version,
     tags: Sequence[str],
     progress: Progress | None,
-) -> Pushed:
-    """Send a version into the runtime, or to the registry that it fetches from."""
+) -> tuple[Pushed, str]:
+    """Send a version into the runtime, or to the registry that it fetches from.
+
+    Returns:
+        What that moved, and what a person should know of its pins there; mostly nothing.
+    """
     with _distribution(remote, source, version.model) as (distribution, repository):
         # Before the tags: a runtime that wants a signature has it when it sees the version.
         distribution.push_signatures(
@@ -595,9 +607,10 @@ def _send(
             repository, registry.storage, version.digest, tags=tags, progress=progress
         )
         if PINNED not in tags:
-            raw = registry.storage.read(version.digest, limit=MAX_MANIFEST)
-            _unpin(distribution, repository, raw, tags, is_foreign=source is not None)
-    return pushed
+            note = _unpin(distribution, repository, is_foreign=source is not None)
+        else:
+            note = ""
+    return pushed, note
 
 
 @contextmanager
@@ -613,27 +626,35 @@ def _distribution(
         yield distribution, place.repository(model)
 
 
-def _unpin(
-    distribution: Distribution, model: str, raw: bytes, tags: Sequence[str], *, is_foreign: bool
-) -> None:
-    """Take the tag of a pin away, where there is one.
+def _unpin(distribution: Distribution, model: str, *, is_foreign: bool) -> str:
+    """Take the tag of a pin away, where there is one; or have it say that nothing is pinned.
 
     Args:
         distribution: Where it is.
         model: The repository.
-        raw: The manifest of the version that goes there.
-        tags: What that version is called.
         is_foreign: Whether it may be a registry that cannot take tags away.
+
+    Returns:
+        What a person should know of that; empty: nothing.
     """
     if not is_foreign:
         distribution.delete_tag(model, PINNED)
-    elif PINNED in distribution.tags(model):
-        try:
-            distribution.delete_tag(model, PINNED)
-        except StorageError:
-            # Who follows the newest version looks for that tag first, so it moves along.
-            if "latest" in tags:
-                distribution.push_manifest(model, PINNED, raw)
+        return ""
+    if PINNED not in distribution.tags(model):
+        return ""
+    if is_unpinned(distribution.manifest(model, PINNED)):
+        return ""
+    try:
+        distribution.delete_tag(model, PINNED)
+    except StorageError:
+        storage = MemoryStorage()
+        distribution.push_blob(model, storage, storage.add_bytes(EMPTY))
+        distribution.push_manifest(model, PINNED, unpinned_manifest())
+        return (
+            f"{distribution.host} takes no tags away: {model}:{PINNED} stays there, and says now "
+            "that nothing is pinned"
+        )
+    return ""
 
 
 def _probe_timeout_s(config: Mapping[str, Any], service: str) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from nbmodel.core.machine import Package
+from nbmodel.core.unpinned import is_unpinned
 from nbmodel.errors import (
     AuthenticationError,
     BlobNotFoundError,
@@ -15,7 +16,7 @@ from nbmodel.errors import (
     TargetUnreachableError,
 )
 from nbmodel.runtime.own_tags import likely_numbers, likely_stamps, own_stamp
-from nbmodel.runtime.resolve import wanted_tags
+from nbmodel.runtime.resolve import PINNED, wanted_tags
 from nbmodel.storage.origin import Origin
 from nbmodel.storage.reading import (
     RemoteManifest,
@@ -107,6 +108,8 @@ class Upstream:
                         raise
                     failure = exc
                     break
+                if tag == PINNED and is_unpinned(found.raw):
+                    continue
                 return Named(repository, place, tag, tags[:at], found.digest, found.raw)
         if failure is not None:
             raise failure

@@ -241,7 +241,17 @@ def test_a_registry_between_is_pushed_to_and_fetched_from(
         assert answer(client, model) == ONE
         (note,) = client.unpin(model).notes
         assert f"runs {model}:2" in note
+        assert f"{model}:pinned stays there, and says now that nothing is pinned" in note
         assert answer(client, model) == TWO
+        # Whoever moves "latest" there is followed again.
+        with Distribution(host) as registry:
+            place = f"lab/robots/{model}"
+            first = client.registry.resolve(f"{model}:1")
+            registry.push_manifest(place, "latest", registry.manifest(place, "1"))
+        client.runtimes.get("edge").reconcile()
+        client.status("edge", wait=True, timeout_s=60)
+        (entry,) = (one for one in client.status("edge")["services"] if one["name"] == model)
+        assert (entry["digest"], entry["follows"]) == (first.digest, "latest")
         upload(client, linear_onnx, model)
         assert answer(client, model) == ONE
     card = client.deploy(model, on="edge", registry="off")

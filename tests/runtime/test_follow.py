@@ -17,6 +17,7 @@ from nbmodel.core.chunks import CHUNKS_TYPE
 from nbmodel.core.machine import MachineConfig
 from nbmodel.core.manifest import FileEntry, Manifest
 from nbmodel.core.signature import Signature
+from nbmodel.core.unpinned import EMPTY, unpinned_manifest
 from nbmodel.runtime import follow as follow_module
 from nbmodel.runtime.fetch_status import FetchStatus
 from nbmodel.runtime.follow import Follower
@@ -236,6 +237,24 @@ def test_a_registry_pin_comes_before_the_newest_and_goes_again(
     tags = device.tags.tags("digits")
     assert "pinned" not in tags
     assert tags["latest"] == second
+
+
+def test_a_tag_of_a_pin_that_says_that_nothing_is_pinned_is_passed_over(
+    device: Device, registry: Registry
+) -> None:
+    first, second = registry.publish(1), registry.publish(2, "latest")
+    registry.tag("digits", "pinned", first)
+    device.follow(registry.url)
+    device.settle()
+    registry.put(EMPTY)
+    registry.tag("digits", "pinned", registry.put(unpinned_manifest()))
+    device.look()
+    tags = device.tags.tags("digits")
+    assert tags["latest"] == second
+    assert "pinned" not in tags
+    registry.tag("digits", "pinned", first)
+    device.look()
+    assert device.tags.tags("digits")["pinned"] == first
 
 
 def test_what_did_not_change_is_not_sent_again(device: Device, registry: Registry) -> None:

@@ -15,12 +15,13 @@ from nbmodel.core.version import Version
 from nbmodel.registry import Registry
 from nbmodel.registry.remote.peer import Peer
 from tests.tools.docker_registry import PROGRAM, docker_registry
+from tests.tools.object_server import ObjectServer, object_server
 
 SIGNATURE = Signature(
     inputs=(Tensor("x", "FP32", (-1, 64)),),
     outputs=(Tensor("y", "FP32", (-1, 3), labels=("ant", "bee", "cat")),),
 )
-KINDS = ("docker-registry", "registry serve", "object store")
+KINDS = ("docker-registry", "registry serve", "folder", "S3")
 _turn = count()
 
 
@@ -83,6 +84,28 @@ def docker_remote(docker_url: str) -> Remote:
     return Remote(docker_url, f"team{next(_turn)}")
 
 
+@pytest.fixture
+def folder_remote(tmp_path: Path) -> Remote:
+    """A folder that nobody used before."""
+    (tmp_path / "store").mkdir()
+    return Remote.parse((tmp_path / "store").as_uri())
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[ObjectServer]:
+    """An S3-compatible server, for all tests of this folder."""
+    with object_server() as server:
+        yield server
+
+
+@pytest.fixture
+def s3_remote(object_store: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> Remote:
+    """A bucket that nobody used before."""
+    for name, value in object_store.environment.items():
+        monkeypatch.setenv(name, value)
+    return Remote.parse(object_store.make_bucket(f"team{next(_turn)}") + "/models")
+
+
 @pytest.fixture(params=KINDS)
 def remote(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Remote]:
     """An empty remote, of each kind that there is."""
@@ -99,8 +122,7 @@ def remote(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Remote]:
         server.close()
     else:
         pytest.importorskip("obstore", reason="object stores are opened with obstore")
-        (tmp_path / "store").mkdir()
-        yield Remote.parse((tmp_path / "store").as_uri())
+        yield request.getfixturevalue("s3_remote" if request.param == "S3" else "folder_remote")
 
 
 @pytest.fixture

@@ -20,14 +20,13 @@ from typing import Any
 
 from nbmodel.core.artifact import Artifact, Descriptor
 from nbmodel.core.chunks import CHUNKS_TYPE
-from nbmodel.core.manifest import FILEPATH, check_path
+from nbmodel.core.manifest import FILEPATH, TITLE, check_path
 from nbmodel.errors import ManifestError
 
 KITFILE_TYPE = "application/vnd.kitops.modelkit.config.v1+json"
 _KITOPS = "application/vnd.kitops."
 _DOCKER = "application/vnd.docker.ai."
 _CNCF = ("application/vnd.cncf.model.", "application/vnd.cnai.model.")
-_TITLE = "org.opencontainers.image.title"
 _ARCHIVE = re.compile(r".*\.tar(?:[+.](\w+))?")
 _COMPRESSIONS = (None, "gzip")
 #: Media type of a layer without a path → what Docker Model Runner calls its file, and what
@@ -163,7 +162,7 @@ def _is_archive(layer: Descriptor) -> bool:
 
 
 def _path(layer: Descriptor) -> str:
-    return layer.annotations.get(FILEPATH) or layer.annotations.get(_TITLE, "")
+    return layer.annotations.get(FILEPATH) or layer.annotations.get(TITLE, "")
 
 
 def _names(layers: Iterable[Descriptor]) -> Iterator[str | None]:

@@ -31,6 +31,7 @@ WEIGHT_TYPE = "application/vnd.cncf.model.weight.v1.raw"
 DOC_TYPE = "application/vnd.cncf.model.doc.v1.raw"
 DATASET_TYPE = "application/vnd.cncf.model.dataset.v1.raw"
 FILEPATH = "org.cncf.model.filepath"
+TITLE = "org.opencontainers.image.title"  # by which ORAS names files
 CHUNKS_OF = "io.nbmodel.chunks.of"  # annotation of a chunk table: the path of its file
 MAX_MANIFEST = 4 * 1024 * 1024  # bytes; the size registries must accept (OCI distribution)
 MAX_CONFIG = 16 * 1024 * 1024  # bytes; a signature with 100,000 labels stays far below
@@ -50,7 +51,8 @@ class FileEntry:
         ManifestError: ``path`` could name something outside the root, ``size`` is
             negative, or ``digest`` is malformed.
 
-    Source: the descriptor of the OCI image spec, with ModelPack's filepath annotation.
+    Source: the descriptor of the OCI image spec, with ModelPack's filepath annotation and
+    the title of OCI's pre-defined ones.
     """
 
     path: str
@@ -71,7 +73,7 @@ class FileEntry:
             "mediaType": self.media_type,
             "digest": self.digest,
             "size": self.size,
-            "annotations": {FILEPATH: self.path},
+            "annotations": {FILEPATH: self.path, TITLE: self.path},
         }
 
 
@@ -306,7 +308,7 @@ def read_layers(
     for index, layer in enumerate(layers):
         try:
             annotations = layer.get("annotations", {})
-            path = annotations.get(FILEPATH) or annotations["org.opencontainers.image.title"]
+            path = annotations.get(FILEPATH) or annotations[TITLE]
             entry = FileEntry(str(path), layer["size"], layer["digest"], str(layer["mediaType"]))
             chunked = str(annotations[CHUNKS_OF]) if entry.media_type == CHUNKS_TYPE else None
         except (AttributeError, KeyError, TypeError) as exc:

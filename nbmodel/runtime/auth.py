@@ -54,14 +54,15 @@ class Gate:
         hosts: Names it may be called by, in lower case, besides those of loopback;
             None: any name, for a runtime that is bound to a network.
         what: What is guarded, for messages.
-        challenge: What is offered to who shows no token; ``Basic`` with a realm to clients
-            of container registries, which show it as a password.
+        challenge: What is offered to who shows no token; ``Basic`` first, for clients of
+            container registries, which show it as a password and know no other bearer token
+            than that of a token service.
     """
 
     token: str | None = field(repr=False)
     hosts: frozenset[str] | None
     what: str = "runtime"
-    challenge: str = "Bearer"
+    challenge: str = 'Basic realm="nbmodel runtime", Bearer'
 
     def refusal(self, method: str, path: str, headers: Mapping[str, str]) -> Refusal | None:
         """Why a request is turned away, or None when it may pass.

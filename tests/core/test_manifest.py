@@ -97,7 +97,10 @@ def test_the_manifest_is_an_oci_image_manifest_of_modelpack_type() -> None:
         "mediaType": "application/vnd.cncf.model.weight.v1.raw",
         "digest": B,
         "size": 7,
-        "annotations": {"org.cncf.model.filepath": "model.onnx"},
+        "annotations": {
+            "org.cncf.model.filepath": "model.onnx",
+            "org.opencontainers.image.title": "model.onnx",
+        },
     }
     config = json.loads(FULL.config_bytes())
     assert config["modelfs"] == {"type": "layers", "diffIds": [A, B]}
@@ -134,6 +137,7 @@ def test_a_chunk_table_is_a_layer_but_no_file() -> None:
         "size": 32,
         "annotations": {
             "org.cncf.model.filepath": "model.onnx.chunks",
+            "org.opencontainers.image.title": "model.onnx.chunks",
             "io.nbmodel.chunks.of": "model.onnx",
         },
     }

@@ -66,7 +66,12 @@ def test_web_pages_of_others_change_nothing(method: str, origin: str, passes: bo
         pytest.param("Bearer s3cret2", False, id="more than it"),
         pytest.param("Bearer ", False, id="nothing"),
         pytest.param("Bearer s\xe9cret", False, id="letters beyond ASCII"),
-        pytest.param("Basic s3cret", False, id="another scheme"),
+        pytest.param("Basic YW55Ym9keTpzM2NyZXQ=", True, id="as anybody's password"),
+        pytest.param("Basic YW55Ym9keTpzM2NyZXQ", False, id="as one cut short"),
+        pytest.param("Basic YW55Ym9keTp3cm9uZw==", False, id="another password"),
+        pytest.param("Basic czNjcmV0", False, id="a name without a password"),
+        pytest.param("Basic s3cret", False, id="what is no base 64"),
+        pytest.param("Digest s3cret", False, id="another scheme"),
         pytest.param("s3cret", False, id="no scheme"),
         pytest.param(None, False, id="no header"),
     ],
@@ -77,7 +82,7 @@ def test_a_token_is_wanted(authorization: str | None, passes: bool) -> None:
     assert (refusal is None) is passes
     if refusal is not None:
         assert refusal.status == 401
-        assert refusal.headers["WWW-Authenticate"] == "Bearer"
+        assert refusal.headers["WWW-Authenticate"] == 'Basic realm="nbmodel runtime", Bearer'
         assert "s3cret" not in refusal.error + refusal.hint
 
 

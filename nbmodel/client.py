@@ -438,15 +438,10 @@ class Client:
             known = same_bytes(self.registry, model, source, job)
             whole = says | {"metadata": {**source.metadata, **says["metadata"]}}
             kind = type or fetched.model_type
-            is_known = known is not None and not parents
-            if (
-                known is not None
-                and is_known
-                and says_the_same(known, source, model_type=kind, **whole)
-            ):
-                same = f"{known.reference} is this very import already: nothing was made"
-                return VersionCard.of(known).with_notes((same, *notes))
             if known is not None:
+                if not parents and says_the_same(known, source, model_type=kind, **whole):
+                    same = f"{known.reference} is this very import already: nothing was made"
+                    return VersionCard.of(known).with_notes((same, *notes))
                 notes = (f"the same bytes as {known.reference}", *notes)
             version = self._add(
                 model,
@@ -1131,6 +1126,7 @@ class Client:
         version = self.registry.resolve(_local(reference))
         exporter = exporter_named(to)
         check_options(exporter, options or {})
+        self._fetch(version, cancelled)
         with Progress(f"export {version.reference}", total=version.size) as progress:
             job = Job(
                 self.registry,

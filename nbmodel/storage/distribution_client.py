@@ -166,14 +166,16 @@ class Distribution:
             )
 
         # A table is there before the file that it is of, which then goes as a patch.
-        blobs = sorted(blobs_of(raw), key=lambda blob: blob not in tables.values())
+        needed = set(tables.values())
+        blobs = list(blobs_of(raw))
         there = self._few(is_there, blobs)
         missing = [blob for blob, found in zip(blobs, there, strict=True) if not found]
-        pushed = Pushed(0, sum(storage.size(blob) for blob in blobs if blob not in missing))
+        present = [blob for blob, found in zip(blobs, there, strict=True) if found]
+        pushed = Pushed(0, sum(map(storage.size, present)))
         _report(progress, pushed.present)
         for group in (
-            [blob for blob in missing if blob in tables.values()],
-            [blob for blob in missing if blob not in tables.values()],
+            [blob for blob in missing if blob in needed],
+            [blob for blob in missing if blob not in needed],
         ):
             pushed = sum(self._lanes.each(send, group), pushed)
         if len(self._places) < _MAX_PLACES:
@@ -311,7 +313,8 @@ class Distribution:
             ).received
 
         missing = [blob for blob in blobs if not storage.keep(blob)]
-        _report(progress, sum(size for blob, size in blobs.items() if blob not in missing))
+        left = sum(blobs[blob] for blob in missing)
+        _report(progress, sum(blobs.values()) - left)
         return sum(self._lanes.each(fetch, missing))
 
     def pull_blob(

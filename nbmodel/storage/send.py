@@ -50,6 +50,7 @@ _SLOWEST_DISK = 4e6  # bytes/s that a device puts a blob together with: a worn S
 _SLOWEST_CHECK = 50e6  # bytes/s with which a registry reads a blob again before it answers
 # Of registries, and proxies before them, that take no chunks.
 _NO_CHUNKS = frozenset({400, 404, 405, 411, 413, 415, 501})
+_WORTH = 64 * 1024  # bytes more on the other side that make another try worth it
 _LOST = frozenset({404, 416})  # the upload is not there, or not at that byte
 #: A line that breaks again and again: so often in a row without a byte more on the other side.
 PATIENCE = Patience(tries=4, first_s=0.25)
@@ -398,8 +399,10 @@ class _Upload:
         if answer.status == 202:
             has = _has(answer) or end
             # It may have taken less than it was sent.
-            location = self._uploads.following(answer, self._at.location)
-            self._reached(location, has if start < has < end else end)
+            has = has if start < has < end else end
+            if has - start < min(_WORTH, end - start):  # byte by byte it would take for ever
+                self._failed(None)
+            self._reached(self._uploads.following(answer, self._at.location), has)
         elif start == 0:
             self._takes_chunks = False
             self._begin()
@@ -500,7 +503,7 @@ class _Upload:
 
     def _reached(self, location: httpx.URL, start: int) -> None:
         self._at = _Opened(location, start, self._at.least)
-        if start > self._furthest:
+        if start - self._furthest >= min(_WORTH, CHUNK):
             self._furthest, self._failures = start, 0
         self._keep()
 

@@ -405,3 +405,26 @@ def test_a_storage_without_a_blob_is_told_before_anything_goes(device: Device) -
     with Distribution(device.url) as remote, pytest.raises(StorageError, match="no blob"):
         remote.push("digits", here, digest, tags=["1"])
     assert device.tags.tags("digits") == {}
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_a_registry_that_takes_a_byte_at_a_time_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(send, "PATIENCE", QUICK)
+
+    def takes_a_byte(request: httpx.Request) -> httpx.Response:
+        if request.method == "HEAD":
+            return httpx.Response(404)
+        start = int(request.headers.get("Content-Range", "0-").partition("-")[0])
+        headers = {"Location": "/v2/digits/blobs/uploads/1", "Range": f"0-{start}"}
+        return httpx.Response(202, headers=headers)
+
+    transport = Seen(takes_a_byte)
+    here = MemoryStorage()
+    with (
+        Distribution("http://127.0.0.1:1", transport=transport) as remote,
+        pytest.raises(TargetUnreachableError, match="loses an upload again and again"),
+    ):
+        remote.push_blob("digits", here, here.add_bytes(DATA))
+    assert len(transport.requests) < 10

@@ -1157,6 +1157,7 @@ class Client:
         probe_timeout_s: float | None = None,
         windows: Sequence[str] | None = None,
         registry: str | None = None,
+        reset: Sequence[str] = (),
         dry_run: bool = False,
     ) -> DeployCard:
         """Run a model as a service of a runtime, and keep it at what the reference names.
@@ -1185,6 +1186,8 @@ class Client:
                 ``Mon-Fri 02:00-04:00``; empty: always.
             registry: Address of a registry to push to, and for the runtime to fetch from, now
                 and for later versions; ``off`` for pushing to the runtime.
+            reset: Of those options, what goes back to what is usual on the runtime; or
+                ``all``.
             dry_run: Say what would change and change nothing.
 
         Raises:
@@ -1222,13 +1225,15 @@ class Client:
             attributes=attributes or {},
             deployment={key: value for key, value in policy.items() if value is not None},
             registry=deploy.registry_url(registry),
+            reset=reset,
         )
         began = time.perf_counter()
         if dry_run:
-            steps = deploy.rehearse(
+            rehearsal = deploy.rehearse(
                 remote, version, name, lambda config: plan.with_placement(config, placement)
             )
-            return DeployCard(remote.name, remote.url, version, placement, steps=steps)
+            placement = replace(placement, deployment=rehearsal.policy)
+            return DeployCard(remote.name, remote.url, version, placement, steps=rehearsal.steps)
         deployment = Deployment(
             runtime=remote.name,
             service=name,
@@ -1260,7 +1265,7 @@ class Client:
             remote.name,
             remote.url,
             delivery.version,
-            placement,
+            replace(placement, deployment=delivery.policy),
             sent=delivery.pushed.sent,
             present=delivery.pushed.present,
             saved=delivery.pushed.saved,

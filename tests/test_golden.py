@@ -322,6 +322,6 @@ class TestCheckAnswers:
     )
     def test_answers_that_nothing_could_disagree_with_are_refused(self, value, hint):
         outputs = {"z": np.ones(2, "f4"), "y": np.array([[NAN], [INF]], "f2")}
-        with pytest.raises(GoldenSampleError, match="output 'y' .* in any of its 2") as told:
+        with pytest.raises(GoldenSampleError, match=r"output 'y' .* in any of its 2") as told:
             check_answers(GoldenSample({"x": np.full(1, value, "f4")}, outputs))
         assert hint in str(told.value.hint)

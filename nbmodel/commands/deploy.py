@@ -68,6 +68,12 @@ from nbmodel.commands.options import typed_pairs
     metavar="URL",
     help="push there, and have the runtime fetch it from there; `off`: no more",
 )
+@click.option(
+    "--reset",
+    multiple=True,
+    metavar="OPTION",
+    help="take one of these back, such as max-latency-ms; `all`: all of them",
+)
 @click.option("--dry-run", is_flag=True, help="say what would change")
 @pass_context
 def command(
@@ -93,7 +99,7 @@ def command(
 
     A new version is tried out on the runtime, then serves provisionally: until it is
     committed, the one before comes back when it fails. How that goes can be set with the
-    options below, which stay as they are until they are given again.
+    options below, which stay as they are until they are given again, or reset.
     """
     return context.client.deploy(
         reference,

@@ -120,6 +120,7 @@ class Delivery:
         pushed: What that moved from here.
         registry: Address of the registry that it went by; None: it went directly.
         live: What became of it.
+        policy: How the service takes up versions, as far as its config says that of it.
         pins: What a person should know of the model's pins in that registry; mostly nothing.
     """
 
@@ -127,7 +128,21 @@ class Delivery:
     pushed: Pushed
     registry: str | None
     live: Live
+    policy: Mapping[str, Any]
     pins: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """A deployment that was not made.
+
+    Attributes:
+        steps: What it would change, a sentence each.
+        policy: How the service would take up versions, as far as its config would say so.
+    """
+
+    steps: tuple[str, ...]
+    policy: Mapping[str, Any]
 
 
 class RefusedError(DeployError):
@@ -264,7 +279,8 @@ def bring(
             with suppress(NbModelError):
                 change_config(remote, lambda now: plan.without_service(now, deployment.service))
         raise
-    return Delivery(version, pushed, source, live, pins)
+    policy = plan.policy_of(wanted, deployment.service)
+    return Delivery(version, pushed, source, live, policy, pins)
 
 
 def rehearse(
@@ -272,8 +288,8 @@ def rehearse(
     version: Version,
     service: str,
     change: Callable[[Mapping[str, Any]], Mapping[str, Any]],
-) -> tuple[str, ...]:
-    """What a deployment would change, a sentence each; nothing is changed.
+) -> Rehearsal:
+    """What a deployment would change; nothing is changed.
 
     Args:
         remote: The runtime.
@@ -288,11 +304,11 @@ def rehearse(
         config = triton_deploy.config_of(remote)
         wanted = change(config)
         triton_deploy.check(remote, triton_deploy.task_of(remote, wanted, service, version))
-        return plan.changes(config, wanted)
-    config, etag = remote.config()
-    wanted = change(config)
-    remote.put_config(wanted, if_match=etag, dry_run=True)
-    return plan.changes(config, wanted)
+    else:
+        config, etag = remote.config()
+        wanted = change(config)
+        remote.put_config(wanted, if_match=etag, dry_run=True)
+    return Rehearsal(plan.changes(config, wanted), plan.policy_of(wanted, service))
 
 
 def take_away(registry: Registry, remote: Runtime, service: str) -> None:
@@ -558,7 +574,8 @@ def _bring_to_triton(
     if progress is not None:
         progress(version.size)
     present = 0 if outcome.sent else version.size
-    return Delivery(version, Pushed(outcome.sent, present), None, Live(outcome.status))
+    policy = plan.policy_of(config, deployment.service)
+    return Delivery(version, Pushed(outcome.sent, present), None, Live(outcome.status), policy)
 
 
 def _held_or(registry: Registry, deployment: Deployment) -> str:

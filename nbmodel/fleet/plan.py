@@ -5,14 +5,15 @@ The config is Viam's JSON; everything in it that is not the deployment's stays u
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
 
 from nbmodel.backends import backend_name
+from nbmodel.core.policy import DeploymentPolicy
 from nbmodel.core.version import Version
-from nbmodel.errors import DeployError
+from nbmodel.errors import DeployError, InputError
 
 MODEL_NAMESPACE = "local"  # Viam's <model_id> for models that have no namespace
 API = "rdk:service:mlmodel"
@@ -33,6 +34,7 @@ class Placement:
             does not say stays as it is.
         registry: Address of the registry that the runtime fetches the package from; ``OFF``
             for none of its own, None to leave it as it is.
+        reset: Keys of ``deployment`` that go back to what is usual on the runtime.
     """
 
     service: str
@@ -42,6 +44,7 @@ class Placement:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     deployment: Mapping[str, Any] = field(default_factory=dict)
     registry: str | None = None
+    reset: tuple[str, ...] = ()
 
 
 def package_id(model: str) -> str:
@@ -74,6 +77,7 @@ def place_version(
     attributes: Mapping[str, Any] = MappingProxyType({}),
     deployment: Mapping[str, Any] = MappingProxyType({}),
     registry: str | None = None,
+    reset: Iterable[str] = (),
 ) -> Placement:
     """The placement of a version under a service name.
 
@@ -89,6 +93,11 @@ def place_version(
         attributes: Further ones of the backend.
         deployment: How the service takes up versions.
         registry: Where the runtime fetches it from, ``OFF``, or None.
+        reset: Options of ``deployment`` that go back to what is usual, or ``all``; dashes
+            in place of underscores will do.
+
+    Raises:
+        InputError: There is no such option.
     """
     asked: dict[str, Any] = {**attributes, "model_path": f"${{packages.ml_model.{service}}}"}
     if threads is not None:
@@ -101,6 +110,7 @@ def place_version(
         asked,
         deployment=dict(deployment),
         registry=registry,
+        reset=_policy_keys(reset),
     )
 
 
@@ -146,13 +156,25 @@ def with_placement(config: Mapping[str, Any], placement: Placement) -> dict[str,
         "model": model,
         "attributes": {**kept, **placement.attributes},
     }
-    if placement.deployment:
-        service["deployment"] = {**(before.get("deployment") or {}), **placement.deployment}
+    policy = {
+        key: value
+        for key, value in (before.get("deployment") or {}).items()
+        if key not in placement.reset
+    } | dict(placement.deployment)
+    if policy:
+        service["deployment"] = policy
+    else:
+        service.pop("deployment", None)
     return {
         **config,
         "packages": _replaced(_entries(config, "packages"), package),
         "services": _replaced(_entries(config, "services"), service),
     }
+
+
+def policy_of(config: Mapping[str, Any], service: str) -> dict[str, Any]:
+    """How a service takes up versions, as far as a config says that of it alone."""
+    return dict(service_entry(config, service).get("deployment") or {})
 
 
 def service_entry(config: Mapping[str, Any], service: str) -> Mapping[str, Any]:
@@ -268,3 +290,17 @@ def _mentions(services: Sequence[Mapping[str, Any]], package: str) -> bool:
         or f"${{packages.{package}}}" in str(service)
         for service in services
     )
+
+
+def _policy_keys(options: Iterable[str]) -> tuple[str, ...]:
+    known = tuple(one.name for one in fields(DeploymentPolicy))
+    named = [option.lstrip("-").replace("-", "_") for option in options]
+    if "all" in named:
+        return known
+    for option in named:
+        if option not in known:
+            raise InputError(
+                f"deployments have no option {option!r}",
+                hint=f"one of: {', '.join(known)}; or all",
+            )
+    return tuple(named)

@@ -119,6 +119,9 @@ def test_what_is_given_stays_until_it_is_given_again(
     assert deployment()["probe_timeout_s"] == 30
     plan = client.deploy(model, on="edge", max_latency_ms=60, dry_run=True)
     assert "max_latency_ms=60" in plan.text()
+    assert "probe_timeout_s=30" in plan.text()  # what stays is said too
+    card = client.deploy(model, on="edge", reset=["max-latency-ms", "max-failure-rate"])
+    assert card.to_json()["deployment"] == deployment() == {"confirm_s": 1, "probe_timeout_s": 30}
     with pytest.raises(ConfigError, match="windows"):
         client.deploy(model, on="edge", windows=["sometimes"])
     assert "windows" not in deployment()

@@ -10,7 +10,7 @@ from nbmodel.core.machine import MachineConfig
 from nbmodel.core.manifest import Manifest
 from nbmodel.core.signature import Signature
 from nbmodel.core.version import Version
-from nbmodel.errors import DeployError
+from nbmodel.errors import DeployError, InputError
 from nbmodel.fleet import plan
 
 FOREIGN: dict[str, Any] = {
@@ -176,6 +176,29 @@ def test_how_versions_are_taken_up_is_added_to_what_is_said_already() -> None:
     config = plan.with_placement(config, _placement())
     assert plan.service_entry(config, "digits")["deployment"] == {"confirm_s": 2, "windows": []}
     assert "deployment" not in plan.service_entry(plan.with_placement({}, _placement()), "digits")
+
+
+@pytest.mark.parametrize(
+    ("reset", "left"),
+    [
+        pytest.param(["max-latency-ms"], {"confirm_s": 2}, id="as an option is written"),
+        pytest.param(["max_latency_ms"], {"confirm_s": 2}, id="as the config has it"),
+        pytest.param(["--confirm-s", "windows"], {"max_latency_ms": 5}, id="several"),
+        pytest.param(["all"], None, id="all"),
+    ],
+)
+def test_what_stays_can_be_taken_back(reset: list[str], left: dict[str, Any] | None) -> None:
+    policy = {"confirm_s": 2, "max_latency_ms": 5}
+    config = plan.with_placement({}, _placement(deployment=policy))
+    after = plan.with_placement(config, _placement(reset=reset))
+    assert plan.service_entry(after, "digits").get("deployment") == left
+    assert plan.policy_of(after, "digits") == (left or {})
+
+
+def test_an_option_that_there_is_not_cannot_be_taken_back() -> None:
+    with pytest.raises(InputError, match="no option 'threads'") as told:
+        _placement(reset=["threads"])
+    assert "max_latency_ms" in str(told.value.hint)
 
 
 @pytest.mark.parametrize(

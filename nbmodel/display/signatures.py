@@ -29,6 +29,7 @@ class SignatureCard(Result):
         is_checked: Whether they were checked, rather than made.
         files: How many files they are of.
         bytes: Bytes of files that were read and checked; 0 where none had to be.
+        is_read: Whether all files were here to be read; of a version that was signed, True.
         covers_version: Whether what the version says of its files is signed with them.
         unsigned: Files of the version that no signature is of.
         output: Where the signature was written besides, or None.
@@ -40,6 +41,7 @@ class SignatureCard(Result):
     is_checked: bool
     files: int
     bytes: int = 0
+    is_read: bool = True
     covers_version: bool = True
     unsigned: tuple[str, ...] = ()
     output: Path | None = None
@@ -62,6 +64,7 @@ class SignatureCard(Result):
             True,
             len(paths) - len(unsigned),
             read,
+            read >= version.size,
             any(one.statement.manifest is not None for one in signed),
             tuple(sorted(unsigned)),
         )
@@ -83,6 +86,8 @@ class SignatureCard(Result):
         blocks: list[Any] = [Facts(facts)]
         if self.unsigned:
             blocks.append(Note(f"not signed: {', '.join(self.unsigned[:10])}", "warn"))
+        if self.is_checked and not self.is_read:
+            blocks.append(Note("its files are not here: their digests are signed", "warn"))
         if self.is_checked and not self.covers_version:
             blocks.append(Note("its tensors, labels and golden sample are not signed", "warn"))
         chip = Chip("signature is good", "good") if self.is_checked else Chip("signed", "good")
@@ -97,6 +102,7 @@ class SignatureCard(Result):
             "checked": self.is_checked,
             "files": self.files,
             "bytes": self.bytes,
+            "read": self.is_read,
             "covers_version": self.covers_version,
             "unsigned": list(self.unsigned),
             "output": None if self.output is None else str(self.output),

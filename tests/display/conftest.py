@@ -363,6 +363,7 @@ def results(
             is_checked=True,
             files=3,
             bytes=5000,
+            is_read=False,
             covers_version=False,
             unsigned=(HOSTILE,),
         ),

@@ -23,14 +23,36 @@ pytest.importorskip("onnx", reason="toy models are made with onnx")
 from nbmodel.errors import InferenceError, NbModelError
 from nbmodel.storage import MemoryStorage
 from tests.tools.device import PATIENCE_S, Device
-from tests.tools.toy_versions import MODEL, ROW, SERVICE, machine, picky_onnx, toy
+from tests.tools.toy_versions import MODEL, ROW, SERVICE, Toy, machine, picky_onnx, toy
 from tests.tools.triton import NoTritonError, packages, program, triton
 
 pytestmark = [pytest.mark.slow, pytest.mark.unhurried]
 
 #: Under load, where Triton is reached so; each takes seconds, so not every way has all of them.
-SWITCHES = {"own": 8, "http": 50, "grpc": 12}
+SWITCHES = {"own": 6, "http": 50, "grpc": 6}
+#: A program that scales: what is light to load many times.
+SCALING = """\
+import sys
+
+sys.path[:0] = {packages!r}
+
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def execute(self, requests):
+        answers = []
+        for request in requests:
+            x = pb_utils.get_input_tensor_by_name(request, "x").as_numpy()
+            answers.append(pb_utils.InferenceResponse([pb_utils.Tensor("y", x * x.dtype.type({factor}))]))
+        return answers
+"""
+SCALING_CONFIG = b"""\
+input { name: "x" data_type: TYPE_FP32 dims: [ -1, 2 ] }
+output { name: "y" data_type: TYPE_FP32 dims: [ -1, 2 ] }
+"""
 CLIENTS = 3
+PAUSE_S = 0.005  # between the requests of one: what loads models needs the processor, too
 
 
 @dataclass(frozen=True)
@@ -98,6 +120,13 @@ def config(place: Place, **deployment: Any) -> dict[str, Any]:
         **place.attributes,
     }
     return document
+
+
+def scaling(storage: MemoryStorage, number: int, factor: float) -> Toy:
+    """A version that is a program for the Python backend."""
+    program = SCALING.format(packages=packages(), factor=factor).encode()
+    files = {"model.py": program, "config.pbtxt": SCALING_CONFIG}
+    return toy(storage, number, factor, files=files, framework="python")
 
 
 def tritonservers(device: Device) -> list[int]:
@@ -186,18 +215,22 @@ def test_nothing_is_left_when_the_runtime_ends(
 def test_no_request_is_lost_while_versions_change(
     device: Device, storage: MemoryStorage, place: Place
 ) -> None:
-    versions = [toy(storage, 1, 2.0), toy(storage, 2, 3.0)]
+    versions = [scaling(storage, 1, 2.0), scaling(storage, 2, 3.0)]
     for version in versions:
         device.push(storage, version)
     device.push(storage, versions[0], "latest")
-    device.configure(config(place, confirm_s=0))
+    document = config(place, confirm_s=0)
+    (service,) = document["services"]
+    del service["attributes"]["model_config"]
+    service["attributes"]["model_path"] = "${packages.ml_model.scale}"
+    device.configure(document)
     device.wait_committed(versions[0])
     over = threading.Event()
     answered = [0] * CLIENTS
     wrong: list[object] = []
 
     def ask(number: int) -> None:
-        while not over.is_set():
+        while not over.wait(PAUSE_S):
             try:
                 answer = device.remote.infer(SERVICE, {"x": ROW})["y"][0, 0]
             except NbModelError as exc:

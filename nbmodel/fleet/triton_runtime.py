@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -66,6 +66,7 @@ class Loaded:
         record: Which version of ours it is; None for one that was not deployed from a notebook.
         is_ready: Whether it can infer.
         statistics: What Triton counted, in its own words.
+        trouble: Why it cannot infer although Triton calls it ready; empty where it can.
     """
 
     name: str
@@ -75,10 +76,17 @@ class Loaded:
     record: Record | None
     is_ready: bool
     statistics: Mapping[str, Any]
+    trouble: str = ""
+
+    @property
+    def failures(self) -> int:
+        """Requests that failed."""
+        spent = _object(self.statistics.get("inference_stats"))
+        return _number(_object(spent.get("fail")).get("count"))
 
     def to_json(self) -> dict[str, Any]:
         """What a status says of it as a service."""
-        state = "ready" if self.is_ready else "failed"
+        state = "ready" if self.is_ready and not self.trouble else "failed"
         entry: dict[str, Any] = {
             "name": self.name,
             "state": state,
@@ -88,8 +96,8 @@ class Loaded:
             "inferences": _number(self.statistics.get("inference_count")),
             "statistics": _counts(self.statistics),
         }
-        if not self.is_ready:
-            entry["error"] = "Triton has it, and says that it is not ready"
+        if state == "failed":
+            entry["error"] = self.trouble or "Triton has it, and says that it is not ready"
         if self.record is not None:
             version = self.record.version
             before = self.record.before
@@ -182,7 +190,7 @@ class TritonRuntime:
     def status(self) -> dict[str, Any]:
         """Its models, those deployed from notebooks as services, with what it counted."""
         server = self.version()
-        loaded = self.loaded()
+        loaded = [self._looked_into(one) for one in self.loaded()]
         rest = [one for one in loaded if one.record is None]
         return {
             "kind": "triton",
@@ -210,7 +218,10 @@ class TritonRuntime:
     def answers(self, service: str) -> bool:
         """Whether the process of a model is there, which Triton calls ready also when it is not."""
         with self.asked() as client:
-            metadata = client.metadata(service)
+            try:
+                metadata = client.metadata(service)
+            except GoneError:
+                return True  # it goes just now
         try:
             inputs = sample_inputs(signature_in(metadata), most=_MOST_MADE_UP)
             self._infer(service, inputs, None)
@@ -403,6 +414,12 @@ class TritonRuntime:
             for row in index
             if row.get("name") and row["name"] not in names
         ]
+
+    def _looked_into(self, one: Loaded) -> Loaded:
+        """A model, asked whether its process is there where requests have failed."""
+        if one.record is None or not one.is_ready or not one.failures or self.answers(one.name):
+            return one
+        return replace(one, trouble=f"its process in Triton has ended; `deploy` {one.name} again")
 
     def _missing(self, service: str) -> TargetError:
         names = ", ".join(one.name for one in self.loaded()) or "none; was it started again?"

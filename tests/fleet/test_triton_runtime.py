@@ -476,7 +476,11 @@ def test_a_model_whose_process_has_ended_is_brought_again_by_the_next_deployment
     with pytest.raises(InferenceError, match="process that ran it in Triton has ended") as caught:
         answer(client)
     assert "`deploy` it again" in str(caught.value.hint)
+    entry = told(client)
+    assert (entry["state"], entry["number"]) == ("failed", 1)
+    assert entry["error"] == "its process in Triton has ended; `deploy` digits again"
     assert deploy(client).sent > 0
+    assert told(client)["state"] == "ready"
     assert answer(client) == ONE
     assert deploy(client).sent == 0
 

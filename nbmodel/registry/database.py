@@ -156,6 +156,12 @@ CREATE INDEX remote_tags_by_digest ON remote_tags (digest);
 CREATE TABLE unfetched (
     version INTEGER PRIMARY KEY REFERENCES versions ON DELETE CASCADE
 );
+-- Numbers of deleted versions: they are never given again.
+CREATE TABLE deleted (
+    model INTEGER NOT NULL REFERENCES models ON DELETE CASCADE,
+    number INTEGER NOT NULL,
+    PRIMARY KEY (model, number)
+) WITHOUT ROWID;
 -- Versions that lost their number to another one.
 CREATE TABLE renumbered (
     id INTEGER PRIMARY KEY,

@@ -81,6 +81,9 @@ def delete(catalog: Catalog, ref: Reference | str, *, force: bool) -> Deleted:
             db.execute("DELETE FROM models WHERE id = ?", (model.id,))
         else:
             _drop_aliases(db, rows[0])
+            db.execute(
+                "INSERT OR IGNORE INTO deleted VALUES (?, ?)", (rows[0].model_id, rows[0].number)
+            )
             db.execute("DELETE FROM versions WHERE id = ?", (rows[0].id,))
         touch_index(db)
     write_index(catalog)

@@ -217,13 +217,9 @@ class RegistryRepositories:
                 " WHERE m.name = ? AND v.number = ?",
                 (name, number),
             ).fetchone()
-            last = db.execute(
-                "SELECT last_number FROM models WHERE name = ?1"
-                " UNION ALL SELECT last_number FROM retired WHERE name = ?1",
-                (name,),
-            ).fetchone()
-        if found is None and last is not None and number <= last[0]:
-            raise _taken(f"{name}:{number}", "it was deleted, or never there")
+            is_free = versions.is_free(db, name, number)
+        if found is None and not is_free:
+            raise _taken(f"{name}:{number}", "it was a version that is deleted")
         if found is not None and found[0] != digest:
             raise _taken(f"{name}:{number}", "it is another version here")
 

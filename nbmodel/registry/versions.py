@@ -149,7 +149,7 @@ def adopt(catalog: Catalog, manifest: bytes, name: str, *, number: int = 0) -> V
         catalog: The registry.
         manifest: Bytes of the manifest.
         name: The model.
-        number: The one that it gets where that is above all that were given; else the next.
+        number: The one that it gets where that was never given; else the next.
 
     Raises:
         ManifestError: It is not a manifest of a model.
@@ -259,7 +259,7 @@ def _commit(
         catalog: The registry.
         candidate: What to insert.
         again: Stores the blobs, under the lock; None to expect them there.
-        number: The one to have, where it is above all that were given.
+        number: The one to have, where that was never given; 0: the next.
     """
     digest = digest_of(candidate.raw)
     blobs = blobs_of(candidate.raw)
@@ -281,11 +281,24 @@ def _commit(
         model_id, last = (
             make_model(db, candidate.name) if model is None else (model.id, model.last_number)
         )
-        number = max(last + 1, number)
+        if number < 1 or not is_free(db, candidate.name, number):
+            number = last + 1
         version_id = insert(db, model_id, number, candidate)
-        db.execute("UPDATE models SET last_number = ? WHERE id = ?", (number, model_id))
+        db.execute("UPDATE models SET last_number = ? WHERE id = ?", (max(last, number), model_id))
         (row,) = version_rows(db, "WHERE v.id = ?", (version_id,))
         return catalog.version(db, row)
+
+
+def is_free(db: sqlite3.Connection, name: str, number: int) -> bool:
+    """Whether a number never was that of a version of a model of that name."""
+    taken = db.execute(
+        "SELECT 1 FROM models m WHERE m.name = ?1 AND ("
+        " EXISTS (SELECT 1 FROM versions v WHERE v.model = m.id AND v.number = ?2)"
+        " OR EXISTS (SELECT 1 FROM deleted d WHERE d.model = m.id AND d.number = ?2))"
+        " UNION ALL SELECT 1 FROM retired WHERE name = ?1 AND last_number >= ?2",
+        (name, number),
+    ).fetchone()
+    return taken is None
 
 
 def check_model(db: sqlite3.Connection, name: str) -> ModelRow | None:

@@ -161,10 +161,13 @@ def test_a_number_is_given_once(registry: Registry, offered: RegistryRepositorie
     assert registry.resolve("digits:7").digest == first
     with pytest.raises(RegistryError, match=r"digits:7 cannot be given: it is another version"):
         offered.put("digits", "7", second)
-    with pytest.raises(RegistryError, match=r"digits:3 cannot be given: it was deleted, or never"):
-        offered.put("digits", "3", second)
+    offered.put("digits", "3", second)
+    assert sorted(one.number for one in registry.versions("digits")) == [3, 7]
     with pytest.raises(RegistryError, match=r"digits:8 cannot be given: this one is digits:7"):
         offered.put("digits", "8", first)
+    registry.delete("digits:3")
+    with pytest.raises(RegistryError, match=r"digits:3 cannot be given: it was a version"):
+        offered.put("digits", "3", second)
     registry.delete("digits", force=True)
     with pytest.raises(RegistryError, match="digits:7 cannot be given"):
         offered.put("digits", "7", second)
@@ -187,6 +190,9 @@ def test_a_claim_gets_its_number_where_that_is_free_and_tells_which_else(
         claimant(third): 7,
     }
     assert offered.get("digits", Claim.of(5, second, AT).tag) == second
+    late = pushed(registry, b"4")
+    offered.put("digits", Claim.of(2, late, AT).tag, late)
+    assert registry.resolve("digits:2").digest == late
 
 
 def test_a_claim_for_another_version_is_refused(

@@ -26,6 +26,12 @@ from nbmodel.core.signature import Normalization, Quantization, Signature, Tenso
 from nbmodel.core.version import AliasMove, Model, Version
 from nbmodel.registry import Deleted, GcReport, Problem, VerifyReport
 from nbmodel.registry.key_files import KeyFiles
+from nbmodel.registry.remote.alias_tags import AliasTaken
+from nbmodel.registry.remote.listing import RemoteModel, RemoteVersion
+from nbmodel.registry.remote.numbering import Renumbered
+from nbmodel.registry.remote.pull import PullReport
+from nbmodel.registry.remote.push import PushedVersion, PushReport
+from nbmodel.registry.remote.sync import SyncedModel, SyncReport
 from nbmodel.registry.signing import Claim
 from nbmodel.signing.check import SignedBy
 
@@ -272,6 +278,7 @@ def results(
     tmp_path: Path,
 ) -> list[display.Result]:
     """One of every class that ``nbmodel.display`` has, and the variants that differ."""
+    moved = Renumbered("digits", 3, 5, HOSTILE, AT)
     changed = replace(version.manifest, metrics={"accuracy": 0.99}, metadata={"note": 1})
     other = replace(version, number=4, manifest=changed)
     placement = SimpleNamespace(
@@ -324,6 +331,63 @@ def results(
         display.GcCard.of(GcReport(3, 1, 43_000_000, dry_run=True)),
         display.DeletedCard.of(Deleted("digits", (3,), False, ("champion",), (HOSTILE,), 512)),
         display.PullCard("digits:3", [tmp_path / "model.onnx"]),
+        display.PullCard(
+            "digits:3",
+            [],
+            PullReport(HOSTILE, version, 3, 512, 24, (AliasTaken("champion", 2, 3),), (moved,)),
+        ),
+        display.PullCard("digits:3", [], PullReport("host/team", version, None, 0, 512)),
+        display.PushCard.of(
+            PushReport(
+                HOSTILE,
+                (
+                    PushedVersion("digits:3", digest("a"), 3, was_there=False, sent=512, saved=7),
+                    PushedVersion("digits:2", digest("b"), 2, was_there=True),
+                ),
+                ("digits:champion → 3",),
+                (moved,),
+                (HOSTILE,),
+                1.5,
+            )
+        ),
+        display.PushCard.of(
+            PushReport("host", (PushedVersion("digits:2", digest("b"), 2, was_there=True),))
+        ),
+        display.SyncCard.of(
+            SyncReport(
+                HOSTILE,
+                (
+                    SyncedModel(
+                        "digits",
+                        3,
+                        ("digits:2", "digits:3"),
+                        1,
+                        (AliasTaken("champion", None, 3),),
+                        (moved,),
+                        (HOSTILE,),
+                    ),
+                    SyncedModel("fruit", 7),
+                ),
+                0.1,
+            )
+        ),
+        display.SyncCard.of(SyncReport("host/team", ())),
+        display.RemoteModelTable(
+            HOSTILE,
+            [
+                RemoteModel("digits", 3, 3, AT, ("champion", HOSTILE), 1),
+                RemoteModel("image", 0, None, "", (), 0),
+            ],
+        ),
+        display.RemoteModelTable("host/team", []),
+        display.RemoteVersionTable(
+            HOSTILE,
+            "digits",
+            [
+                RemoteVersion("digits", 3, digest("a"), AT, ("champion",), "digits:3"),
+                RemoteVersion("digits", None, digest("b"), "", (), None),
+            ],
+        ),
         display.TransferTable(
             [
                 Job("0123abcd", "push", {"reference": HOSTILE}, HOSTILE, AT, share=0.25),

@@ -136,6 +136,9 @@ class EdgeRuntime:
         #: What it did and why.
         self.journal = self._journal = Journal(home / EVENTS_FILE)
         remove_leftovers(home)
+        if trust is not None:
+            rules = "; ".join(f"{rule.name} by {rule.trusted}" for rule in trust.rules)
+            self._journal.note(f"it runs what is signed alone: {rules}", type="TrustPolicy")
         self._reserve = Reserve(home)
         self._states = StateFolder(home, self._reserve)
         self._ledger = Ledger(self._states, self._journal)

@@ -23,10 +23,16 @@ def remove_leftovers(home: Path) -> int:
     Returns:
         How many files there were.
     """
-    tags = home / "tags"
+    tags, referrers = home / "tags", home / "referrers"
     try:
-        repositories = [path for path in tags.iterdir() if path.is_dir()] if tags.is_dir() else []
-        return sum(remove_unfinished(one) for one in (home, home / "blobs", tags, *repositories))
+        below = [
+            path
+            for folder in (tags, referrers)
+            if folder.is_dir()
+            for path in folder.iterdir()
+            if path.is_dir()
+        ]
+        return sum(remove_unfinished(one) for one in (home, home / "blobs", tags, *below))
     except OSError as exc:
         logger.warning("what was left half written in %s cannot be removed: %s", home, exc)
         return 0

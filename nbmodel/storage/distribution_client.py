@@ -27,6 +27,7 @@ from nbmodel.storage.lanes import Lanes
 from nbmodel.storage.manifests import blobs_of, chunked_blobs
 from nbmodel.storage.origin import TIMEOUT, Origin
 from nbmodel.storage.patience import Patience
+from nbmodel.storage.places import WORTH, BlobPlaces
 from nbmodel.storage.reading import manifest_path, read_manifest, read_repositories, read_tags
 from nbmodel.storage.referrers import fetch_signatures, send_signatures
 from nbmodel.storage.send import Pushed, has_blob, request, send_blob
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 __all__ = ["Distribution", "Pushed"]
 
 LANES = 4  # blobs at a time; each takes up to 10 MiB of memory
-_MAX_PLACES = 100_000  # blobs whose repository is remembered
 _FEW = 8  # blobs that are asked for one after the other, before another connection is worth it
 
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -60,8 +60,8 @@ class Distribution:
         transport: What carries requests, one at a time; None for the network.
         cancelled: Asked before each request and while bytes move; once it says yes, whatever
             is under way raises CancelledError.
-        sessions: Folder of uploads that are not over, for its owner alone; None: each
-            begins anew.
+        sessions: Folder that remembers uploads that are not over and which repositories have
+            what, for its owner alone; None: each begins anew.
         patience: How long it is waited for when it says that it may do better later.
 
     Raises:
@@ -97,7 +97,7 @@ class Distribution:
         self._lanes = Lanes(
             self._origin, lambda: origin(self._origin), LANES if transport is None else 1
         )
-        self._places: dict[str, str] = {}  # blobs → a repository that has them
+        self._places = BlobPlaces(sessions, str(self._origin.base))
         self._sessions = None if sessions is None else UploadSessions(sessions)
 
     @property
@@ -133,8 +133,8 @@ class Distribution:
     ) -> Pushed:
         """Push a version: the blobs that are not there yet, its manifest, its tags.
 
-        Several blobs go at a time. Those that this client pushed to, or saw in, another
-        repository are taken from there without a byte being sent.
+        Several blobs go at a time. Those that were pushed to, or seen in, another repository
+        are taken from there without a byte being sent.
 
         Args:
             name: The repository.
@@ -161,7 +161,7 @@ class Distribution:
                 blob,
                 table=tables.get(blob),
                 progress=told,
-                mount=self._places.get(blob),
+                mount=self._places.find(blob),
                 sessions=self._sessions,
             )
 
@@ -178,8 +178,7 @@ class Distribution:
             [blob for blob in missing if blob not in needed],
         ):
             pushed = sum(self._lanes.each(send, group), pushed)
-        if len(self._places) < _MAX_PLACES:
-            self._places |= dict.fromkeys(blobs, name)
+        self._places.note((blob for blob in blobs if storage.size(blob) >= WORTH), name)
         for tag in tags or (digest,):
             self.push_manifest(name, tag, raw)
         return pushed

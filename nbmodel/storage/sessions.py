@@ -69,7 +69,8 @@ class UploadSessions:
         with os.scandir(self._folder) as entries:
             for entry in entries:
                 with suppress(OSError):
-                    if entry.stat(follow_symlinks=False).st_mtime < before:
+                    is_own = entry.name.endswith((".json", ".lock", ".new"))
+                    if is_own and entry.stat(follow_symlinks=False).st_mtime < before:
                         Path(entry.path).unlink()
 
 

@@ -102,6 +102,18 @@ def test_a_blob_that_another_repository_has_is_mounted(registry: str) -> None:
         assert remote.pull("team/two", "1", MemoryStorage()) == two
 
 
+def test_the_next_client_knows_where_a_blob_is(registry: str, tmp_path: Path) -> None:
+    here = MemoryStorage()
+    data = b"known" * 100_000
+    one = add_version(here, {"model.onnx": data})
+    with Distribution(registry, sessions=tmp_path) as remote:
+        remote.push("known/one", here, one, tags=["1"])
+    with Distribution(registry, sessions=tmp_path) as remote:
+        pushed = remote.push("known/two", here, one, tags=["1"])
+    assert pushed.sent < 10_000, "config and chunk table, which asking for would cost as much"
+    assert pushed.present >= len(data)
+
+
 def test_a_registry_that_mounts_nothing_is_sent_the_blob(device: Device) -> None:
     def refuses(request: httpx.Request) -> httpx.Response | None:
         return httpx.Response(403) if "mount" in request.url.params else None

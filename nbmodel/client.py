@@ -561,7 +561,7 @@ class Client:
         ref = _local(reference)
         expected = UNSET if expect is _Unset else expect
         move = self.registry.set_alias(ref, alias, expect=expected, why=why)  # type: ignore[arg-type] # narrowed
-        return AliasCard.of(ref.name, move).with_notes(self._bring(model=ref.name))
+        return AliasCard.of(ref.name, move).with_notes(self._bring_followers(ref.name))
 
     def remove_alias(self, name: str, alias: str, *, why: str = "") -> AliasCard:
         """Take an alias away from its model; its history stays."""
@@ -593,7 +593,7 @@ class Client:
         if on is not None:
             self.runtimes.get(on)
         pin = self.registry.pin(_local(reference), runtime=on, why=why)
-        return PinCard.of(pin).with_notes(self._bring(model=pin.model))
+        return PinCard.of(pin).with_notes(self._bring_followers(pin.model, on))
 
     def unpin(self, name: str, *, on: str | None = None) -> PinCard:
         """Let go of a pin; runtimes follow again.
@@ -604,7 +604,9 @@ class Client:
         from nbmodel.display import PinCard
 
         removed = self.registry.unpin(_local(name).name, runtime=on)
-        return PinCard.of(removed, removed=True).with_notes(self._bring(model=removed.model))
+        return PinCard.of(removed, removed=True).with_notes(
+            self._bring_followers(removed.model, on)
+        )
 
     def tag(
         self,
@@ -661,13 +663,13 @@ class Client:
         """
         ref = _local(reference)
         card = self._card(self.registry.archive(ref))
-        return card.with_notes(self._bring(model=ref.name))
+        return card.with_notes(self._bring_followers(ref.name))
 
     def restore(self, reference: str) -> VersionCard | ModelCard:
         """Take a model or version out of the archive."""
         ref = _local(reference)
         card = self._card(self.registry.restore(ref))
-        return card.with_notes(self._bring(model=ref.name))
+        return card.with_notes(self._bring_followers(ref.name))
 
     def delete(self, reference: str, *, force: bool = False) -> DeletedCard:
         """Delete a model with all versions, or one version; ``gc`` frees its bytes.
@@ -971,7 +973,7 @@ class Client:
             signature = self.registry.lay_out_signature(version, target)
             paths = paths if signature is None else (*paths, signature)
         card = PullCard(version.reference, paths, report)
-        return card if report is None else card.with_notes(self._bring(model=version.model))
+        return card if report is None else card.with_notes(self._bring_followers(version.model))
 
     def sync(
         self,
@@ -1007,7 +1009,7 @@ class Client:
             report = self.registry.sync(peer, name, note=progress.note)
         card = SyncCard.of(report)
         return card.with_notes(
-            line for changed in card.changed for line in self._bring(model=changed.model)
+            line for changed in card.changed for line in self._bring_followers(changed.model)
         )
 
     # ── offer ─────────────────────────────────────────────────────────────────────
@@ -1676,7 +1678,7 @@ class Client:
     def _made(self, version: Version) -> VersionCard:
         from nbmodel.display import VersionCard
 
-        return VersionCard.of(version).with_notes(self._bring(model=version.model))
+        return VersionCard.of(version).with_notes(self._bring_followers(version.model))
 
     def _card(self, value: Version | Model) -> VersionCard | ModelCard:
         from nbmodel.display import ModelCard, VersionCard
@@ -1685,7 +1687,16 @@ class Client:
 
     def _bring(self, *, model: str | None = None, runtime: str | None = None) -> tuple[str, ...]:
         """Bring what runs a model, or on a runtime, up to date; a line for each service."""
+        return self._bring_all(self.registry.deployments(model=model, runtime=runtime))
+
+    def _bring_followers(self, model: str, runtime: str | None = None) -> tuple[str, ...]:
+        """Bring what follows a model's name or aliases up to date, or what is on a runtime."""
         deployments = self.registry.deployments(model=model, runtime=runtime)
+        return self._bring_all(
+            [one for one in deployments if runtime is not None or not one.is_fixed]
+        )
+
+    def _bring_all(self, deployments: Sequence[Deployment]) -> tuple[str, ...]:
         if not deployments:
             return ()
         from nbmodel.fleet.deploy import bring_all

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -88,9 +89,27 @@ def test_a_runtime_follows_the_newest_version(
     _upload(client, linear_onnx, model)
     client.deploy(model, on="edge")
     card = _upload(client, _scaled(linear_onnx, tmp_path, 2), model)
-    assert any(f"{model}@edge runs {model}:2" in note for note in card.notes)
+    (note,) = card.notes
+    assert re.fullmatch(rf"{model}@edge runs {model}:2 \([\d.]+ s, [\d.]+ k?B sent\)", note)
     assert _answer(client, f"{model}@edge") == TWO
     assert _live(client, model)["number"] == 2
+
+
+def test_what_changes_elsewhere_leaves_a_runtime_alone(
+    client: Client, linear_onnx: Path, model: str, tmp_path: Path
+) -> None:
+    _upload(client, linear_onnx, model)
+    client.runtimes.start("away")
+    client.deploy(model, on="away")
+    client.deploy(f"{model}:1", on="edge")
+    client.runtimes.stop("away")
+    (note,) = _upload(client, _scaled(linear_onnx, tmp_path, 2), model).notes
+    assert note.startswith(f"{model}@away could not be brought to {model}:2")  # edge is at 1
+    pinned = client.pin(f"{model}:2", on="edge")
+    assert [f"{model}@edge runs {model}:2" in note for note in pinned.notes] == [True]
+    unpinned = client.unpin(model, on="edge")
+    assert [f"{model}@edge runs {model}:1" in note for note in unpinned.notes] == [True]
+    client.runtimes.remove("away")
 
 
 def test_a_registry_pin_holds_and_lets_go(

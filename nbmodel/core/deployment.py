@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from nbmodel.core.reference import normal_stamp
+
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
@@ -32,6 +34,11 @@ class Deployment:
     def target(self) -> str:
         """``service@runtime``."""
         return f"{self.service}@{self.runtime}"
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether it names one version, which no later one and no alias changes."""
+        return self.selector.isdigit() or normal_stamp(self.selector) is not None
 
     def to_json(self) -> dict[str, Any]:
         """All of it as a JSON object."""

@@ -34,7 +34,7 @@ from nbmodel.core.summary import (
 )
 from nbmodel.core.unpinned import EMPTY, is_unpinned, unpinned_manifest
 from nbmodel.core.version import Version
-from nbmodel.display.quantity import duration
+from nbmodel.display.quantity import duration, file_size
 from nbmodel.errors import (
     ConfigConflictError,
     DeployError,
@@ -71,31 +71,32 @@ class Brought:
         runtime: Name of the runtime.
         service: Name of the service.
         version: The version that should be live there.
-        error: Why it is not; None when it is.
         seconds: How long it took.
-        held: What the runtime waits for before it takes the version up; empty: nothing.
-        pins: What a person should know of the model's pins in its registry; mostly nothing.
+        delivery: What became of it; None when it could not be brought there.
+        error: Why not.
     """
 
     runtime: str
     service: str
     version: Version
-    error: NbModelError | None
     seconds: float
-    held: str = ""
-    pins: str = ""
+    delivery: Delivery | None
+    error: NbModelError | None = None
 
     def __str__(self) -> str:
-        return "; ".join(filter(None, [self._outcome(), self.pins]))
-
-    def _outcome(self) -> str:
         where = f"{self.service}@{self.runtime}"
-        if self.held:
-            return f"{where} has {self.version.reference}, and {self.held}"
-        if self.error is None:
-            return f"{where} runs {self.version.reference} ({self.seconds:.2f} s)"
-        hint = f" ({self.error.hint})" if self.error.hint else ""
-        return f"{where} could not be brought to {self.version.reference}: {self.error}{hint}"
+        if self.delivery is None:
+            hint = f" ({self.error.hint})" if self.error is not None and self.error.hint else ""
+            return f"{where} could not be brought to {self.version.reference}: {self.error}{hint}"
+        if self.delivery.live.held:
+            outcome = f"{where} has {self.version.reference}, and {self.delivery.live.held}"
+        else:
+            pushed = self.delivery.pushed
+            took = [f"{self.seconds:.2f} s"]
+            took += [f"{file_size(pushed.sent)} sent"] if pushed.sent else []
+            took += [f"{file_size(pushed.saved)} saved"] if pushed.saved else []
+            outcome = f"{where} runs {self.version.reference} ({', '.join(took)})"
+        return "; ".join(filter(None, [outcome, self.delivery.pins]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,15 +405,14 @@ def bring_all(
             continue
         version = registry.wanted(deployment.model, deployment.runtime, deployment.selector)
         began = time.perf_counter()
-        error, held, pins = None, "", ""
+        delivery, error = None, None
         try:
             delivery = bring(registry, remote, deployment, retry=False)
-            held, pins = delivery.live.held, delivery.pins
         except NbModelError as exc:
             error = exc
         seconds = time.perf_counter() - began
         brought.append(
-            Brought(deployment.runtime, deployment.service, version, error, seconds, held, pins)
+            Brought(deployment.runtime, deployment.service, version, seconds, delivery, error)
         )
     return brought
 

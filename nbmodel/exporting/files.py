@@ -7,12 +7,13 @@ import io
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from nbmodel.core.manifest import FileEntry
+from nbmodel.core.reference import Reference
 from nbmodel.errors import DigestMismatchError, InputError
 from nbmodel.exporting.base import Job
 from nbmodel.storage.atomic import TEMPORARY, sync_folder
@@ -113,7 +114,8 @@ def extract(job: Job, folder: Path) -> tuple[Path, ...]:
         InputError: Other files of the same names are there; nothing changed.
     """
     job.check()
-    paths = job.registry.extract(job.version.reference, folder)
+    own = Reference(job.version.model, digest=job.version.digest)
+    paths = job.registry.extract(own, folder)
     job.progress(job.version.size)
     return paths
 
@@ -144,8 +146,3 @@ def check_free(folder: Path, wanted: Callable[[Path], bool], what: str) -> None:
         raise InputError(f"{folder} is a file, expected a folder for {what}")
     if folder.is_dir() and any(folder.iterdir()) and not wanted(folder):
         raise InputError(f"{folder} is not empty", hint=f"choose an empty folder for {what}")
-
-
-def said(words: Mapping[str, object]) -> dict[str, object]:
-    """Without what is empty."""
-    return {key: value for key, value in words.items() if value not in ("", None, [], {})}

@@ -71,8 +71,8 @@ class Mlflow(Exporter):
         written += [write_text(folder / name, text) for name, text in documents.items()]
         place = folder.absolute().as_uri()
         notes = [
-            f"mlflow.register_model({place!r}, {version.model!r}) puts it into a registry here; "
-            "for one on a server, mlflow.log_artifacts it in a run, and register that"
+            f"mlflow.register_model({place!r}, {version.model!r}) puts it into a registry here",
+            "into one on a server: mlflow.log_artifacts in a run, then register that",
         ]
         if problem:
             notes.append(problem)

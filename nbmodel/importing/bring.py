@@ -15,7 +15,7 @@ from typing import Any
 
 from nbmodel.errors import InputError
 from nbmodel.importing.base import Fetched, Job, Layout, Limits, file_digest, picked, tree_digest
-from nbmodel.importing.download import KEPT_S
+from nbmodel.importing.parts import KEPT_S
 from nbmodel.importing.table import importer_named, importer_of, layouts
 from nbmodel.storage.base import translated
 

@@ -10,18 +10,16 @@ Source: RFC 9110, 13.1.5 "If-Range", 14.2 "Range", 15.4 "Redirection".
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
-from uuid import uuid4
 
 from nbmodel.core.address import is_loopback
 from nbmodel.errors import (
@@ -32,6 +30,7 @@ from nbmodel.errors import (
     TargetUnreachableError,
 )
 from nbmodel.importing.base import Job, shown
+from nbmodel.importing.parts import part_file
 from nbmodel.storage.access import CA_VARIABLE, authorities
 from nbmodel.storage.base import translated
 from nbmodel.storage.copying import pump
@@ -44,10 +43,8 @@ _ATTEMPTS = 5
 _PAUSES_S = (0.0, 0.2, 1.0, 3.0)  # before the second attempt, the third …
 _REDIRECTS = 10
 _MAX_ANSWER = 32 << 20  # bytes of a small answer
-_MAX_ERROR = 64 << 10
 _AWAY = (408, 425, 429, 500, 502, 503, 504)  # statuses of a server that may do better later
 _PIECE = 1 << 20
-KEPT_S = 72 * 3600.0  # that a broken off download is kept, as Viam keeps them
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +56,12 @@ class Downloaded:
         name: What the server calls it: a plain file name, maybe empty.
         digest: ``sha256:…`` of its bytes.
         etag: What the server calls this very content, without quotes; may be empty.
-        url: Where it was in the end, with credentials: not to be shown.
     """
 
     path: Path
     name: str
     digest: str
     etag: str
-    url: str
 
 
 class Web:
@@ -150,11 +145,9 @@ class Web:
             TargetUnreachableError, AuthenticationError: It is away, or refuses.
             CancelledError: Nobody wants to go on; what came is kept for the next time.
         """
-        part = _Part(self._job.parts, url, sha256)
-        with translated("keep what is imported"):
-            part.open()
-        with closing(part):
-            name, final = self._bring(url, part, headers or {}, size, used)
+        with part_file(self._job.parts, f"{url}\n{sha256 or ''}") as file:
+            part = _Part(file)
+            name = self._bring(url, part, headers or {}, size, used)
             digest = part.finish(target, self._job)
         if sha256 is not None and digest != f"sha256:{sha256}":
             target.unlink(missing_ok=True)
@@ -164,11 +157,11 @@ class Web:
                 actual=digest,
                 hint="it is another file than the one that digest is of",
             )
-        return Downloaded(target, name, digest, part.etag, final)
+        return Downloaded(target, name, digest, part.etag)
 
     def _bring(
         self, url: str, part: _Part, headers: Mapping[str, str], size: int | None, used: int
-    ) -> tuple[str, str]:
+    ) -> str:
         """As ``_continue``, as often as it takes."""
         for attempt in range(_ATTEMPTS):
             self._pause(attempt)
@@ -181,8 +174,8 @@ class Web:
 
     def _continue(
         self, url: str, part: _Part, headers: Mapping[str, str], size: int | None, used: int
-    ) -> tuple[str, str]:
-        """Bring what is missing of a file; what the server calls it, and where it was."""
+    ) -> str:
+        """Bring what is missing of a file; what the server calls it."""
         have = part.size
         asked = dict(headers)
         if have and part.condition:
@@ -224,7 +217,7 @@ class Web:
             wanted = size if total is None else total
             if wanted is not None and have != wanted:
                 raise _Again(f"it ended after {have:,} of {wanted:,} bytes")
-            return _file_name(answer.headers, str(answer.url)), str(answer.url)
+            return _file_name(answer.headers, str(answer.url))
 
     @contextmanager
     def _open(
@@ -347,18 +340,14 @@ class _Again(Exception):  # noqa: N818 - says what happened, and is never seen
 class _Part:
     """A file of which some has come, and what it is of."""
 
-    def __init__(self, folder: Path, url: str, sha256: str | None) -> None:
-        key = hashlib.sha256(f"{url}\n{sha256 or ''}".encode(errors="replace")).hexdigest()[:32]
-        self._folder = folder
-        self._lock: IO[bytes] | None = None
-        self._name(key)
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._facts = file.with_suffix(".json")
         self.condition = ""
         self.etag = ""
-
-    def _name(self, key: str) -> None:
-        self._key = key
-        self._file = self._folder / f"{key}.part"
-        self._facts = self._folder / f"{key}.json"
+        with suppress(OSError, ValueError, TypeError, AttributeError, KeyError):
+            facts = json.loads(self._facts.read_text(encoding="utf-8"))
+            self.condition, self.etag = str(facts["condition"]), str(facts["etag"])
 
     @property
     def size(self) -> int:
@@ -366,17 +355,6 @@ class _Part:
         with suppress(OSError):
             return self._file.stat().st_size
         return 0
-
-    def open(self) -> None:
-        """Look at what an earlier attempt left."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        sweep(self._folder)
-        self._lock = _locked(self._folder / f"{self._key}.lock")
-        if self._lock is None:  # another process brings the same
-            self._name(uuid4().hex)
-        with suppress(OSError, ValueError, TypeError, AttributeError):
-            facts = json.loads(self._facts.read_text(encoding="utf-8"))
-            self.condition, self.etag = str(facts["condition"]), str(facts["etag"])
 
     def start(self, have: int, headers: Mapping[str, str]) -> None:
         """Note what the answer says of the file, before bytes of it are kept."""
@@ -417,35 +395,6 @@ class _Part:
             self._file.replace(target)
         self._facts.unlink(missing_ok=True)
         return digest
-
-    def close(self) -> None:
-        """Let others go on with it."""
-        if self._lock is not None:
-            self._lock.close()
-
-
-def _locked(path: Path) -> IO[bytes] | None:
-    """An open file that this process alone holds; None when another one does."""
-    file = path.open("ab")
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return file
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        return None
-    return file
-
-
-def sweep(parts: Path) -> None:
-    """Remove broken off downloads that nobody went on with for three days."""
-    oldest = time.time() - KEPT_S
-    with suppress(OSError):
-        for path in parts.iterdir():
-            if path.suffix in (".part", ".json", ".lock") and path.stat().st_mtime < oldest:
-                path.unlink(missing_ok=True)
 
 
 def _place(url: httpx.URL) -> tuple[str, bytes, int | None]:

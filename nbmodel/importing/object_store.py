@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from contextlib import suppress
 from pathlib import Path
 
 from nbmodel.core.address import STORES
@@ -11,7 +9,8 @@ from nbmodel.core.origin import Origin, without_credentials
 from nbmodel.errors import DigestMismatchError, InputError
 from nbmodel.importing.base import Fetched, Importer, Job, file_digest, name_from, safe_path, shown
 from nbmodel.importing.choice import chosen
-from nbmodel.importing.download import plain_name, sweep
+from nbmodel.importing.download import plain_name
+from nbmodel.importing.parts import part_file
 from nbmodel.storage.base import translated
 from nbmodel.storage.object_store import Bucket, Item, open_store
 
@@ -65,26 +64,25 @@ def _single(bucket: Bucket, item: Item, room: Path, origin: Origin, job: Job) ->
 
 def _download(bucket: Bucket, item: Item, target: Path, job: Job) -> None:
     """Bring an object; what an earlier import brought of this state of it stays."""
-    key = hashlib.sha256(f"{bucket.url}\n{item.key}\n{item.etag}\n{item.size}".encode()).hexdigest()
-    part = job.parts / f"{key[:32]}.part"
+    # Without an ETag nobody knows whether it is what it was.
+    what = f"{bucket.url}\n{item.key}\n{item.etag}\n{item.size}" if item.etag else None
+    with part_file(job.parts, what) as part:
+        _append(bucket, item, part, job)
+        with translated("keep what is imported"):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            part.replace(target)
+
+
+def _append(bucket: Bucket, item: Item, part: Path, job: Job) -> None:
     with translated("keep what is imported"):
-        job.parts.mkdir(parents=True, exist_ok=True)
-        sweep(job.parts)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        have = 0
-        with suppress(FileNotFoundError):
-            have = part.stat().st_size if item.etag else 0
-        file = part.open("ab" if have else "wb", buffering=0)
+        file = part.open("ab", buffering=0)
     with file:
+        have = file.tell()
+        if have > item.size:
+            file.truncate(0)
+            have = 0
         job.progress(have)
-        for piece in bucket.stream(item, start=min(have, item.size), cancelled=job.cancelled):
+        for piece in bucket.stream(item, start=have, cancelled=job.cancelled):
             with translated("keep what is imported"):
                 file.write(piece)
             job.progress(len(piece))
-    with translated("keep what is imported"):
-        if part.stat().st_size != item.size:
-            part.unlink()
-            raise InputError(
-                f"{item.key}: what was left of an earlier import did not fit; try again"
-            )
-        part.replace(target)

@@ -1,0 +1,49 @@
+"""Downloads that were broken off, kept for three days so that the next import goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
+
+from nbmodel.storage.base import translated
+from nbmodel.storage.lock import file_lock
+
+KEPT_S = 72 * 3600.0  # as long as Viam keeps them
+_SUFFIXES = (".part", ".json", ".lock")
+
+
+@contextmanager
+def part_file(folder: Path, what: str | None) -> Iterator[Path]:
+    """Where a download grows: what an earlier one of the same left is there already.
+
+    Args:
+        folder: Of all of them; made when it is missing.
+        what: Tells this very content from all others; None: nothing does, and it begins anew.
+
+    Raises:
+        StorageUnavailableError: The folder takes nothing.
+    """
+    key = uuid4().hex
+    with ExitStack() as held:
+        with translated("keep what is imported"):
+            folder.mkdir(parents=True, exist_ok=True)
+            sweep(folder)
+            if what is not None:
+                wanted = hashlib.sha256(what.encode(errors="replace")).hexdigest()[:32]
+                with suppress(BlockingIOError):  # another process brings the same
+                    held.enter_context(file_lock(folder / f"{wanted}.lock", wait=False))
+                    key = wanted
+        yield folder / f"{key}.part"
+
+
+def sweep(folder: Path) -> None:
+    """Remove what nobody went on with for three days."""
+    oldest = time.time() - KEPT_S
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if path.suffix in _SUFFIXES and path.stat().st_mtime < oldest:
+                path.unlink(missing_ok=True)

@@ -10,8 +10,10 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +22,22 @@ import pytest
 
 from nbmodel import plugins
 from nbmodel.client import Client
+from nbmodel.core.machine import MachineConfig
 from nbmodel.core.manifest import MANIFEST_TYPE
+from nbmodel.core.reference import Reference
+from nbmodel.core.remote import Remote
 from nbmodel.core.signature import Signature
 from nbmodel.errors import ConfigError, InputError, NbModelError, PluginError
 from nbmodel.registry import Registry
+from nbmodel.registry.remote.peer import Peer
+from nbmodel.runtime.follow import Follower
+from nbmodel.runtime.journal import Journal
 from nbmodel.runtime.limits import Limits
 from nbmodel.serving.server import READY, Offer, RegistryServer
-from nbmodel.storage import MemoryStorage
+from nbmodel.storage import MemoryStorage, OciLayout
+from nbmodel.storage.access import Access
 from nbmodel.storage.distribution_client import Distribution
+from nbmodel.storage.tags import TagStore
 from tests.tools.certificate import OPENSSL, Certificate
 from tests.tools.storage_server import add_version
 
@@ -376,3 +386,81 @@ def test_the_command_line_ends_what_runs_elsewhere_by_hand(
     assert "Ctrl-C" in capsys.readouterr().err
     assert main(["registry", "serve", "--no-token", "--host", ANY, "--read-write"]) == 2
     assert "anybody on the network" in capsys.readouterr().err
+
+
+# Devices, and other registries
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_device_fetches_what_it_follows(home: Path, tmp_path: Path) -> None:
+    storage, tags = OciLayout(tmp_path / "blobs"), TagStore(tmp_path / "tags")
+    with server(home, require_token=True) as serving:
+        follower = Follower(
+            storage,
+            tags,
+            Journal(),
+            on_change=lambda _: None,
+            free_bytes=lambda: 10**12,
+            access=Access(serving.token),
+        )
+        try:
+            follower.follow(
+                MachineConfig.from_json(
+                    {
+                        "packages": [{"name": "a", "package": "local/digits", "version": "latest"}],
+                        "nbmodel": {"poll_s": 3600, "registry": serving.url},
+                    }
+                )
+            )
+            until(lambda: tags.get("digits", "latest") is not None)
+        finally:
+            follower.close()
+    with Registry(home / "registry") as registry:
+        newest = registry.resolve("digits:2")
+    assert tags.get("digits", "latest") == newest.digest
+    assert storage.has(newest.files[0].digest)
+    assert {newest.stamp, "2"} <= set(tags.tags("digits"))
+
+
+@pytest.mark.slow
+def test_writers_at_the_same_time_get_numbers_that_all_agree_on(tmp_path: Path, home: Path) -> None:
+    def write(root: Path, serving: RegistryServer) -> None:
+        with Registry(root) as registry:
+            for content in range(4):
+                make(root, root.name.encode() + bytes([content]))
+                newest = max(registry.versions("digits"), key=lambda one: one.created)
+                with Peer(Remote.parse(serving.url)) as peer:
+                    registry.push(peer, Reference("digits", digest=newest.digest))
+
+    roots = [tmp_path / f"writer{number}" for number in range(3)]
+    with server(home, read_only=False) as serving:
+        with ThreadPoolExecutor(len(roots)) as pool:
+            for done in [pool.submit(write, root, serving) for root in roots]:
+                done.result()
+        with Registry(home / "registry") as registry:
+            there = {one.digest: one.number for one in registry.versions("digits")}
+        assert len(there) == len(set(there.values())) == 2 + 3 * 4
+        for root in (*roots, tmp_path / "reader"):
+            with Registry(root) as registry, Peer(Remote.parse(serving.url)) as peer:
+                registry.sync(peer, None)
+                assert {one.digest: one.number for one in registry.versions("digits")} == there
+
+
+def test_what_is_known_without_its_files_is_not_offered(home: Path, tmp_path: Path) -> None:
+    with server(home) as serving, Registry(tmp_path / "other") as other:
+        with Peer(Remote.parse(serving.url)) as peer:
+            other.sync(peer, None)
+        assert len(other.versions("digits")) == 2
+        offered = other.repositories()
+        assert offered.names() == []
+        assert offered.tags("digits") == {}
+        with Peer(Remote.parse(serving.url)) as peer:
+            other.pull(peer, Reference("digits", number=1))
+        assert offered.get("digits", "1") is not None
+        assert offered.get("digits", "2") is None

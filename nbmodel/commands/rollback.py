@@ -10,7 +10,7 @@ from nbmodel.commands.context import Context, pass_context
 
 
 @click.command("rollback")
-@click.argument("target", metavar="SERVICE@RUNTIME")
+@click.argument("target", metavar="SERVICE[@RUNTIME]")
 @pass_context
 def command(context: Context, *, target: str) -> Any:
     """Bring back the version that a service ran before, and hold it there."""

@@ -160,6 +160,7 @@ def choose_backend(version: Version, wanted: str | None, on: Runtime | None = No
 
     Raises:
         NoCompatibleBackendError: None can, or the one asked for cannot.
+        PluginError: There is none of that name, or its extra is not installed.
     """
     if isinstance(on, TritonRuntime):
         return triton_deploy.choose_backend(on, version, wanted)
@@ -168,11 +169,12 @@ def choose_backend(version: Version, wanted: str | None, on: Runtime | None = No
         return fitting[0]
     if wanted in fitting and wanted is not None:
         return wanted
-    able = ", ".join(fitting) or "no backend"
+    if wanted is not None:
+        load_backend(wanted)  # which tells of one that does not exist
     raise NoCompatibleBackendError(
-        f"{version.reference} is a {version.framework} model: "
-        f"{wanted or 'no known backend'} cannot run it",
-        hint=f"{able} can" if fitting else None,
+        f"{wanted or 'no backend known here'} cannot run {version.reference}, "
+        f"whose format is {version.framework}",
+        hint=f"{', '.join(fitting)} can" if fitting else None,
     )
 
 

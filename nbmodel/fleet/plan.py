@@ -13,7 +13,7 @@ from typing import Any
 from nbmodel.backends import backend_name
 from nbmodel.core.policy import DeploymentPolicy
 from nbmodel.core.version import Version
-from nbmodel.errors import DeployError, InputError
+from nbmodel.errors import ConfigError, DeployError, TargetError
 
 MODEL_NAMESPACE = "local"  # Viam's <model_id> for models that have no namespace
 API = "rdk:service:mlmodel"
@@ -97,8 +97,12 @@ def place_version(
             in place of underscores will do.
 
     Raises:
-        InputError: There is no such option.
+        ConfigError: There is no such option, or a value of ``deployment`` that cannot be.
     """
+    _, problems = DeploymentPolicy.read(deployment)
+    if problems:
+        told = [problem.removeprefix("deployment.") for problem in problems]
+        raise ConfigError("; ".join(told), problems=tuple(told))
     asked: dict[str, Any] = {**attributes, "model_path": f"${{packages.ml_model.{service}}}"}
     if threads is not None:
         asked["num_threads"] = threads
@@ -201,13 +205,13 @@ def without_service(config: Mapping[str, Any], service: str) -> dict[str, Any]:
     """The config without a service, and without its package where nothing else uses it.
 
     Raises:
-        DeployError: There is no such service.
+        TargetError: There is no such service.
     """
     services = _entries(config, "services")
     left = [entry for entry in services if entry.get("name") != service]
     if len(left) == len(services):
         names = ", ".join(str(entry.get("name")) for entry in services) or "none"
-        raise DeployError(f"no service {service!r}", hint=f"services there: {names}")
+        raise TargetError(f"no service {service!r}", hint=f"services there: {names}")
     packages = [
         entry
         for entry in _entries(config, "packages")
@@ -299,7 +303,7 @@ def _policy_keys(options: Iterable[str]) -> tuple[str, ...]:
         return known
     for option in named:
         if option not in known:
-            raise InputError(
+            raise ConfigError(
                 f"deployments have no option {option!r}",
                 hint=f"one of: {', '.join(known)}; or all",
             )

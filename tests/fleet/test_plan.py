@@ -10,7 +10,7 @@ from nbmodel.core.machine import MachineConfig
 from nbmodel.core.manifest import Manifest
 from nbmodel.core.signature import Signature
 from nbmodel.core.version import Version
-from nbmodel.errors import DeployError, InputError
+from nbmodel.errors import ConfigError, DeployError, TargetError
 from nbmodel.fleet import plan
 
 FOREIGN: dict[str, Any] = {
@@ -89,7 +89,7 @@ def test_a_service_of_another_kind_is_not_replaced() -> None:
 
 
 def test_removing_what_is_not_there_names_what_is() -> None:
-    with pytest.raises(DeployError, match="no service 'digits'") as caught:
+    with pytest.raises(TargetError, match="no service 'digits'") as caught:
         plan.without_service(FOREIGN, "digits")
     assert caught.value.hint == "services there: eyes"
 
@@ -171,7 +171,9 @@ def test_a_package_follows_its_model_to_another_name() -> None:
 
 
 def test_how_versions_are_taken_up_is_added_to_what_is_said_already() -> None:
-    config = plan.with_placement({}, _placement(deployment={"confirm_s": 2, "windows": ["x"]}))
+    config = plan.with_placement(
+        {}, _placement(deployment={"confirm_s": 2, "windows": ["02:00-04:00"]})
+    )
     config = plan.with_placement(config, _placement(deployment={"windows": []}))
     config = plan.with_placement(config, _placement())
     assert plan.service_entry(config, "digits")["deployment"] == {"confirm_s": 2, "windows": []}
@@ -196,7 +198,7 @@ def test_what_stays_can_be_taken_back(reset: list[str], left: dict[str, Any] | N
 
 
 def test_an_option_that_there_is_not_cannot_be_taken_back() -> None:
-    with pytest.raises(InputError, match="no option 'threads'") as told:
+    with pytest.raises(ConfigError, match="no option 'threads'") as told:
         _placement(reset=["threads"])
     assert "max_latency_ms" in str(told.value.hint)
 

@@ -777,7 +777,7 @@ class Client:
             output: A file that the signature is written to besides.
 
         Returns:
-            The signature.
+            The signature; and what became of services that follow the model.
 
         Raises:
             InputError: A file cannot be used.
@@ -808,7 +808,7 @@ class Client:
         if output is not None:
             _file(output).write_bytes(made.to_bytes())
         statement = Statement.from_json(made.statement)
-        return SignatureCard(
+        card = SignatureCard(
             version.reference,
             version.digest,
             (claimed(made),),
@@ -817,6 +817,8 @@ class Client:
             covers_version=statement.manifest is not None,
             output=None if output is None else _file(output),
         )
+        # A runtime that demands it may have refused the version until now.
+        return card.with_notes(self._bring(model=version.model))
 
     def make_key(self, file: str | os.PathLike[str], *, password: str | None = None) -> KeyCard:
         """Make a pair of keys to sign with; the private one in a file only its owner may read.

@@ -30,6 +30,7 @@ from tests.tools.docker_registry import PROGRAM, docker_registry
 from tests.tools.toy_versions import MODEL, ROW, SERVICE, Toy, machine, scaling_onnx, toy
 
 pytest.importorskip("cryptography", reason="pip install 'nbmodel[signing]'")
+pytestmark = pytest.mark.unhurried
 
 SETTLE_S = 60.0
 CREATED = "2026-02-28T13:36:51.250000Z"
@@ -330,7 +331,6 @@ def test_signatures_are_kept_as_long_as_their_version(start: Start, key: Private
     assert runtime.referrers.needed(runtime.storage, {kept.digest}) <= blobs
 
 
-@pytest.mark.unhurried
 def test_a_follower_fetches_signatures_first_and_nothing_else_of_what_may_not_run(
     start: Start, key: PrivateKey, tmp_path: Path
 ) -> None:

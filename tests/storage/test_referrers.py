@@ -29,6 +29,8 @@ from nbmodel.storage.referrers import fetch_signatures, read_referrers, send_sig
 from tests.tools.docker_registry import PROGRAM, docker_registry
 from tests.tools.storage_server import Device, Server, add_version
 
+pytestmark = pytest.mark.unhurried
+
 CREATED = "2026-02-28T13:36:51.250000Z"
 
 

@@ -17,7 +17,8 @@ from nbmodel.core.remote import is_registry
 def command(context: Context, *, model: str | None, remote: str | None) -> Any:
     """Know what the registry REMOTE has of MODEL, or of all models, without the files.
 
-    Files are fetched when they are needed. A single word that reads as a registry is REMOTE.
+    Files are fetched when they are needed. A single word that
+    reads as a registry, and is no model here, is REMOTE.
 
     \b
     nbmodel sync
@@ -25,5 +26,6 @@ def command(context: Context, *, model: str | None, remote: str | None) -> Any:
     nbmodel sync registry.example/team
     """
     if model is not None and remote is None and is_registry(model):
-        model, remote = None, model
+        names = {known.name for known in context.client.registry.models(archived=True)}
+        model, remote = (model, None) if model in names else (None, model)
     return context.client.sync(model, remote)

@@ -30,6 +30,7 @@ GROUPS = (
     "deploy",
     "deployments",
     "transfer",
+    "remotes",
     "dataplane",
     "gpu",
 )
@@ -60,7 +61,8 @@ def main(groups: Sequence[str]) -> int:
         return 2
     build = ROOT / "build"
     build.mkdir(exist_ok=True)
-    os.environ.pop("NBMODEL_REGISTRY", None)
+    for name in ("NBMODEL_REGISTRY", "NBMODEL_REMOTE"):
+        os.environ.pop(name, None)
     where = machine()
     rows = [row for group in groups or GROUPS for row in measure(group)]
     text = f"{table(rows)}\n\nMedian (lowest–highest, n runs). {where}\n"

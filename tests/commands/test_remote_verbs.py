@@ -14,8 +14,8 @@ from nbmodel.cli import main
 from nbmodel.client import Client, default_client
 from nbmodel.commands import VERBS, verbs
 from nbmodel.core.remote import Remote
-from tests.registry.remote.conftest import SIGNATURE
 from tests.tools.docker_registry import PROGRAM, docker_registry
+from tests.tools.people import SIGNATURE
 
 Run = Callable[..., "tuple[int, str, str]"]
 

@@ -5,65 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from nbmodel.core.remote import Remote
-from nbmodel.core.signature import Signature, Tensor
-from nbmodel.core.version import Version
-from nbmodel.registry import Registry
-from nbmodel.registry.remote.peer import Peer
 from tests.tools.docker_registry import PROGRAM, docker_registry
 from tests.tools.object_server import ObjectServer, object_server
+from tests.tools.people import Person
 
-SIGNATURE = Signature(
-    inputs=(Tensor("x", "FP32", (-1, 64)),),
-    outputs=(Tensor("y", "FP32", (-1, 3), labels=("ant", "bee", "cat")),),
-)
 KINDS = ("docker-registry", "registry serve", "folder", "S3")
 _turn = count()
-
-
-class Person:
-    """A registry, and what one does with it.
-
-    Args:
-        folder: Where it is.
-        remote: What is shared.
-    """
-
-    def __init__(self, folder: Path, remote: Remote) -> None:
-        self.registry = Registry(folder)
-        self.remote = remote
-
-    def add(self, name: str = "digits", content: bytes | Path = b"", **options: Any) -> Version:
-        """Make a version, of content that no other has when none is given."""
-        given: dict[str, Any] = {
-            "framework": "onnx",
-            "model_type": "classification",
-            "signature": SIGNATURE,
-        }
-        content = content or f"weights {next(_turn)}".encode()
-        return self.registry.add(name, {"model.onnx": content}, **{**given, **options})
-
-    def peer(self, **options: Any) -> Peer:
-        """A connection to what is shared."""
-        return Peer(self.remote, **options)
-
-    def push(self, ref: str | None = "digits", **options: Any) -> Any:
-        """Push to it."""
-        with self.peer() as peer:
-            return self.registry.push(peer, ref, **options)
-
-    def sync(self, model: str | None = None) -> Any:
-        """Know what it has."""
-        with self.peer() as peer:
-            return self.registry.sync(peer, model)
-
-    def numbers(self, name: str = "digits") -> dict[str, int]:
-        """Digest → number of the versions of a model."""
-        return {version.digest: version.number for version in self.registry.versions(name)}
 
 
 People = Callable[[str], Person]

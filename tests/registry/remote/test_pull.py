@@ -7,7 +7,8 @@ import pytest
 from nbmodel.core.reference import Reference
 from nbmodel.errors import ModelNotFoundError, RefError, VersionNotFoundError
 from nbmodel.registry.remote.pull import PullReport
-from tests.registry.remote.conftest import People, Person
+from tests.registry.remote.conftest import People
+from tests.tools.people import Person
 
 
 def pull(person: Person, ref: str) -> PullReport:

@@ -14,7 +14,8 @@ from nbmodel.core.manifest import MAX_MANIFEST
 from nbmodel.core.reference import Reference
 from nbmodel.errors import AliasConflictError, ModelNotFoundError, VersionNotFoundError
 from nbmodel.registry.remote.peer import Peer
-from tests.registry.remote.conftest import People, Person
+from tests.registry.remote.conftest import People
+from tests.tools.people import Person
 
 
 def tags(person: Person, model: str = "digits") -> tuple[str, ...]:

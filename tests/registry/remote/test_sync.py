@@ -14,7 +14,8 @@ from nbmodel.errors import (
     TargetUnreachableError,
 )
 from nbmodel.registry import Registry
-from tests.registry.remote.conftest import People, Person
+from tests.registry.remote.conftest import People
+from tests.tools.people import Person
 
 WEIGHTS = b"w" * 50_000
 

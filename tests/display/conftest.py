@@ -21,6 +21,7 @@ from nbmodel.core.graph import LineageGraph, Node
 from nbmodel.core.job import Job
 from nbmodel.core.lineage import Conversion, Lineage
 from nbmodel.core.manifest import FileEntry, Manifest
+from nbmodel.core.origin import Origin
 from nbmodel.core.pin import Pin
 from nbmodel.core.signature import Normalization, Quantization, Signature, Tensor
 from nbmodel.core.version import AliasMove, Model, Version
@@ -110,6 +111,13 @@ def moving_status() -> dict[str, Any]:
             },
         ],
     }
+
+
+def _imported(version: Version) -> Version:
+    """The same with an origin, hostile where it may be."""
+    origin = Origin("url", f"https://host/{HOSTILE}", HOSTILE, digest("e"))
+    lineage = replace(version.manifest.lineage, origin=origin)
+    return replace(version, manifest=replace(version.manifest, lineage=lineage))
 
 
 @pytest.fixture
@@ -330,6 +338,9 @@ def results(
         display.BenchCard.of(benchmark),
         display.GcCard.of(GcReport(3, 1, 43_000_000, dry_run=True)),
         display.DeletedCard.of(Deleted("digits", (3,), False, ("champion",), (HOSTILE,), 512)),
+        display.ExportCard("digits:3", "viam", HOSTILE, [tmp_path / "model.onnx"]),
+        display.ExportCard("digits:3", "viam-upload", HOSTILE, []).with_notes([HOSTILE]),
+        display.VersionCard.of(_imported(version)),
         display.PullCard("digits:3", [tmp_path / "model.onnx"]),
         display.PullCard(
             "digits:3",

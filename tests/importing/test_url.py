@@ -22,6 +22,7 @@ from nbmodel.errors import (
 from nbmodel.importing import Job, Limits, download
 from nbmodel.importing.download import Web
 from nbmodel.importing.url import Url, is_open
+from tests.tools.certificate import OPENSSL, Certificate
 from tests.tools.site import Asked, Page, Site, site
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
@@ -135,6 +136,24 @@ def test_a_token_does_not_follow_to_another_host(web: Site, job: Job) -> None:
         assert got.path.read_bytes() == CONTENT
         assert "Authorization" in web.asked[0].headers
         assert "Authorization" not in other.asked[0].headers
+
+
+@pytest.mark.skipif(OPENSSL is None, reason="openssl makes the certificate")
+def test_https_is_checked_and_never_left_for_http(
+    tmp_path: Path, web: Site, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = Certificate.make(tmp_path / "tls")
+    web.pages["/m.bin"] = Page(CONTENT)
+    with site(certificate) as secure:
+        secure.pages["/m.bin"] = Page(CONTENT)
+        secure.pages["/down"] = Page(status=302, headers={"Location": f"{web.url}/m.bin"})
+        with pytest.raises(TargetUnreachableError, match="CERTIFICATE_VERIFY_FAILED"):
+            Url().fetch(f"{secure.url}/m.bin", job)
+        monkeypatch.setenv("NBMODEL_CA_FILE", str(certificate.certificate))
+        assert Url().fetch(f"{secure.url}/m.bin", job).path.read_bytes() == CONTENT
+        with pytest.raises(StorageError, match="from https to http, which is not followed"):
+            Url().fetch(f"{secure.url}/down", job)
+    assert web.asked == []
 
 
 def _redirects_for_ever(asked: Asked) -> Page:

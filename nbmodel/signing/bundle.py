@@ -98,8 +98,15 @@ class Bundle:
             return _read(data)
         except (KeyError, TypeError, ValueError, AttributeError) as exc:
             raise TrustError(
-                f"the signature is no Sigstore bundle: {exc!r:.200}", reason="Malformed"
+                f"the signature is no Sigstore bundle: {why(exc)}", reason="Malformed"
             ) from exc
+
+
+def why(exc: Exception) -> str:
+    """What was wrong with a document that could not be read, in short."""
+    if isinstance(exc, KeyError):
+        return f"{exc.args[0]!r:.80} is missing"
+    return str(exc)[:200]
 
 
 def _read(data: Mapping[str, Any]) -> Bundle:

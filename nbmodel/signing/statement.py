@@ -17,6 +17,7 @@ from nbmodel.core.document import canonical_json
 from nbmodel.core.manifest import Manifest, check_path
 from nbmodel.core.referrer import BUNDLE_FILE
 from nbmodel.errors import ManifestError, TrustError
+from nbmodel.signing.bundle import why
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://model_signing/signature/v1.0"
@@ -86,7 +87,7 @@ class Statement:
         try:
             return _read(data)
         except (KeyError, TypeError, ValueError, AttributeError, ManifestError) as exc:
-            raise _malformed(f"cannot be read: {exc!r:.200}") from exc
+            raise _malformed(f"cannot be read: {why(exc)}") from exc
 
     def difference(self, files: Mapping[str, str]) -> str | None:
         """How files differ from those signed, in words; None when they are those.

@@ -161,7 +161,7 @@ class DeviceMachine(RuleBasedStateMachine):
     @rule()
     def undeploy(self) -> None:
         self.runtime.set_config({"packages": [], "services": []}, if_match=None)
-        self.expect(replace(self.model, wants=None))
+        self.expect(replace(self.model, wants=None, tags={}))  # nobody needs them any more
 
     @rule()
     def ask_again(self) -> None:

@@ -16,6 +16,12 @@ _FILES = re.compile(
 _FOLDERS = {"blobs", "tags", "packages", "models"}
 
 
+def config_models(home: Path) -> set[str]:
+    """What the models of the config's packages may be called."""
+    names = {str(package["package"]) for package in _config(home).get("packages", ())}
+    return names | {name.partition("/")[2] for name in names}
+
+
 def kept_versions(home: Path) -> set[str]:
     """Digests of the manifests that a home has a reason to keep."""
     return _tagged(home) | _recorded(home)
@@ -111,10 +117,8 @@ def _unowned_models(home: Path) -> Iterator[str]:
 
 def _tagged(home: Path) -> set[str]:
     """What tags of the config's models are on: those that move, and those that it names."""
-    packages = _config(home).get("packages", ())
-    wanted = {str(package.get("version")) for package in packages}
-    names = {str(package["package"]) for package in packages}
-    names |= {name.partition("/")[2] for name in names}
+    wanted = {str(package.get("version")) for package in _config(home).get("packages", ())}
+    names = config_models(home)
     return {
         tag.read_text()
         for repository in _entries(home / "tags")

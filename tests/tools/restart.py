@@ -15,7 +15,7 @@ from nbmodel.runtime.edge import EdgeRuntime
 from nbmodel.storage import MemoryStorage, OciLayout, Storage
 from nbmodel.storage.manifests import blobs_of
 from nbmodel.storage.tags import TagStore
-from tests.tools.laws import kept_versions, unowned
+from tests.tools.laws import config_models, kept_versions, unowned
 from tests.tools.toy_versions import MODEL, ROW, SERVICE, Toy, machine, toy
 
 AFTER = 9.0  # what the version scales by that is deployed in the end
@@ -75,9 +75,9 @@ def collect(home: Path) -> None:
     collector = Collector(
         OciLayout(home / "blobs"), TagStore(home / "tags"), clock=lambda: passed_s
     )
-    collector.collect(kept_versions(home))
+    collector.collect(kept_versions(home), models=config_models(home))
     passed_s = _LONG_S
-    collector.collect(kept_versions(home))
+    collector.collect(kept_versions(home), models=config_models(home))
 
 
 def _rubbish(home: Path) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from nbmodel.registry.index import touch_index, write_index
 from nbmodel.registry.versions import Candidate, check_model, insert, make_model
 from nbmodel.storage.atomic import TEMPORARY, sync_folder
 from nbmodel.storage.base import translated
-from nbmodel.storage.manifests import parse_manifest
+from nbmodel.storage.manifests import blobs_of, parse_manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def rebuild_index(catalog: Catalog) -> Rebuilt:
     made = Database(temporary, network=True)
     try:
         with made.write() as db:
-            count = sum(_enter(db, one) for one in _found(catalog, left_out))
+            count = sum(_enter(catalog, db, one) for one in _found(catalog, left_out))
         made.close()
         with translated("keep the index"):
             aside = _aside(path)
@@ -150,11 +150,14 @@ def _by_blobs(catalog: Catalog) -> Iterator[_Found]:
             yield _Found(name, number, raw, manifest)
 
 
-def _enter(db: sqlite3.Connection, found: _Found) -> int:
+def _enter(catalog: Catalog, db: sqlite3.Connection, found: _Found) -> int:
     model = check_model(db, found.name)
     model_id = make_model(db, found.name)[0] if model is None else model.id
     candidate = Candidate(found.name, found.raw, found.manifest, adopted=True)
-    insert(db, model_id, found.number, candidate)
+    version_id = insert(db, model_id, found.number, candidate)
+    if not all(map(catalog.storage.has, blobs_of(found.raw))):
+        # On a remote, if a synchronisation says so; until then verify says what is missing.
+        db.execute("INSERT INTO unfetched VALUES (?)", (version_id,))
     db.execute(
         "UPDATE models SET last_number = max(last_number, ?) WHERE id = ?",
         (found.number, model_id),

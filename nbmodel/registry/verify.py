@@ -133,7 +133,13 @@ class _Needed:
                 self.sizes.setdefault(digest, length)
                 self._users[digest].append(row)
         #: Files that only versions need whose files are on a remote.
-        unfetched = {version for (version,) in db.execute("SELECT version FROM unfetched")}
+        unfetched = {
+            version
+            for (version,) in db.execute(
+                "SELECT u.version FROM unfetched u JOIN versions v ON v.id = u.version"
+                " WHERE v.digest IN (SELECT digest FROM remote_tags)"
+            )
+        }
         self.elsewhere = {
             digest
             for digest, users in self._users.items()

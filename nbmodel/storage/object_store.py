@@ -105,9 +105,12 @@ def open_store(url: str) -> Bucket:
         if _is_loopback_endpoint(scheme, os.environ):
             options["allow_http"] = True
         retries: Any = {"max_retries": _RETRIES, "retry_timeout": timedelta(seconds=_REQUEST_S)}
-        return Bucket(
-            stores.from_url(address, client_options=options, retry_config=retries), address
+        parts = urlsplit(address)
+        # Without the prefix, which obstore's versions treat differently.
+        store = stores.from_url(
+            f"{scheme}://{parts.netloc}", client_options=options, retry_config=retries
         )
+        return Bucket(store, address, unquote(parts.path).strip("/"))
     except (BaseError, ValueError, TypeError) as exc:
         raise ConfigError(
             f"{address} cannot be opened: {_told(exc)}",
@@ -126,17 +129,19 @@ class Bucket:
     Args:
         store: Where they are.
         url: Its address, for messages.
+        prefix: What the store's keys have before ours; empty for nothing.
     """
 
-    def __init__(self, store: ObjectStore, url: str) -> None:
+    def __init__(self, store: ObjectStore, url: str, prefix: str = "") -> None:
         self._store = store
+        self._prefix = f"{prefix}/" if prefix else ""
         self.url = url
 
     def find(self, key: str) -> Item | None:
         """What is known of an object; None when there is none."""
         try:
             with self._translated("look for", key):
-                return _item(self._store.head(_key(key)))
+                return _item(key, self._store.head(self._key(key)))
         except BlobNotFoundError:
             return None
 
@@ -148,12 +153,13 @@ class Bucket:
         """
         count = 0
         with self._translated("list", prefix):
-            for page in self._store.list(prefix.rstrip("/") or None, chunk_size=1000):
+            below = (self._prefix + prefix).rstrip("/")
+            for page in self._store.list(below or None, chunk_size=1000):
                 for meta in page:
                     count += 1
                     if count > at_most:
                         raise StorageError(f"{self.url} has more than {at_most} objects")
-                    yield _item(meta)
+                    yield _item(meta["path"].removeprefix(self._prefix), meta)
 
     def read(self, key: str, *, limit: int) -> tuple[Item, bytes]:
         """All of a small object.
@@ -163,8 +169,8 @@ class Bucket:
             StorageError: It is larger than ``limit`` bytes.
         """
         with self._translated("read", key):
-            answer = self._store.get(_key(key))
-            item = _item(answer.meta)
+            answer = self._store.get(self._key(key))
+            item = _item(key, answer.meta)
             data = bytearray()
             if item.size <= limit:
                 for piece in answer.stream(min_chunk_size=1):
@@ -223,7 +229,7 @@ class Bucket:
             mode = {} if over.etag is None else {"e_tag": over.etag}
         try:
             with self._translated("write", key):
-                self._store.put(_key(key), data, mode=mode, use_multipart=False)
+                self._store.put(self._key(key), data, mode=mode, use_multipart=False)
         except (AlreadyExistsError, PreconditionError):
             return False
         return True
@@ -239,16 +245,22 @@ class Bucket:
         part = max(_RANGE, -(-size // _MAX_PARTS))
         with self._translated("write", key):
             self._store.put(
-                _key(key), iter(pieces), use_multipart=True, chunk_size=part, max_concurrency=2
+                self._key(key), iter(pieces), use_multipart=True, chunk_size=part, max_concurrency=2
             )
 
     def delete(self, key: str) -> None:
         """Take an object away; nothing to do when there is none."""
         try:
             with self._translated("delete", key):
-                self._store.delete(_key(key))
+                self._store.delete(self._key(key))
         except BlobNotFoundError:
             return
+
+    def _key(self, key: str) -> str:
+        full = self._prefix + key
+        if not key or len(full) > _MAX_KEY or not key.isprintable() or _has_dots(key):
+            raise StorageError(f"not the name of an object: {key[:100]!r}")
+        return full
 
     def _range(self, item: Item, start: int, end: int) -> list[bytes]:
         options: Any = {"range": (start, end)}
@@ -256,7 +268,7 @@ class Bucket:
             options["if_match"] = item.etag
         pieces, left = [], end - start
         with self._translated("read", item.key):
-            for piece in self._store.get(_key(item.key), options=options).stream(_PIECE):
+            for piece in self._store.get(self._key(item.key), options=options).stream(_PIECE):
                 left -= len(piece)
                 if left < 0:
                     break
@@ -324,18 +336,12 @@ def _told(exc: BaseException) -> str:
     return head[:_MAX_SAID]
 
 
-def _key(key: str) -> str:
-    if not key or len(key) > _MAX_KEY or not key.isprintable() or _has_dots(key):
-        raise StorageError(f"not the name of an object: {key[:100]!r}")
-    return key
-
-
 def _has_dots(key: str) -> bool:
     return any(part in ("", ".", "..") for part in key.split("/"))
 
 
-def _item(meta: Any) -> Item:
-    return Item(meta["path"], int(meta["size"]), meta["e_tag"])
+def _item(key: str, meta: Any) -> Item:
+    return Item(key, int(meta["size"]), meta["e_tag"])
 
 
 def _is_loopback_endpoint(scheme: str, environment: Mapping[str, str]) -> bool:

@@ -163,20 +163,19 @@ def test_an_object_store_behind_a_tunnel_with_a_private_authority(
     pytest.importorskip("obstore", reason="the extra object-store is not installed")
     _no_proxies(monkeypatch)
     monkeypatch.setattr(object_store, "_RETRIES", 1)
-    monkeypatch.setenv("S3_IGNORE_SUBDOMAIN_BUCKETNAME", "true")  # the server's: "store" is none
-    certificate = authority.issue(tmp_path / "own", "store.example")
+    certificate = authority.issue(tmp_path / "own", "localstack.example")
     with object_server() as server, tls_front(httpx.URL(server.url).port or 0, certificate) as port:
         name = "b" + hashlib.sha256(str(tmp_path).encode()).hexdigest()[:40]
         address = server.make_bucket(name) + "/team"
-        environment = {**server.environment, "AWS_ENDPOINT_URL": "https://store.example"}
+        environment = {**server.environment, "AWS_ENDPOINT_URL": "https://localstack.example"}
         for variable, value in environment.items():
             monkeypatch.setenv(variable, value)
-        with connect_proxy({"store.example:443": port}) as proxy:
+        with connect_proxy({"localstack.example:443": port}) as proxy:
             monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
             with pytest.raises((TargetUnreachableError, AuthenticationError)):
                 open_registry(address).tags("digits")
             monkeypatch.setenv("NBMODEL_CA_FILE", str(authority.certificate))
             with open_registry(address) as remote:
                 goes_and_comes(remote)
-            assert set(proxy.targets) == {"store.example:443"}
+            assert set(proxy.targets) == {"localstack.example:443"}
             assert "authorization:" not in "".join(proxy.heads).lower()

@@ -52,6 +52,9 @@ def object_server() -> Iterator[ObjectServer]:
     server.start()
     try:
         host, port = server.get_host_and_port()
-        yield ObjectServer(f"http://{host}:{port}")
+        url = f"http://{host}:{port}"
+        yield ObjectServer(url)
+        # Its objects clean up after themselves, which they cannot when the interpreter ends.
+        httpx.post(f"{url}/moto-api/reset", trust_env=False)
     finally:
         server.stop()

@@ -36,6 +36,9 @@ class SyncCard(SyncReport, Result):
             )
         else:
             blocks.append(Note("no model there that is known here, or was pushed by nbmodel"))
+        if self.left_out:
+            further = f"{count(self.left_out, 'further name')} there not looked at"
+            blocks.append(Note(f"{further}: sync MODEL looks at one", "warn"))
         for model in self.models:
             blocks += changes(model.renumbered, model.doubts)
         chips = [Chip(f"{new} new", "good") if new else Chip("nothing new")]

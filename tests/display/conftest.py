@@ -382,7 +382,7 @@ def results(
                 0.1,
             )
         ),
-        display.SyncCard.of(SyncReport("host/team", ())),
+        display.SyncCard.of(SyncReport("host/team", (), left_out=7)),
         display.RemoteModelTable(
             HOSTILE,
             [

@@ -45,6 +45,7 @@ from nbmodel.registry.rows import model_rows, version_rows
 from nbmodel.storage.manifests import blobs_of
 from nbmodel.storage.remote_registry import RemoteRegistry
 
+_MAX_STRANGE = 2000  # repositories that are asked whether they hold a model of nbmodel
 _BATCH = 500  # versions that are made in one transaction
 
 
@@ -96,11 +97,13 @@ class SyncReport:
         remote: Where from.
         models: A part each, by name.
         seconds: How long it took.
+        left_out: How many repositories there were not looked at for models of nbmodel.
     """
 
     remote: str
     models: tuple[SyncedModel, ...]
     seconds: float = 0.0
+    left_out: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """All of it as a JSON object."""
@@ -108,6 +111,7 @@ class SyncReport:
             "remote": self.remote,
             "models": [model.to_json() for model in self.models],
             "seconds": self.seconds,
+            "left_out": self.left_out,
         }
 
 
@@ -133,23 +137,26 @@ def sync(
         CancelledError: Nobody wants to go on.
     """
     began = time.monotonic()
-    names = _names(catalog, peer) if model is None else [model]
+    names, left_out = _names(catalog, peer) if model is None else ([model], 0)
     parts = []
     for name in names:
         peer.check()
         note(name)
         parts.append(_sync_model(catalog, peer, name, wanted=model is not None))
-    return SyncReport(str(peer.remote), tuple(parts), time.monotonic() - began)
+    return SyncReport(str(peer.remote), tuple(parts), time.monotonic() - began, left_out)
 
 
-def _names(catalog: Catalog, peer: Peer) -> list[str]:
+def _names(catalog: Catalog, peer: Peer) -> tuple[list[str], int]:
+    """The models to look at, and how many repositories may hold further ones."""
     with catalog.db.read() as db:
         known = set(models_seen(db, peer.remote))
     listed = {peer.remote.model(name) for name in peer.registry.repositories() or ()}
     strange = sorted(name for name in listed if name is not None and name not in known)
+    asked, left_out = strange[:_MAX_STRANGE], strange[_MAX_STRANGE:]
     # A registry may hold anything; what has a claim of a number was pushed by one of us.
-    ours = peer.each(partial(_has_claim, peer), strange)
-    return sorted(known | {name for name, is_ours in zip(strange, ours, strict=True) if is_ours})
+    ours = peer.each(partial(_has_claim, peer), asked)
+    found = {name for name, is_ours in zip(asked, ours, strict=True) if is_ours}
+    return sorted(known | found), len(left_out)
 
 
 def _has_claim(peer: Peer, registry: RemoteRegistry, model: str) -> bool:

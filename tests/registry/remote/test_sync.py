@@ -14,6 +14,7 @@ from nbmodel.errors import (
     TargetUnreachableError,
 )
 from nbmodel.registry import Registry
+from nbmodel.registry.remote import sync
 from tests.registry.remote.conftest import People
 from tests.tools.people import Person
 
@@ -188,6 +189,19 @@ def test_what_others_keep_there_is_left_alone(docker_person: People) -> None:
     (part,) = ben.sync("image").models
     assert part.new == ("image:1",)
     assert ben.registry.resolve("image:v1.0").digest == version.digest
+
+
+def test_a_registry_of_many_repositories_is_not_searched_to_its_end(
+    docker_person: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, ben = docker_person("ann"), docker_person("ben")
+    for name in ("one", "two", "three"):
+        ann.add(name, b"the same")
+    ann.push(None)
+    monkeypatch.setattr(sync, "_MAX_STRANGE", 2)
+    report = ben.sync()
+    assert ([part.model for part in report.models], report.left_out) == (["one", "three"], 1)
+    assert ben.sync("two").models[0].new == ("two:1",)
 
 
 def test_numbers_that_other_tools_gave_count(docker_person: People) -> None:

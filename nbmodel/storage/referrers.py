@@ -40,7 +40,7 @@ from nbmodel.storage.origin import Origin
 from nbmodel.storage.reading import manifest_path, read_manifest, read_tags
 from nbmodel.storage.send import request, send_blob
 
-_UNKNOWN = (400, 404, 405, 501)  # answers of registries that do not know the endpoint
+_UNKNOWN = (400, 403, 404, 405, 406, 501)  # answers of registries that do not know the endpoint
 _OWN = 16  # hex digits of a referrer's own tag
 _ROUNDS = 20  # of writing the index; each is lost to another writer only
 _TRIES = 8  # of reading it

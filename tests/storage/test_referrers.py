@@ -300,6 +300,21 @@ def test_what_is_no_list_is_refused(listed: object) -> None:
         read_referrers(origin, "digits", "sha256:" + "1" * 64)
 
 
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 406, 501])
+def test_a_registry_that_knows_no_lists_may_say_so_in_many_ways(status: int) -> None:
+    entry = _entry(b"x")
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if "/referrers/" in request.url.path:
+            return streamed(status)
+        assert request.url.path == "/v2/digits/manifests/sha256-" + "1" * 64
+        return streamed(200, json.dumps(_index(entry)).encode())
+
+    with Origin("http://registry", transport=httpx.MockTransport(answer)) as origin:
+        (listed,) = read_referrers(origin, "digits", "sha256:" + "1" * 64)
+    assert listed.digest == entry["digest"]
+
+
 def test_a_list_without_end_is_left() -> None:
     entries = [_entry(b"%d" % number) for number in range(1000)]
     hostile = Hostile(_index(*entries), {})

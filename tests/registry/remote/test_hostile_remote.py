@@ -40,7 +40,9 @@ from nbmodel.storage.distribution_client import Distribution
 from nbmodel.storage.patience import IMPATIENT
 from nbmodel.storage.remote_registry import RemoteRegistry
 from tests.tools import misbehaviours as wrong
-from tests.tools.hostile_answers import Answer, Asked, Fault, Kind
+from tests.tools.certificate import OPENSSL, Certificate
+from tests.tools.connect_proxy import tls_front
+from tests.tools.hostile_answers import ELSEWHERE, Answer, Asked, Fault, Kind
 from tests.tools.hostile_registry import HostileRegistry
 
 pytestmark = pytest.mark.unhurried
@@ -410,6 +412,32 @@ def test_the_token_does_not_follow_a_redirect(site: Site, hurried: None, kind: K
         assert elsewhere.asked
         assert {one.authorization for one in elsewhere.asked} == {None}
         assert all(TOKEN not in str(one.headers) for one in elsewhere.asked)
+    site.check()
+
+
+@pytest.mark.skipif(OPENSSL is None, reason="openssl is not installed")
+def test_the_token_does_not_leave_tls(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the same registry without TLS, where others could read it on the way."""
+    certificate = Certificate.make(tmp_path / "certificate")
+    monkeypatch.setenv("NBMODEL_CA_FILE", str(certificate.certificate))
+    _, _, port = site.server.url.rpartition(":")
+    with tls_front(int(port), certificate) as secured:
+        site.remote = Remote(f"https://127.0.0.1:{secured}")
+
+        def downgraded(asked: Asked, answer: Answer) -> Answer:
+            if asked.path.startswith(ELSEWHERE):
+                return answer
+            return Answer(307, {"Location": f"{site.server.url}{ELSEWHERE}{asked.path}"})
+
+        site.server.misbehave(downgraded, "blob")
+        assert _error(site.pull), "the registry wants it there, too"
+        led = [one for one in site.server.asked if one.path.startswith(ELSEWHERE)]
+        assert led
+        assert {one.authorization for one in led} == {None}
+        site.server.behave()
+        site.pull()
     site.check()
 
 

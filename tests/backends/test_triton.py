@@ -174,7 +174,7 @@ def test_a_session_that_nobody_has_any_more_leaves_nothing(
     assert any(name.startswith("forgotten.") for name in loaded(server))
     del session
     gc.collect()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while any(name.startswith("forgotten.") for name in loaded(server)):
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -191,7 +191,7 @@ def test_what_a_process_that_is_gone_has_loaded_is_let_go_of(
     subprocess.run([sys.executable, "-c", code, json.dumps(attributes)], check=True)
     assert any(name.startswith("orphan.") for name in loaded(server))
     load_backend("triton").tidy(attributes)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while any(name.startswith("orphan.") for name in loaded(server)):
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -227,7 +227,7 @@ def test_a_server_of_our_own_ends_when_its_process_is_killed(
         check=False,
     )
     process = Path(f"/proc/{int(done.stdout)}")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while process.exists() and "(zombie)" not in (process / "status").read_text():
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -266,11 +266,17 @@ def test_a_server_that_is_killed_comes_back_with_its_models(
     device.configure(config(place))
     device.wait_committed(one)
     (pid,) = tritonservers(device)
+    program = Path(place.attributes["tritonserver"])
+    held = program.with_name("held")  # until somebody has seen that it is down
+    held.touch()
+    waiting = f"while [ -e {held} ]; do sleep 0.05; done\nexec "
+    program.write_text(program.read_text().replace("exec ", waiting))
     os.kill(pid, signal.SIGKILL)
     status = device.wait(lambda status: status["error"] is not None)
     assert status["state"] == "failed"
     assert "was killed by SIGKILL" in status["error"]
     assert "started again" in status["error"]
+    held.unlink()
     wait_for(device, 2.0)
     status = device.wait(lambda status: status["state"] == "ready")
     assert status["error"] is None

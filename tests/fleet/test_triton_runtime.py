@@ -421,7 +421,7 @@ def test_a_triton_that_was_started_again_has_forgotten_all_and_gets_it_back(
             assert any("could not be brought to digits:2" in note for note in notes)
         ports = tuple(int(place.rpartition(":")[2]) for place in (server.http, server.grpc))
         with bare_triton(tmp_path / "second", ports=(ports[0], ports[1])):
-            until = time.monotonic() + 20
+            until = time.monotonic() + 60
             while True:
                 try:
                     card = status(client)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nbmodel.core.digest import short_digest
 from nbmodel.core.version import Version
@@ -14,9 +14,10 @@ from nbmodel.display.card import Block, Card, Chip, Code, Facts, Fold, Mono, Not
 from nbmodel.display.chips import version_chips
 from nbmodel.display.origin import converted, origin
 from nbmodel.display.quantity import count, file_size, listed, moment, number
-from nbmodel.display.signatures import claims_table
 from nbmodel.display.tensors import label_noun, signature_table
-from nbmodel.registry.signing import Claim
+
+if TYPE_CHECKING:
+    from nbmodel.registry.signing import Claim
 
 _MAX_ROWS = 100
 _MAX_METRICS = 4  # columns of a table
@@ -67,6 +68,8 @@ class VersionCard(Version, Result):
         )
         blocks.append(signature_table(self.signature))
         if self.claims:
+            from nbmodel.display.signatures import claims_table
+
             blocks.append(claims_table(self.claims))
         blocks += _folds(self)
         return Card(self.reference, chips, blocks, kind="model version")

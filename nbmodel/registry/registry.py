@@ -496,6 +496,8 @@ class Registry:
 
     def claims(self, digest: str) -> tuple[Claim, ...]:
         """The signatures of a version by what they say; nothing of that is checked."""
+        if not signatures.signatures_of(self._catalog, digest):
+            return ()
         from nbmodel.registry import signing
 
         return signing.claims(self._catalog, digest)

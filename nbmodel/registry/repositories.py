@@ -101,12 +101,16 @@ class RegistryRepositories:
         claim = Claim.parse(tag)
         with self._catalog.db.read() as db:
             if claim is not None:
-                return _claimed(db, name, claim)
-            if tag == LATEST or tag.isdigit() or normal_stamp(tag) == tag:
-                found = [row for row in _rows(db, name) if _is_called(row, tag)]
-                if tag == LATEST:
-                    found = [row for row in found if not row.archived]
-                return found[-1].digest if found else None
+                # By the claimant alone: whatever number it got.
+                first = f"sha256:{claim.version}"
+                return _digest(db, name, "v.digest >= ? AND v.digest < ?", first, f"{first}g")
+            if tag == LATEST:
+                return _digest(db, name, "v.archived = 0")
+            if tag.isdigit():
+                is_number = len(tag) < 10 and str(int(tag)) == tag
+                return _digest(db, name, "v.number = ?", int(tag)) if is_number else None
+            if normal_stamp(tag) == tag:
+                return _digest(db, name, "v.stamp = ?", tag)
             return dict(_moving(db, name)).get(tag)
 
     def has(self, name: str, digest: str) -> bool:
@@ -264,18 +268,14 @@ def _moving(db: sqlite3.Connection, name: str) -> Iterable[tuple[str, str]]:
         yield PINNED, digest
 
 
-def _claimed(db: sqlite3.Connection, name: str, claim: Claim) -> str | None:
-    """The version of a claim, whatever number it got."""
+def _digest(db: sqlite3.Connection, name: str, condition: str, *values: object) -> str | None:
+    """The digest of the version with the largest number that a condition holds for."""
     found = db.execute(
         "SELECT v.digest FROM versions v JOIN models m ON m.id = v.model"  # noqa: S608 - constants
-        f" WHERE m.name = ? AND v.digest LIKE ? AND {_HERE} ORDER BY v.number LIMIT 1",
-        (name, f"sha256:{claim.version}%"),
+        f" WHERE m.name = ? AND {condition} AND {_HERE} ORDER BY v.number DESC LIMIT 1",
+        (name, *values),
     ).fetchone()
     return None if found is None else str(found[0])
-
-
-def _is_called(row: _Row, tag: str) -> bool:
-    return tag in (LATEST, str(row.number), row.stamp)
 
 
 def _by_digest(version: Version) -> Reference:

@@ -50,7 +50,7 @@ class Origin:
         return {key: value for key, value in data.items() if value}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Origin:
+    def from_json(cls, data: object) -> Origin:
         """The value that ``to_json`` wrote.
 
         Raises:

@@ -27,7 +27,7 @@ from nbmodel.core.manifest import check_path
 from nbmodel.core.origin import Origin, without_credentials
 from nbmodel.core.reference import MAX_NAME
 from nbmodel.core.signature import Signature
-from nbmodel.errors import InputError, ManifestError
+from nbmodel.errors import DigestMismatchError, InputError, ManifestError
 from nbmodel.source import MAX_FILES
 from nbmodel.storage.base import translated
 from nbmodel.storage.copying import pump
@@ -60,7 +60,7 @@ class Job:
         folder: Empty at first, removed at the end.
         parts: Where what was broken off is kept for the next time.
         limits: How much it may bring.
-        sha256: What the file that comes must have as its digest, 64 hex digits; None: anything.
+        sha256: 64 hex digits that the digest of its origin must have; None: any.
         revision: Which one, where the address does not say; empty: the newest.
         paths: What of it: files, folders or patterns; nothing: all.
         progress: Told of bytes that came.
@@ -245,9 +245,10 @@ class Layout(Importer):
         path = local_path(uri)
         if path is None or not path.exists():
             raise InputError(f"no such file or folder: {uri[:200]!r}")
-        if job.sha256 is not None:
-            check_sha256(path, job.sha256, job)
         digest = file_digest(path, job) if path.is_file() else ""
+        if digest and job.sha256 is not None and digest != f"sha256:{job.sha256}":
+            # Before anything in it is unpacked or read.
+            raise DigestMismatchError(path.name, expected=f"sha256:{job.sha256}", actual=digest)
         fetched = self.read(path, job)
         origin = replace(fetched.origin, uri=str(path.absolute()), digest=digest)
         return replace(fetched, origin=origin)
@@ -313,22 +314,6 @@ def tree_digest(files: Mapping[str, str]) -> str:
     """One digest of paths and the digests of their files, as a version's content has it."""
     lines = "".join(f"{digest}  {path}\n" for path, digest in sorted(files.items()))
     return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
-
-
-def check_sha256(path: Path, sha256: str, job: Job) -> None:
-    """Check a file against a digest that somebody gave.
-
-    Raises:
-        InputError: It is a folder, which has none.
-        DigestMismatchError: It is another one.
-    """
-    from nbmodel.errors import DigestMismatchError
-
-    if not path.is_file():
-        raise InputError(f"{path.name} is a folder: --sha256 is about a single file")
-    actual = file_digest(path, job)
-    if actual != f"sha256:{sha256}":
-        raise DigestMismatchError(path.name, expected=f"sha256:{sha256}", actual=actual)
 
 
 def name_from(text: str) -> str:

@@ -13,8 +13,17 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from nbmodel.errors import InputError
-from nbmodel.importing.base import Fetched, Job, Layout, Limits, file_digest, picked, tree_digest
+from nbmodel.errors import DigestMismatchError, InputError
+from nbmodel.importing.base import (
+    Fetched,
+    Job,
+    Layout,
+    Limits,
+    file_digest,
+    picked,
+    shown,
+    tree_digest,
+)
 from nbmodel.importing.parts import KEPT_S
 from nbmodel.importing.table import importer_named, importer_of, layouts
 from nbmodel.storage.base import translated
@@ -79,16 +88,25 @@ def bring(uri: str, job: Job, importer: str | None = None) -> Fetched:
     Raises:
         InputError: The address is for no importer, or there is no such thing.
         PluginError: No importer has that name, or what it needs is not installed.
+        DigestMismatchError: It is not what ``job.sha256`` says.
         NbModelError: As ``Importer.fetch``.
     """
     chosen = importer_of(uri) if importer is None else importer_named(importer)
-    fetched = chosen.fetch(uri, job)
-    fetched = _laid_out(fetched, job, {chosen.name})
-    if job.paths:
-        fetched = replace(fetched, path=_chosen(fetched.path, job))
-    origin = fetched.origin
-    if not origin.digest:
-        origin = replace(origin, digest=_digest(fetched.path, job))
+    with translated("import"):  # what no importer foresaw
+        fetched = chosen.fetch(uri, job)
+        fetched = _laid_out(fetched, job, {chosen.name})
+        if job.paths:
+            fetched = replace(fetched, path=_chosen(fetched.path, job))
+        origin = fetched.origin
+        if not origin.digest:
+            origin = replace(origin, digest=_digest(fetched.path, job))
+    if job.sha256 is not None and origin.digest != f"sha256:{job.sha256}":
+        raise DigestMismatchError(
+            f"what {shown(uri)} is",
+            expected=f"sha256:{job.sha256}",
+            actual=origin.digest,
+            hint="it is something else than that digest is of",
+        )
     return replace(fetched, origin=origin)
 
 

@@ -15,6 +15,7 @@ Source: clearml 2.1.12 ``backend_api/services/v2_23/models.py``, ``model.py``.
 from __future__ import annotations
 
 import json
+from ast import literal_eval
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -166,8 +167,24 @@ def _cast(kind: str, said: str) -> Any:
     if kind == "bool":
         return said.strip().lower() in ("true", "1", "yes")
     if kind in ("list", "tuple", "dict"):
-        return json.loads(said.replace("'", '"') if '"' not in said else said)
+        return _structure(said)
     return said
+
+
+def _structure(said: str) -> Any:
+    """A list or mapping, as JSON or as Python prints it.
+
+    Raises:
+        ValueError: It is neither, or has what JSON has not.
+    """
+    try:
+        return json.loads(said)
+    except ValueError:
+        pass
+    try:
+        return json.loads(json.dumps(literal_eval(said), allow_nan=False))
+    except (SyntaxError, TypeError, MemoryError) as exc:
+        raise ValueError(str(exc)) from exc
 
 
 def _words(value: object) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,7 @@ _REDIRECTS = 10
 _MAX_ANSWER = 32 << 20  # bytes of a small answer
 _AWAY = (408, 425, 429, 500, 502, 503, 504)  # statuses of a server that may do better later
 _PIECE = 1 << 20
+_SETTLED_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,8 +361,7 @@ class _Part:
     def start(self, have: int, headers: Mapping[str, str]) -> None:
         """Note what the answer says of the file, before bytes of it are kept."""
         etag = headers.get("ETag", "")
-        # A weak tag or a time alone does not promise equal bytes: RFC 9110, 13.1.5.
-        self.condition = etag if etag.startswith('"') else ""
+        self.condition = etag if etag.startswith('"') else _strong_time(headers)
         self.etag = etag.removeprefix("W/").strip('"')[:200]
         with translated("keep what is imported"):
             if not have:
@@ -395,6 +396,19 @@ class _Part:
             self._file.replace(target)
         self._facts.unlink(missing_ok=True)
         return digest
+
+
+def _strong_time(headers: Mapping[str, str]) -> str:
+    """When the file changed, if nobody can have changed it again since unnoticed; or empty.
+
+    A weak tag or a fresh time does not promise equal bytes: RFC 9110, 8.8.2.2 and 13.1.5.
+    """
+    changed, now = headers.get("Last-Modified", ""), headers.get("Date", "")
+    try:
+        age = parsedate_to_datetime(now) - parsedate_to_datetime(changed)
+    except (TypeError, ValueError):
+        return ""
+    return changed if age.total_seconds() >= _SETTLED_S else ""
 
 
 def _place(url: httpx.URL) -> tuple[str, bytes, int | None]:

@@ -58,6 +58,12 @@ _SAFE = (
     "maintenance.auto=false",
     "protocol.ext.allow=never",
 )
+# What tells git, run inside of a hook or a rebase, of another repository.
+_OF_A_REPOSITORY = frozenset(
+    ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_NAMESPACE", "GIT_PREFIX",
+     "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_QUARANTINE_PATH",
+     "GIT_SHALLOW_FILE", "GIT_TRACE")
+)  # fmt: skip
 _REFUSALS = ("Authentication failed", "could not read Username", "Permission denied", "terminal prompts",
              "HTTP 401", "HTTP 403", "error: 401", "error: 403")  # fmt: skip
 
@@ -123,12 +129,7 @@ class _Repository:
         self._folder = folder
         self._job = job
         self.env = {
-            **{key: value for key, value in os.environ.items() if not key.startswith("GIT_")},
-            **{
-                key: os.environ[key]
-                for key in ("GIT_SSH", "GIT_SSH_COMMAND", "GIT_SSL_CAINFO", "GIT_SSL_NO_VERIFY")
-                if key in os.environ
-            },
+            **{key: value for key, value in os.environ.items() if key not in _OF_A_REPOSITORY},
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_ALLOW_PROTOCOL": "https:http:ssh:git:file",
             "GIT_LFS_SKIP_SMUDGE": "1",

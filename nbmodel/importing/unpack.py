@@ -58,11 +58,13 @@ def unpack(path: Path, job: Job, *, is_plain: bool = False) -> Path:
 
     Raises:
         FormatError: It is damaged, encrypted, or has a link or a name that leads out of it.
-        InputError: More comes out than an import may be, or than such an archive may hold.
+        InputError: It is no file; or more comes out than an import may be, or than such an archive may hold.
     """
+    if not path.is_file():
+        raise InputError(f"{path.name} is no file, expected an archive")
     room = job.room("unpacked")
     counter = _Counter(path, job)
-    with path.open("rb") as file:
+    with translated(f"read {path.name}"), path.open("rb") as file:
         is_zip = file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
     with _damage(path):
         if is_zip:

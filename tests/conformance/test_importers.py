@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nbmodel.client import Client
-from nbmodel.errors import InputError
+from nbmodel.errors import DigestMismatchError, InputError
 from nbmodel.importing import IMPORTERS, download
 from nbmodel.importing.table import importer_named, importer_of
 from tests.tools.model_places import PLACES, Stand
@@ -89,6 +89,17 @@ def test_nothing_is_made_of_what_is_cancelled(uri: str, client: Client) -> None:
         client.import_(uri, type="regression", cancelled=lambda: True)
     assert client.registry.models() == []
     assert not list((client.home / "imports").glob("job-*"))
+
+
+def test_the_digest_of_an_origin_is_what_sha256_takes(uri: str, client: Client) -> None:
+    first = client.import_(uri, type="regression")
+    assert first.manifest.lineage.origin is not None
+    digest = first.manifest.lineage.origin.digest.partition(":")[2]
+    again = client.import_(uri, type="regression", sha256=digest.upper())
+    assert again.digest == first.digest
+    with pytest.raises(DigestMismatchError):
+        client.import_(uri, name="other", type="regression", sha256="0" * 64)
+    assert [model.name for model in client.registry.models()] == ["toy"]
 
 
 def test_more_than_allowed_is_refused_on_one_line(uri: str, client: Client) -> None:

@@ -318,6 +318,7 @@ def test_what_clearml_knows_comes_along(tmp_path: Path, client: Client, model: b
             "rate": {"type": "float", "value": "0.5"},
             "on": {"type": "bool", "value": "True"},
             "sizes": {"type": "list", "value": "[1, 2]"},
+            "words": {"type": "dict", "value": "{'it\\'s': True}"},
             "odd": {"type": "int", "value": "three"},
         },
     }
@@ -331,6 +332,7 @@ def test_what_clearml_knows_comes_along(tmp_path: Path, client: Client, model: b
     data = card.metadata
     assert (data["depth"], data["rate"], data["on"], data["sizes"]) == (3, 0.5, True, [1, 2])
     assert data["odd"] == "three"
+    assert data["words"] == {"it's": True}
     assert data["clearml"]["design"] == {"layers": 3}
     assert data["clearml"]["tags"] == ["with space"]
     assert "metadata 'odd' is no int, and is kept as text" in card.notes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from concurrent.futures import CancelledError
 from dataclasses import replace
+from email.utils import formatdate
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,25 @@ def test_a_download_that_is_cut_goes_on_where_it_ended(web: Site, job: Job) -> N
     got = Url().fetch(f"{web.url}/m.bin", job)
     assert got.path.read_bytes() == CONTENT
     assert [one.headers.get("Range") for one in web.asked] == [None, "bytes=300000-"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "etag", "goes_on"),
+    [
+        ("Sat, 28 Feb 2026 13:36:51 GMT", "", True),
+        ("Sat, 28 Feb 2026 13:36:51 GMT", 'W/"weak"', True),
+        (formatdate(usegmt=True), "", False),
+        ("yesterday", "", False),
+    ],
+    ids=["old", "weak", "fresh", "nonsense"],
+)
+def test_a_time_long_past_is_a_promise_too(
+    web: Site, job: Job, changed: str, etag: str, goes_on: bool
+) -> None:
+    said = {"Last-Modified": changed}
+    web.pages["/m.bin"] = Page(CONTENT, headers=said, etag=etag, cut_after=300_000)
+    assert Url().fetch(f"{web.url}/m.bin", job).path.read_bytes() == CONTENT
+    assert ("Range" in web.asked[1].headers) == goes_on
 
 
 def test_the_next_import_goes_on_where_one_was_cancelled(

@@ -92,8 +92,9 @@ def site(certificate: Certificate | None = None) -> Iterator[Site]:
             page = made.answer(asked)
             content, status, headers = page.content, page.status, dict(page.headers)
             said = self.headers.get("Range", "")
+            known = {page.etag, headers.get("Last-Modified")}
             condition = self.headers.get("If-Range", page.etag)
-            if page.ranges and said.startswith("bytes=") and condition == page.etag:
+            if page.ranges and said.startswith("bytes=") and condition in known:
                 start = int(said[6:].partition("-")[0])
                 if start >= len(content):
                     content, status = b"", 416

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 _RANGE = 8 * 1024 * 1024  # bytes of one request
-_AT_ONCE = 4  # requests: 32 MiB of memory at most
+_AT_ONCE = 3  # requests: 24 MiB on their way at most
 _PIECE = 1024 * 1024  # bytes handed on at a time
 _MAX_PARTS = 10_000  # of one upload; S3's limit
 _MAX_KEY = 1024  # characters; S3's limit is in bytes

@@ -346,22 +346,28 @@ def test_eight_writers_at_once_lose_no_tag(address: str, bucket: Bucket) -> None
 
 
 _MOVE = """
-import resource, sys
+import sys
 from pathlib import Path
 from nbmodel.storage import OciLayout
 from nbmodel.storage.remote_registry import open_registry
 
+def memory(what):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith(what + ":")))
+
 address, digest, size, here, there = sys.argv[1:]
 with open_registry(address) as remote:
     remote.check()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is counted anew
+    before = memory("VmRSS")
     remote.push_blob("digits", OciLayout(Path(here)), digest)
     remote.pull_blob("digits", OciLayout(Path(there)), digest, size=int(size))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(memory("VmHWM") - before)
 """
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="measured as Linux does")
 def test_memory_does_not_grow_with_a_blob(address: str, tmp_path: Path) -> None:
     size = 200 * 1024 * 1024
     (tmp_path / "large").write_bytes(b"")
@@ -375,7 +381,7 @@ def test_memory_does_not_grow_with_a_blob(address: str, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) < 100_000, "KiB: four ranges of 8 MiB on their way, and their copies"
+    assert int(done.stdout) < 64 * 1024, "KiB"
     OciLayout(tmp_path / "there").check(digest)
 
 

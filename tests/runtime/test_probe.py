@@ -19,7 +19,14 @@ from nbmodel.backends import open_session
 from nbmodel.core.golden import Golden
 from nbmodel.core.manifest import FileEntry, Manifest
 from nbmodel.core.signature import Signature, Tensor
-from nbmodel.errors import ConfigError, NbModelError, PluginError, ProbeError, UnavailableError
+from nbmodel.errors import (
+    ConfigError,
+    NbModelError,
+    PluginError,
+    ProbeError,
+    StorageUnavailableError,
+    UnavailableError,
+)
 from nbmodel.golden import GoldenSample
 from nbmodel.runtime.packages import Installed
 from nbmodel.runtime.probe import ProbeLimits, probe
@@ -409,6 +416,20 @@ def test_a_config_that_cannot_work_is_told_as_such(
 ) -> None:
     with pytest.raises(kind, match=message) as caught:
         probe(source)
+    assert type(caught.value) is kind
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("does", "kind"),
+    [("full no room just now", StorageUnavailableError), ("away not up", UnavailableError)],
+    ids=["no room", "cannot be reached"],
+)
+def test_what_says_nothing_about_the_version_is_told_as_such(
+    does: str, kind: type[NbModelError], tmp_path: Path
+) -> None:
+    with pytest.raises(kind, match=does.partition(" ")[2]) as caught:
+        probe(bad(tmp_path, load=does))
     assert type(caught.value) is kind
 
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from nbmodel.backends.base import FileBackend, Session, file_attributes
 from nbmodel.core.signature import Signature, Tensor
+from nbmodel.errors import StorageUnavailableError, UnavailableError
 
 NAME = "bad"
 SIGNATURE = Signature((Tensor("x", "FP32", (-1, 2)),), (Tensor("y", "FP32", (-1, 2)),))
@@ -89,6 +90,10 @@ def misbehave(does: str) -> None:
         os._exit(int(rest))
     elif kind == "raise":
         raise RuntimeError(rest)
+    elif kind == "full":
+        raise StorageUnavailableError(rest)
+    elif kind == "away":
+        raise UnavailableError(rest)
     elif kind == "allocate":
         ballast = [bytearray(os.urandom(1)) * (1 << 20) for _ in range(int(rest))]
         time.sleep(0.5)

@@ -56,6 +56,24 @@ class Window:
         days = range(7) if match["days"] is None else _days(match["days"])
         return cls(frozenset(days), start, (end - start) % (24 * 60) or 24 * 60)
 
+    def __str__(self) -> str:
+        days = "" if len(self.days) == 7 else f"{_named(self.days)} "
+        return f"{days}{_clock(self.start)}-{_clock(self._end)}"
+
+    @property
+    def _end(self) -> int:
+        """The minute after its last, 1 to 1440."""
+        return (self.start + self.minutes - 1) % (24 * 60) + 1
+
+    def opens(self, moment: datetime) -> datetime:
+        """When it begins next, after a moment in local time."""
+        for ahead in range(8):
+            begin = datetime.combine(moment.date() + timedelta(days=ahead), time())
+            begin = (begin + timedelta(minutes=self.start)).replace(tzinfo=moment.tzinfo)
+            if begin.weekday() in self.days and begin > moment:
+                return begin
+        raise AssertionError("a window begins on some day of the week")
+
     def contains(self, moment: datetime) -> bool:
         """Whether a moment, in local time, is inside; the start is, the end is not."""
         for ago in (0, 1):  # it may have begun yesterday
@@ -79,8 +97,11 @@ class DeploymentPolicy:
         max_failure_rate: Share of requests, 0..1, that may fail in the engine while a
             version is provisional; None: any.
         max_latency_ms: What an answer may take on average while a version is provisional,
-            in milliseconds; None: any time.
-        min_requests: How many requests there must be before those two count.
+            in milliseconds; None: any time. One that took more than five times as long for
+            the warm answers of its trial run is refused then; up to that it is told of, since
+            it ran on other inputs than it will be asked.
+        min_requests: How many requests there must be before those two count. With fewer, a
+            version that stays up is committed all the same, which the log says.
         probe_timeout_s: What a trial run before the switch may take, in seconds.
         probe_memory_bytes: What it may take of memory; None: what the machine has free.
         allow_non_finite: Whether NaN and infinity are answers like others.
@@ -122,6 +143,30 @@ class DeploymentPolicy:
         if problems:
             return policy, tuple(problems)
         return replace(policy, **found), ()
+
+    def to_json(self) -> dict[str, Any]:
+        """What differs from the defaults of this class, as ``read`` takes it."""
+        usual = DeploymentPolicy()
+        differing = {
+            one.name: getattr(self, one.name)
+            for one in fields(self)
+            if getattr(self, one.name) != getattr(usual, one.name)
+        }
+        if "windows" in differing:
+            differing["windows"] = [str(window) for window in self.windows]
+        return differing
+
+    def opening(self, moment: datetime) -> tuple[Window, datetime] | None:
+        """The window that opens next, and when; None when one is open or there are none.
+
+        Args:
+            moment: Now, in local time.
+        """
+        if self.is_open(moment):
+            return None
+        opens = ((window.opens(moment), at) for at, window in enumerate(self.windows))
+        when, at = min(opens)
+        return self.windows[at], when
 
     def is_open(self, moment: datetime) -> bool:
         """Whether a version may be taken up at a moment in local time."""
@@ -193,6 +238,24 @@ def _minute(clock: str) -> int:
     if minutes > 59 or hours * 60 + minutes > 24 * 60:
         raise ValueError(f"expected a time from 00:00 to 24:00, found {clock!r}")
     return hours * 60 + minutes
+
+
+def _clock(minute: int) -> str:
+    return f"{minute // 60:02d}:{minute % 60:02d}"
+
+
+def _named(days: frozenset[int]) -> str:
+    """Days as ``_days`` reads them: ``Mon-Fri``, ``Mon,Wed``."""
+    listed = sorted(days)
+    runs: list[list[int]] = []
+    for day in listed:
+        if runs and day == runs[-1][-1] + 1:
+            runs[-1].append(day)
+        else:
+            runs.append([day])
+    return ",".join(
+        DAYS[run[0]] if len(run) == 1 else f"{DAYS[run[0]]}-{DAYS[run[-1]]}" for run in runs
+    )
 
 
 def _days(text: str) -> set[int]:

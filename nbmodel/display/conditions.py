@@ -41,6 +41,8 @@ _STATUSES: Mapping[str, tuple[int, Tone]] = {
     "False": (1, "warn"),
     "Unknown": (2, "calm"),
 }
+_BRIEF = 120  # characters of a reason in a table: the note above has all of it
+_NOW_S = 0.5  # what is tried again sooner is tried again now
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -78,6 +80,9 @@ class Standing:
         if words:
             number = said(entry(self.service, "provisional"), "number")
             yield Note(f"{self.name}: {version(number)} is {words}", "warn")
+        slow = said(entry(self.service, "probe"), "slow")
+        if slow and not self.service.get("failed"):
+            yield Note(f"{self.name}: it was {slow}", "warn")
         yield from self._waiting()
         yield from self._failed()
         if said(self.service, "note"):
@@ -114,10 +119,8 @@ class Standing:
             at = moment(said(failed, "at"))
             reason = said(failed, "reason") or error
             when = f" at {at}" if at else ""
-            what = said(failed, "version")
-            yield Note(
-                f"{self.name}: version {what} was given up{when}: {reason}{still}{hint}", "bad"
-            )
+            what = version(said(failed, "number") or said(failed, "version"))
+            yield Note(f"{self.name}: {what} was given up{when}: {reason}{still}{hint}", "bad")
         if error and not (failed and error == said(failed, "reason")):
             yield Note(f"{self.name}: {error}{still}{hint}", "bad")
 
@@ -190,7 +193,28 @@ def probe_words(service: Mapping[str, Any]) -> str:
         parts.append(f"{file_size(int(memory))} of memory")
     if load is not None:
         parts.append(f"loaded in {duration(load)}")
-    return "; ".join(filter(None, [", ".join(parts), said(probe, "golden")]))
+    if not probe:
+        probed = condition(service, "Probed")
+        return f"no: {said(probed, 'message')}" if _is_known(probed) else ""
+    told = [", ".join(parts), said(probe, "golden"), said(probe, "slow"), said(probe, "note")]
+    return "; ".join(filter(None, told))
+
+
+def settings_words(service: Mapping[str, Any]) -> str:
+    """The settings of a service's deployment that are not the usual ones: ``confirm_s=60``."""
+    given = entry(service, "deployment")
+    return ", ".join(f"{name}={_setting(value)}" for name, value in given.items())
+
+
+def _setting(value: object) -> str:
+    if isinstance(value, list):
+        return " + ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _is_known(probed: Mapping[str, Any]) -> bool:
+    """Whether a version was not tried out since it ran before."""
+    return said(probed, "reason") == "NotNeeded" and bool(said(probed, "message"))
 
 
 def fetched_words(fetch: Mapping[str, Any]) -> str:
@@ -211,6 +235,8 @@ def fetch_problem(fetch: Mapping[str, Any]) -> str:
     if fetch.get("terminal"):
         return f"cannot be fetched: {error}; not tried again until something changes"
     again = "" if retry is None else f"; tried again in {duration(retry)}"
+    if retry is not None and retry < _NOW_S:
+        again = "; tried again now"
     tries = f" (attempt {attempt:.0f})" if attempt is not None and attempt > 1 else ""
     return f"could not be fetched{tries}: {error}{again}"
 
@@ -263,5 +289,5 @@ def _reason(one: Mapping[str, Any]) -> str:
     """Why, in words; that something holds says enough."""
     message = said(one, "message")
     if message or one.get("status") == "True":
-        return message
+        return message if len(message) <= _BRIEF else f"{message[: _BRIEF - 1].rstrip()}…"
     return _CAMEL.sub(" ", said(one, "reason")).capitalize()

@@ -19,6 +19,7 @@ from nbmodel.display.conditions import (
     fetched_words,
     is_quiet,
     said,
+    settings_words,
     steps_table,
 )
 from nbmodel.display.device import device_facts
@@ -83,6 +84,9 @@ class StatusCard(dict[str, Any], Result):
         if self.missed:
             chips.append(Chip("does not answer", "bad"))
             blocks.append(Note(f"this is old: {self.missed}", "bad"))
+        notes = self.get("warnings")
+        if isinstance(notes, list):
+            blocks += [Note(str(note), "warn") for note in notes]
         blocks += [self._facts(own), *self._services(services)]
         vision = entries(self, "vision")
         if vision:
@@ -127,6 +131,9 @@ class StatusCard(dict[str, Any], Result):
         yield _services(standings)
         for standing in standings:
             yield from standing.notes()
+        settings = [(one.name, settings_words(one.service)) for one in standings]
+        if any(words for _, words in settings):
+            yield Facts([(f"deployment of {name}", words) for name, words in settings])
 
     def _conditions(self, services: list[Mapping[str, Any]]) -> Iterator[Block]:
         """How far services are that are not where they should be; all conditions folded away."""

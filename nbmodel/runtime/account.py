@@ -47,6 +47,18 @@ class Refusal:
         )
 
     @classmethod
+    def of_damage(cls, wish: Wish, error: NbModelError) -> Refusal:
+        """Why a wish is not followed as long as bytes of its version are missing."""
+        version = wish.found.version if wish.found else None
+        return cls(
+            None,
+            None if version is None else version.digest,
+            None if version is None else version.label,
+            error,
+            "Damaged",
+        )
+
+    @classmethod
     def of_failure(cls, failed: Failed) -> Refusal:
         """A version that is not tried again."""
         error = DeployError(failed.reason, hint=failed.hint)
@@ -75,6 +87,8 @@ class Account:
         waits: What its trial waits for, or None.
         report: What came of the last probe that it passed, and of which key; or None.
         remaining_s: How long what it runs is still provisional; None when it is not.
+        trial_since: When that began to serve; UTC; None when it is not provisional.
+        committed: Key of what was committed last in this process, and after how much; or None.
     """
 
     live: LiveService | None = None
@@ -87,3 +101,5 @@ class Account:
     waits: Why | None = None
     report: tuple[str, ProbeReport] | None = None
     remaining_s: float | None = None
+    trial_since: str | None = None
+    committed: tuple[str, str] | None = None

@@ -60,16 +60,25 @@ class Arrival:
 
     def needed(self, missing: Mapping[str, int]) -> int:
         """Bytes of disk that fetching takes; what came another time is there already."""
-        parts = {
+        sizes = missing.items()
+        parts = self._parts()
+        return sum(max(0, size - parts.get(self._upload(one), 0)) + _BLOCK for one, size in sizes)
+
+    def begun(self, missing: Mapping[str, int]) -> int:
+        """Bytes of missing blobs that came another time, and are gone on with."""
+        parts = self._parts()
+        return sum(min(size, parts.get(self._upload(one), 0)) for one, size in missing.items())
+
+    def _parts(self) -> dict[str, int]:
+        """Unfinished uploads of fetched blobs, and how many bytes each has."""
+        return {
             name: length
             for name, length in self._storage.abandoned(float("inf"))
             if name.startswith(UPLOAD_PREFIX)
         }
-        needed = 0
-        for digest, size in missing.items():
-            part = parts.get(self._source(digest, size).upload, 0)
-            needed += max(0, size - part) + _BLOCK
-        return needed
+
+    def _upload(self, digest: str) -> str:
+        return self._source(digest, self.blobs[digest]).upload
 
     def uploads(self) -> set[str]:
         """Names of the uploads that fetching it goes on with."""

@@ -29,12 +29,14 @@ class Trial:
         policy: Its service's.
         began: When it began to serve, ``time.monotonic()`` seconds.
         deaths: Of processes that serve, before that.
+        since: When it began to serve, for people; UTC.
     """
 
     record: Record
     policy: DeploymentPolicy
     began: float
     deaths: int
+    since: str = ""
 
     @property
     def age_s(self) -> float:
@@ -68,6 +70,7 @@ class Board:
         self._trials: dict[str, Trial] = {}
         self._refusals: dict[str, Refusal] = {}
         self._reports: dict[str, tuple[str, ProbeReport]] = {}
+        self._commits: dict[str, tuple[str, str]] = {}
         self._wishes: Mapping[str, Wish | NbModelError] = {}
         self._found: Mapping[str, Found | NbModelError] = {}
         self._damaged: Mapping[str, NbModelError] = {}
@@ -133,6 +136,8 @@ class Board:
                 waits=self._waits.get(name),
                 report=self._reports.get(name),
                 remaining_s=None if trial is None else trial.remaining_s,
+                trial_since=None if trial is None else trial.since or None,
+                committed=self._commits.get(name),
             )
 
     @property
@@ -163,6 +168,12 @@ class Board:
         """The trial of what a service runs, or None."""
         with self._lock:
             return self._trials.get(name)
+
+    def report(self, name: str, key: str) -> ProbeReport | None:
+        """What came of the last probe of a service, when it was of the wish with that key."""
+        with self._lock:
+            found = self._reports.get(name)
+        return found[1] if found is not None and found[0] == key else None
 
     def trials(self) -> dict[str, Trial]:
         """The trials of what services run, by name."""
@@ -200,6 +211,7 @@ class Board:
         """Forget what came of the probes of other services."""
         with self._lock:
             self._reports = {name: one for name, one in self._reports.items() if name in but}
+            self._commits = {name: one for name, one in self._commits.items() if name in but}
 
     def unpack(self, package: str | None) -> None:
         """A package is being laid out, or (None) is not any more."""
@@ -227,6 +239,11 @@ class Board:
                 self._reports.pop(name, None)
             else:
                 self._reports[name] = (key, report)
+
+    def note_commit(self, name: str, key: str, seen: str) -> None:
+        """The wish with that key was committed, after so much."""
+        with self._lock:
+            self._commits[name] = (key, seen)
 
     def switch(self, name: str, live: LiveService, trial: Trial | None) -> LiveService | None:
         """Have a service run something; what it ran before, which still has to be retired."""

@@ -63,6 +63,7 @@ class Facts:
         is_live: Whether that is the wanted one.
         remaining_s: How long it is still provisional; None when it is not.
         is_committed: Whether it has proven itself.
+        committed_after: After how much that was; empty when nobody remembers.
     """
 
     wanted: str | None = None
@@ -81,6 +82,7 @@ class Facts:
     is_live: bool = False
     remaining_s: float | None = None
     is_committed: bool = False
+    committed_after: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +182,10 @@ def _fetched(facts: Facts) -> _Told:
     if fetch is not None and fetch.state == "fetching":
         return "False", "Fetching", f"{fetch.percent:g} % of {fetch.total} bytes are here"
     if facts.missing is not None:
-        failed = fetch is not None and fetch.error is not None
-        return "False", "FetchFailed" if failed else facts.missing.cause, facts.missing.text
+        if fetch is None or fetch.error is None:
+            return "False", facts.missing.cause, facts.missing.text
+        here = f"{fetch.percent:g} % of {fetch.total} bytes are here; " if fetch.total else ""
+        return "False", "FetchFailed", f"{here}{fetch.error}"
     if fetch is not None and fetch.state == "failed":
         return "False", "FetchFailed", fetch.error or ""
     if facts.is_path and facts.wanted is None:
@@ -209,9 +213,12 @@ def _probed(facts: Facts) -> _Told:
         return "False", facts.refused.cause, facts.refused.text
     if facts.activity == "probing":
         return "Unknown", "Probing", facts.doing
+    if facts.refused is not None:  # it was given up before this process began
+        return "True", "Passed", "it passed before it was given up"
     if facts.is_live:
-        return "True", "NotNeeded", "it ran before" if facts.is_committed else ""
-    return "Unknown", "Pending", ""
+        before = "it ran before, so it is not tried out again"
+        return "True", "NotNeeded", before if facts.is_committed else ""
+    return "Unknown", "Pending", "not begun yet"
 
 
 def _live(facts: Facts) -> _Told:
@@ -230,7 +237,7 @@ def _committed(facts: Facts) -> _Told:
     if facts.is_live and facts.is_path:
         return "True", "NoTrial", "files by path and what clients load have none"
     if facts.is_committed:
-        return "True", "Confirmed", ""
+        return "True", "Confirmed", facts.committed_after
     if facts.refused is not None:
         return "False", facts.refused.cause, facts.refused.text
     return "False", "NotLive", ""

@@ -41,6 +41,7 @@ from nbmodel.runtime.journal import EVENTS_FILE, Journal
 from nbmodel.runtime.ledger import Ledger
 from nbmodel.runtime.leftovers import remove_leftovers
 from nbmodel.runtime.lookup import unknown
+from nbmodel.runtime.maintenance import Candidate
 from nbmodel.runtime.model_control import ModelControl
 from nbmodel.runtime.packages import PackageFolder
 from nbmodel.runtime.passes import Errand, Passes
@@ -102,7 +103,7 @@ class EdgeRuntime:
             no region.
         server_name: What the inference protocol calls it.
         maintenance: Whether new versions may be taken up now, besides what the config says;
-            None: always. Asked again and again while one waits.
+            None: always. Asked again and again while one waits, for each version.
         trust: Which versions may run, by who signed them; None: all may.
 
     Raises:
@@ -119,7 +120,7 @@ class EdgeRuntime:
         environment: Mapping[str, str] | None = None,
         shared_memory: SharedMemory | None = None,
         server_name: str = "nbmodel",
-        maintenance: Callable[[], bool] | None = None,
+        maintenance: Callable[[Candidate], bool] | None = None,
         trust: TrustPolicy | None = None,
     ) -> None:
         self.server_name = server_name
@@ -161,6 +162,7 @@ class EdgeRuntime:
             served=self._served,
             maintenance=maintenance,
             is_short=lambda: self._reserve.is_short,
+            damaged=self.catch_up,
         )
         self._follower = Follower(
             self.storage,
@@ -198,6 +200,7 @@ class EdgeRuntime:
         self._config_lock = threading.Lock()
         #: What taking the config file did, or None when nothing was taken from it.
         self.config_note: str | None = None
+        self._config_trouble: str | None = None  # as long as another config counts than was set
         try:
             self._config = self._first_config(config)
         except BaseException:
@@ -273,8 +276,8 @@ class EdgeRuntime:
         maintenance window. Returns when the version is live.
 
         Returns:
-            ``service``, ``package`` (its local name), ``from``, ``to`` and ``version``
-            (labels; ``version`` is what the config says now).
+            ``service``, ``package`` (its local name), ``from`` and ``to`` (``digits:2``), and
+            ``version``, which the config says now.
 
         Raises:
             TargetError: There is no such service.
@@ -295,13 +298,12 @@ class EdgeRuntime:
                     f"package {target.package!r} of service {service!r} is not in the config"
                 )
             live = self._board.live(service)
-            before = _label(live)
+            before = None if live is None or live.installed is None else live.installed.version
             label = self._tag(target)
             former = self._config
             wanted = former.with_version(target.package, label)
             if wanted.etag != former.etag:
-                left = None if live is None or live.installed is None else live.installed.version
-                away = "" if left is None else f" from {left.reference}"
+                away = "" if before is None else f" from {before.reference}"
                 self._keep_config(wanted, f"{service}: rolled back{away} to {target.reference}")
             number = self._passes.ask(
                 Errand(
@@ -312,7 +314,7 @@ class EdgeRuntime:
             )
         self._wait(service, number, ROLLBACK_TIMEOUT_S)
         try:
-            self._check_live(service, target, label)
+            self._check_live(service, target)
         except DeployError:
             with self._config_lock:
                 if self._config is wanted:
@@ -321,8 +323,8 @@ class EdgeRuntime:
         return {
             "service": service,
             "package": target.package,
-            "from": before,
-            "to": label,
+            "from": None if before is None else before.reference,
+            "to": target.reference,
             "version": label,
         }
 
@@ -502,6 +504,7 @@ class EdgeRuntime:
             "settled": self.settled and not self._follower.busy,
             "config": config.etag,
             "device": self._device.look().to_json(),
+            "warnings": [] if self._config_trouble is None else [self._config_trouble],
             **self._teller.told(config),
         }
 
@@ -541,6 +544,7 @@ class EdgeRuntime:
             return kept
         self.config_note = _taken(checked, kept, was_given=self._ledger.given is not None)
         self._states.save_config(checked)
+        self._config_trouble = None
         self._ledger.remember_given(checked.etag)
         self._journal.note(self.config_note, type="Config")
         return checked
@@ -551,7 +555,8 @@ class EdgeRuntime:
             return self._states.config()
         except ConfigError as exc:
             good = self._good_config(exc)
-            self._journal.warn(f"{exc}; the last config that went well counts", type="Config")
+            self._config_trouble = f"{exc}; the last config that went well counts"
+            self._journal.warn(self._config_trouble, type="Config")
             return good
 
     def _good_config(self, error: ConfigError) -> MachineConfig:
@@ -575,6 +580,7 @@ class EdgeRuntime:
 
     def _keep_config(self, config: MachineConfig, why: str) -> None:
         self._states.save_config(config)
+        self._config_trouble = None
         self._control.config_changes(self._config, config)
         self._config = config
         self._follower.follow(config)
@@ -725,16 +731,12 @@ class EdgeRuntime:
         # Pushed by a foreign client, under a tag that has moved on.
         return stamp_of(parse_time(load_manifest(self.storage, previous.digest).created))
 
-    def _check_live(self, service: str, target: Record, label: str) -> None:
+    def _check_live(self, service: str, target: Record) -> None:
         live = self._board.live(service)
         if live is None or live.installed is None or live.installed.version.digest != target.digest:
             refusal = self._board.refusal(service)
             why = str(refusal.error) if refusal is not None else "it takes too long to load"
-            raise DeployError(f"service {service!r} cannot go back to {label}: {why}")
-
-
-def _label(live: LiveService | None) -> str | None:
-    return None if live is None or live.installed is None else live.installed.version.label
+            raise DeployError(f"service {service!r} cannot go back to {target.reference}: {why}")
 
 
 def _counts(

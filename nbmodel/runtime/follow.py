@@ -376,6 +376,7 @@ class Follower:
         followed.fetching(arrival, missing)
         self._check_room(arrival, missing)
         size = sum(missing.values())
+        begun = arrival.begun(missing)  # maybe by the process before
         arrival.hold()
         began = time.monotonic()
         if followed.status.attempt == 1:
@@ -404,8 +405,9 @@ class Follower:
             raise StorageError(f"blobs of {named.repository}:{named.tag} went while it was fetched")
         self._journal.note(
             f"package {name}: {named.repository}:{named.tag} is here after "
-            f"{time.monotonic() - began:.1f} s, {size - followed.local} bytes fetched, "
-            f"{followed.local} found in versions here",
+            f"{time.monotonic() - began:.1f} s, {max(0, size - begun - followed.local)} bytes "
+            f"fetched, {followed.local} found in versions here"
+            f"{f', {begun} fetched before' if begun else ''}",
             type="Fetched",
         )
 

@@ -1,6 +1,17 @@
 """Asking a program of the machine whether a new version may be taken up now.
 
-It knows what a config cannot: that the robot stands still, that the door is closed.
+It knows what a config cannot: that the robot stands still, that the door is closed. It ends
+with 0 for yes, anything else for no, and is asked again every 15 seconds while a version waits.
+Its environment is the runtime's, without secrets, and says what waits:
+
+=====================  ==================================================
+``NBMODEL_SERVICE``    name of the service
+``NBMODEL_MODEL``      name of the model
+``NBMODEL_VERSION``    number of the version; empty when it has none
+``NBMODEL_DIGEST``     of its manifest, ``sha256:…``
+=====================  ==================================================
+
+The first version of a service is not asked for: nothing serves that it could disturb.
 """
 
 from __future__ import annotations
@@ -9,6 +20,8 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from nbmodel.core.credential import TOKEN_VARIABLE
@@ -19,13 +32,40 @@ AGAIN_S = 1.0  # an answer holds so long, for all services that wait
 _SECRETS = (TOKEN_VARIABLE,)  # of the runtime, not of what it asks
 
 
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A version that may be taken up.
+
+    Attributes:
+        service: Name of the service that it is for.
+        model: Name of its model; empty for a file by path.
+        number: Its integer, or None.
+        digest: Of its manifest; empty for a file by path.
+    """
+
+    service: str
+    model: str = ""
+    number: int | None = None
+    digest: str = ""
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What a hook is told of it."""
+        return {
+            "NBMODEL_SERVICE": self.service,
+            "NBMODEL_MODEL": self.model,
+            "NBMODEL_VERSION": "" if self.number is None else str(self.number),
+            "NBMODEL_DIGEST": self.digest,
+        }
+
+
 class MaintenanceHook:
     """A program that ends with 0 for yes. For one thread.
 
     Args:
         program: Its path.
         timeout_s: Seconds until it must have ended.
-        again_s: Seconds for which its answer holds, or that it gave none.
+        again_s: Seconds for which its answer about a version holds, or that it gave none.
     """
 
     def __init__(
@@ -34,28 +74,40 @@ class MaintenanceHook:
         self._program = program
         self._timeout_s = timeout_s
         self._again_s = again_s
-        self._answer: bool | NbModelError = False
-        self._asked: float | None = None
+        self._answers: dict[Candidate, tuple[float, bool | NbModelError]] = {}
 
-    def __call__(self) -> bool:
-        """Whether it says yes.
+    def __call__(self, candidate: Candidate) -> bool:
+        """Whether it says yes to a version.
 
         Raises:
             DeployError: It cannot be run.
             UnavailableError: It did not end in time; it was killed.
         """
-        if self._asked is None or time.monotonic() - self._asked >= self._again_s:
+        known = self._known(candidate)
+        if known is None:
             try:
-                self._answer = self._ask()
-            except NbModelError as exc:  # one that hangs is not waited for by each service anew
-                self._answer = exc
-            self._asked = time.monotonic()
-        if isinstance(self._answer, NbModelError):
-            raise self._answer
-        return self._answer
+                known = self._ask(candidate)
+            except NbModelError as exc:
+                known = exc
+            self._answers[candidate] = (time.monotonic(), known)
+        if isinstance(known, NbModelError):
+            raise known
+        return known
 
-    def _ask(self) -> bool:
+    def _known(self, candidate: Candidate) -> bool | NbModelError | None:
+        """What it said of a version lately; that it hangs is said of all of them."""
+        now = time.monotonic()
+        self._answers = {
+            one: answer for one, answer in self._answers.items() if now - answer[0] < self._again_s
+        }
+        if candidate in self._answers:
+            return self._answers[candidate][1]
+        errors = (said for _, said in self._answers.values() if isinstance(said, NbModelError))
+        return next(errors, None)
+
+    def _ask(self, candidate: Candidate) -> bool:
         environment = {name: value for name, value in os.environ.items() if name not in _SECRETS}
+        environment.update(candidate.environment)
         try:
             process = subprocess.Popen(
                 [str(self._program)],

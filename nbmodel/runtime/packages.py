@@ -22,7 +22,7 @@ import os
 import shutil
 import stat
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,13 @@ from nbmodel.core.digest import short_digest
 from nbmodel.core.machine import ML_MODEL, Package
 from nbmodel.core.manifest import FileEntry, Manifest
 from nbmodel.core.version import now
-from nbmodel.errors import DigestMismatchError, ManifestError, StorageUnavailableError
+from nbmodel.errors import (
+    BlobNotFoundError,
+    DigestMismatchError,
+    ManifestError,
+    StorageError,
+    StorageUnavailableError,
+)
 from nbmodel.runtime.folders import entries, link_folder, remove
 from nbmodel.runtime.resolve import PackageVersion
 from nbmodel.runtime.triton_folder import TritonFolder
@@ -41,6 +47,7 @@ from nbmodel.storage.base import Storage
 MAX_FILES = 10_000  # of one version; a model of a thousand shards has as many
 _STATUS = ".status.json"
 _DATA = "data"
+_SEND_AGAIN = "deploy the version again: what is missing of it is sent anew"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,7 @@ class PackageFolder:
         self._data = root / _DATA / ML_MODEL
         self._storage = storage
         self._triton = TritonFolder(root.with_name("models"))
+        self._damage: dict[str, str] = {}  # digest of a blob that was damaged → what was said
 
     def link(self, name: str) -> Path:
         """Where the package called ``name`` is found, whichever version it is."""
@@ -124,6 +132,41 @@ class PackageFolder:
             link_folder(self.link(name), installed.folder)
             number = installed.version.number or 1
             self._triton.serve(name, number, installed.folder, installed.manifest)
+
+    def drop_damaged(self, installed: Installed) -> StorageError | None:
+        """Let go of the files of a version that are not what their digests say.
+
+        Their blobs go too where they are the same bytes, so that they can be sent again; and
+        the folder, so that it is laid out anew.
+
+        Returns:
+            What to say of it; None when every file is as it should be.
+
+        Raises:
+            StorageError: The storage cannot be read.
+            OSError: The disk does not let it go.
+        """
+        damaged = [
+            entry
+            for entry in installed.manifest.files
+            if _digest_of_file(installed.folder / entry.path) != entry.digest
+        ]
+        if not damaged:
+            return None
+        paths = [entry.path for entry in damaged]
+        more = f" and of {len(paths) - 1} more" if len(paths) > 1 else ""
+        text = f"this device's copy of {paths[0]}{more} is damaged"
+        for entry in damaged:
+            with suppress(BlobNotFoundError):
+                try:
+                    self._storage.check(entry.digest)
+                except DigestMismatchError:
+                    self._storage.delete(entry.digest)
+                    self._damage[entry.digest] = text
+        # The status goes first: a folder without one is laid out again.
+        remove(_status_file(installed.folder))
+        remove(installed.folder)
+        return StorageError(text, hint=_SEND_AGAIN)
 
     def sweep(self, *, names: Collection[str], digests: Collection[str]) -> int:
         """Remove what no package and no service uses; how many things went.
@@ -221,6 +264,10 @@ class PackageFolder:
 
     def _blob(self, entry: FileEntry) -> Path:
         """The blob of a file, of the right size."""
+        if not self._storage.has(entry.digest):
+            text = self._damage.get(entry.digest, f"{entry.path!r} is not on this device")
+            raise BlobNotFoundError(text, hint=_SEND_AGAIN)
+        self._damage.pop(entry.digest, None)
         size = self._storage.size(entry.digest)
         if size != entry.size:
             self._storage.check(entry.digest)  # most probably it is the blob that is wrong
@@ -258,6 +305,18 @@ def _told(name: str, folder: Path) -> Iterator[None]:
             f"cannot lay out package {name!r} in {folder}: {exc.strerror or exc}",
             hint="check free space and permissions of the folder",
         ) from exc
+
+
+def _digest_of_file(path: Path) -> str | None:
+    """Of what is in a file; None when it cannot be read."""
+    hashed = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1024 * 1024):
+                hashed.update(block)
+    except OSError:
+        return None
+    return f"sha256:{hashed.hexdigest()}"
 
 
 def _status_file(folder: Path) -> Path:

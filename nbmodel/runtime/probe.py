@@ -87,6 +87,7 @@ class ProbeReport:
             "latency_ms": self.latency_ms,
             "memory_bytes": self.memory_bytes,
             "golden": self.golden,
+            "note": self.note,
         }
 
 

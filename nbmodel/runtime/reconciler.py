@@ -33,10 +33,12 @@ from nbmodel.runtime.conditions import Why
 from nbmodel.runtime.desired import Found, Wish
 from nbmodel.runtime.journal import Journal
 from nbmodel.runtime.ledger import Ledger
+from nbmodel.runtime.maintenance import Candidate
 from nbmodel.runtime.plan import Step, plan_steps
 from nbmodel.runtime.probe import ProbeLimits, ProbeReport
 from nbmodel.runtime.prober import Prober
 from nbmodel.runtime.proof import is_out_of_memory
+from nbmodel.runtime.resolve import reference_of
 from nbmodel.runtime.services import LiveService, Source, load_service
 from nbmodel.runtime.state import Failed, Record
 from nbmodel.runtime.stock import Stock, Stockroom, record_of
@@ -44,10 +46,14 @@ from nbmodel.runtime.trial import (
     Served,
     Standing,
     Verdict,
+    check_slowness,
     failure_of,
     is_verdict,
     judge,
+    seen_words,
+    slowness,
     standing,
+    waiting_words,
 )
 
 AGAIN_S = 30.0  # after which what is not the version's fault is tried again
@@ -93,6 +99,7 @@ class Reconciler:
         maintenance: Whether new versions may be taken up now, besides what policies say;
             None: always.
         is_short: Whether something found no room on the disk lately.
+        damaged: Called when bytes here turned out to be damaged, and were let go of.
     """
 
     def __init__(
@@ -104,10 +111,12 @@ class Reconciler:
         journal: Journal,
         changed: Callable[[], None],
         served: Callable[[str, LiveService], Served],
-        maintenance: Callable[[], bool] | None = None,
+        maintenance: Callable[[Candidate], bool] | None = None,
         is_short: Callable[[], bool] = lambda: False,
+        damaged: Callable[[], None] = lambda: None,
     ) -> None:
         self._is_short = is_short
+        self._damaged = damaged
         self._board = board
         self._stockroom = stockroom
         self._ledger = ledger
@@ -117,6 +126,7 @@ class Reconciler:
         self._prober = Prober(changed, board.tell)
         self._hurried: frozenset[str] = frozenset()  # urgent, and their probe is not over
         self._not_up: dict[str, str] = {}  # what was said of what ran well and does not come up
+        self._told_waits: dict[str, tuple[Candidate, str]] = {}  # what waits, and for what
         self._looked = 0.0  # when the last pass was over, time.monotonic() seconds
 
     @property
@@ -168,6 +178,7 @@ class Reconciler:
         for name in self._board.running().keys() - wishes.keys():
             self._stop(name)
         self._not_up = {name: text for name, text in self._not_up.items() if name in wishes}
+        self._told_waits = {name: one for name, one in self._told_waits.items() if name in wishes}
         for name, wish in wishes.items():
             self._bring_up(name, wish, this)
         for name, wish in wishes.items():
@@ -239,6 +250,7 @@ class Reconciler:
     ) -> bool:
         """Have what ran well before serve; False when it cannot, or not yet."""
         try:
+            source = None
             if isinstance(wish, Wish) and wish.found is not None and wish.key == record.key:
                 source = self._stockroom.source(wish, this.stock)
             else:
@@ -247,11 +259,13 @@ class Reconciler:
                 return False
             live = self._load(name, source)
         except NbModelError as exc:
-            text = f"{name}: version {record.reference} does not come up: {exc}"
+            damage = self._damage(source, exc)
+            why = exc if damage is None else damage
+            text = f"{name}: version {record.reference} does not come up: {why}"
             if self._not_up.get(name) != text:
                 self._not_up[name] = text
                 self._journal.warn(text, service=name, type="NotUp")
-            if isinstance(exc, ProbeError):
+            if isinstance(why, ProbeError):
                 self._fail(name, record, exc)
             return False
         self._switch(name, live)
@@ -320,6 +334,7 @@ class Reconciler:
         history = self._ledger.of(name)
         known = "new" if record is None else standing(history, wish.key, record.digest)
         was_on_trial = self._board.trial(name) is not None
+        source: Source | None = None
         try:
             source = self._stockroom.source(wish, this.stock)
             if record is not None and known in ("new", "provisional"):
@@ -331,8 +346,15 @@ class Reconciler:
                 return
             self._switch(name, self._load(name, source))
         except NbModelError as exc:
-            self._refuse_wish(name, wish, record, exc, has_run=known in ("committed", "known"))
+            has_run = known in ("committed", "known")
+            self._refuse_wish(name, wish, record, exc, source=source, has_run=has_run)
             return
+        if record is not None:
+            self._journal.note(
+                f"{name}: version {record.reference} ran before, so it is not tried out again",
+                service=name,
+                type="Committed",
+            )
         proven = history.promoted() if was_on_trial else history.forgotten()
         self._ledger.note(name, proven if record is None else proven.committed(record))
 
@@ -343,6 +365,14 @@ class Reconciler:
             return
         if not self._is_admitted(name, source, this):
             return
+        report = self._board.report(name, source.key)
+        latency_ms = None if report is None else report.latency_ms
+        check_slowness(policy, latency_ms)
+        slow = slowness(policy, latency_ms)
+        if slow:
+            self._journal.warn(
+                f"{name}: version {record.reference} is {slow}", service=name, type="SlowTrial"
+            )
         history, serves = self._ledger.of(name), self._board.trial(name) is not None
         tried, attempts = history.provisional, 1
         if tried is not None and tried.record.key == record.key:
@@ -357,7 +387,7 @@ class Reconciler:
             raise
         self._switch(name, loaded, self._trial(name, record, policy, loaded))
         if policy.confirm_s == 0:
-            self._commit(name, record)
+            self._commit(name, record, policy, None)
 
     def _is_held(self, name: str, known: Standing, this: _Pass) -> bool:
         """Whether a version has to wait for its time, because another one serves until then."""
@@ -366,10 +396,31 @@ class Reconciler:
         comes_back = known == "committed" and self._board.trial(name) is None
         if not serves or comes_back or name in this.urgent:
             return False
-        waits = self._closed(this.policies[name])
-        if waits is not None:
-            this.waits[name] = waits
-        return waits is not None
+        candidate = self._candidate(name)
+        waits = self._closed(this.policies[name], candidate)
+        if waits is None:
+            self._told_waits.pop(name, None)
+            return False
+        this.waits[name] = waits
+        if self._told_waits.get(name) != (candidate, waits.cause):  # once, not with each look
+            self._told_waits[name] = (candidate, waits.cause)
+            what = f"version {reference_of(candidate.model, candidate.number, candidate.digest)}"
+            self._journal.note(
+                f"{name}: {what if candidate.model else 'what it should run'} is here; "
+                f"{waits.text}",
+                service=name,
+                type="Waiting",
+            )
+        return True
+
+    def _candidate(self, name: str) -> Candidate:
+        """What a service should run, for who is asked about it."""
+        wish = self._board.wish(name)
+        found = wish.found if isinstance(wish, Wish) else None
+        if found is None:
+            return Candidate(name)
+        version = found.version
+        return Candidate(name, version.repository, version.number, version.digest)
 
     def _needs_probe(self, record: Record | None) -> bool:
         """Whether what is no new version is probed: where it could take something down."""
@@ -398,15 +449,17 @@ class Reconciler:
             raise outcome
         return True
 
-    def _closed(self, policy: DeploymentPolicy) -> Why | None:
-        """Why no new version may be taken up now; None when one may."""
-        if not policy.is_open(datetime.now(timezone.utc).astimezone()):
-            return Why("OutsideWindow", "it waits for its maintenance window")
+    def _closed(self, policy: DeploymentPolicy, candidate: Candidate) -> Why | None:
+        """Why a version may not be taken up now; None when it may."""
+        moment = datetime.now(timezone.utc).astimezone()
+        if policy.opening(moment) is not None:
+            return Why("OutsideWindow", waiting_words(policy, moment))
+        again = f"it is asked again every {WINDOW_S:g} s"
         try:
-            may = self._maintenance is None or self._maintenance()
+            may = self._maintenance is None or self._maintenance(candidate)
         except Exception as exc:  # noqa: BLE001 # whatever a hook does, the old version serves
-            return Why("MaintenanceRefused", f"the maintenance hook failed: {exc}")
-        return None if may else Why("MaintenanceRefused", "the maintenance hook says no")
+            return Why("MaintenanceRefused", f"the maintenance hook failed: {exc}; {again}")
+        return None if may else Why("MaintenanceRefused", f"the maintenance hook says no; {again}")
 
     def _load(self, name: str, source: Source) -> LiveService:
         """Load a model.
@@ -466,7 +519,8 @@ class Reconciler:
     def _trial(
         self, name: str, record: Record, policy: DeploymentPolicy, live: LiveService
     ) -> Trial:
-        return Trial(record, policy, time.monotonic(), self._served(name, live).deaths)
+        deaths = self._served(name, live).deaths
+        return Trial(record, policy, time.monotonic(), deaths, now())
 
     def _tend(self, name: str, trial: Trial) -> bool:
         live = self._board.live(name)
@@ -481,22 +535,37 @@ class Reconciler:
         tried = self._ledger.of(name).provisional
         record = trial.record if tried is None else tried.record  # relabelled meanwhile
         if verdict.action == "commit":
-            self._commit(name, record)
+            self._commit(name, record, trial.policy, since)
         else:
             self._roll_back(name, record, verdict)
         return True
 
-    def _commit(self, name: str, record: Record) -> None:
+    def _commit(
+        self, name: str, record: Record, policy: DeploymentPolicy, served: Served | None
+    ) -> None:
         self._ledger.note(name, self._ledger.of(name).committed(record))
         self._board.end_trial(name)
+        seen = seen_words(policy, served)
+        self._board.note_commit(name, record.key, seen)
+        report = self._board.report(name, record.key)
+        slow = slowness(policy, None if report is None else report.latency_ms)
         self._journal.note(
-            f"{name}: version {record.reference} is committed", service=name, type="Committed"
+            f"{name}: version {record.reference} is committed {seen}"
+            f"{f'; it was {slow}' if slow else ''}",
+            service=name,
+            type="Committed",
         )
 
     def _roll_back(self, name: str, record: Record, verdict: Verdict) -> None:
         self._board.end_trial(name)
         failed = Failed(
-            record.digest, record.key, record.label, verdict.cause, verdict.reason, now()
+            record.digest,
+            record.key,
+            record.label,
+            verdict.cause,
+            verdict.reason,
+            now(),
+            number=record.number,
         )
         history = self._ledger.of(name).refused(failed)
         self._ledger.note(name, history)
@@ -523,8 +592,13 @@ class Reconciler:
         record: Record | None,
         error: NbModelError,
         *,
+        source: Source | None,
         has_run: bool,
     ) -> None:
+        damage = self._damage(source, error)
+        if damage is not None:  # not the version's fault: it is taken up when the bytes are back
+            self._refuse(name, Refusal.of_damage(wish, damage))
+            return
         # What ran well once may do so again: the machine may be short of something just now.
         is_final = isinstance(error, ProbeError) if has_run else is_verdict(error)
         if record is not None and is_final:
@@ -533,10 +607,28 @@ class Reconciler:
         again_s = COMEBACK_S if has_run else AGAIN_S if _is_passing(error) else None
         self._refuse(name, Refusal.of_wish(wish, error, cause, again_s))
 
+    def _damage(self, source: Source | None, error: NbModelError) -> NbModelError | None:
+        """That the device's copy of a version is damaged, where that is why it does not run.
+
+        What is damaged is let go of, so that it can be sent or fetched again.
+        """
+        if (
+            source is None
+            or source.installed is None
+            or not (is_verdict(error) or isinstance(error, StorageError))
+        ):
+            return None
+        try:
+            damage = self._stockroom.drop_damaged(source.installed)
+        except (NbModelError, OSError) as exc:
+            logger.warning("%s cannot be checked: %s", source.installed.folder, exc)
+            return None
+        if damage is not None:
+            self._damaged()
+        return damage
+
     def _fail(self, name: str, record: Record, error: NbModelError) -> None:
-        failed = failure_of(
-            error, digest=record.digest, key=record.key, version=record.label, at=now()
-        )
+        failed = failure_of(error, record, at=now())
         self._ledger.note(name, self._ledger.of(name).refused(failed))
 
     def _refuse(self, name: str, refusal: Refusal) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nbmodel.core.machine import Package, Service
@@ -18,9 +19,10 @@ from nbmodel.runtime.account import Account
 from nbmodel.runtime.conditions import Condition, Facts, Phase, Why
 from nbmodel.runtime.desired import Found, Wish
 from nbmodel.runtime.fetch_status import FetchStatus
+from nbmodel.runtime.probe import ProbeReport
 from nbmodel.runtime.services import LiveService
 from nbmodel.runtime.state import History, Record
-from nbmodel.runtime.trial import AFTER_PROBE
+from nbmodel.runtime.trial import AFTER_PROBE, slowness
 
 if TYPE_CHECKING:
     from nbmodel.runtime.vision_service import VisionService
@@ -47,7 +49,7 @@ def facts_of(
     found = None if wish is None else wish.found
     current = account.history.current
     refused = None
-    if refusal is not None and refusal.key is not None:
+    if refusal is not None and (refusal.key is not None or refusal.cause == "Damaged"):
         refused = Why(refusal.cause, str(refusal.error))
     is_wanted = live is not None and live.key == key
     return Facts(
@@ -59,7 +61,9 @@ def facts_of(
         unpacked=None if account.damaged is None else Why("UnpackFailed", str(account.damaged)),
         activity=account.activity,
         waits=account.waits,
-        probe=report[1] if report is not None and report[0] == key else None,
+        probe=_told_probe(account, report[1])
+        if report is not None and report[0] == key and not _is_slow(account)
+        else None,
         doing=account.doing,
         refused=refused,
         probed_well=refusal is not None and refusal.cause in AFTER_PROBE,
@@ -67,6 +71,9 @@ def facts_of(
         is_live=is_wanted and refused is None,
         remaining_s=account.remaining_s,
         is_committed=is_wanted and current is not None and current.key == key,
+        committed_after=account.committed[1]
+        if account.committed is not None and account.committed[0] == key
+        else "",
     )
 
 
@@ -83,8 +90,8 @@ def service_status(
     """One service: what it runs, since when, what it follows, and why it runs no other.
 
     ``state`` is ``ready`` while something runs, whatever ``error`` says about a newer
-    version; ``failed`` while the engine of what runs is gone and brought back; else ``failed`` with an error, and ``loading`` without. ``rollback`` is where a
-    rollback leads.
+    version; ``failed`` while the engine of what runs is gone and brought back; else ``failed``
+    with an error, and ``loading`` without. ``rollback`` is where a rollback leads.
 
     Args:
         service: As configured.
@@ -104,6 +111,7 @@ def service_status(
         and refusal.key is None
         and fetch is not None
         and not isinstance(error, TrustError)
+        and not (refusal.cause == "Damaged" and fetch.error is None)
     ):
         # That it is not here says less than why it does not come.
         error = None if fetch.error is None else DeployError(fetch.error, hint=fetch.hint)
@@ -134,6 +142,7 @@ def service_status(
         "rollback": _rollback(account.history),
         "probe": _probe(account),
         "failed": _failed(account),
+        "deployment": service.deployment.to_json(),
     }
 
 
@@ -233,7 +242,8 @@ def _missing(account: Account) -> Why | None:
 def _what(live: LiveService) -> str:
     if live.installed is None:
         return "the file of its config"
-    return f"version {live.installed.version.label}"
+    version = live.installed.version
+    return f"version {version.label if version.number is None else version.number}"
 
 
 def _provisional(account: Account) -> dict[str, Any] | None:
@@ -242,7 +252,7 @@ def _provisional(account: Account) -> dict[str, Any] | None:
         return None
     return {
         **_named(tried.record),
-        "since": tried.since,
+        "since": account.trial_since or tried.since,
         "remaining_s": round(account.remaining_s, 1),
     }
 
@@ -257,7 +267,25 @@ def _named(record: Record) -> dict[str, Any]:
 
 
 def _probe(account: Account) -> dict[str, Any] | None:
-    return None if account.report is None else account.report[1].to_json()
+    """What came of the probe of the version that is wanted; None when it was not probed."""
+    report, wish = account.report, account.wish
+    if report is None or not isinstance(wish, Wish) or report[0] != wish.key:
+        return None
+    slow = slowness(wish.service.deployment, report[1].latency_ms)
+    return {**report[1].to_json(), "slow": slow or None}
+
+
+def _told_probe(account: Account, report: ProbeReport) -> ProbeReport:
+    """A probe's report, which says, too, that it was slower than it may be."""
+    assert isinstance(account.wish, Wish)
+    slow = slowness(account.wish.service.deployment, report.latency_ms)
+    note = "; ".join(filter(None, [report.note, slow and f"it was {slow}"]))
+    return replace(report, note=note)
+
+
+def _is_slow(account: Account) -> bool:
+    """Whether the version that is wanted is refused since it was far too slow in its probe."""
+    return account.refusal is not None and account.refusal.cause == "SlowTrial"
 
 
 def _failed(account: Account) -> dict[str, Any] | None:
@@ -269,6 +297,7 @@ def _failed(account: Account) -> dict[str, Any] | None:
         return None
     return {
         "version": failed.version,
+        "number": failed.number,
         "digest": failed.digest,
         "reason": failed.reason,
         "at": failed.at,

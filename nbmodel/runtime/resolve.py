@@ -60,11 +60,9 @@ def reference_of(model: str, number: int | None, label: str) -> str:
         label: Its timestamp id, or what else it is called.
 
     Returns:
-        ``digits:3 (2026-02-28T13-36-51)``; without a number ``digits:2026-02-28T13-36-51``.
+        ``digits:3``; without a number ``digits:2026-02-28T13-36-51``.
     """
-    if number is None:
-        return f"{model}:{label}"
-    return f"{model}:{number}" if label == str(number) else f"{model}:{number} ({label})"
+    return f"{model}:{label if number is None else number}"
 
 
 def resolve(package: Package, tags_of: Mapping[str, Mapping[str, str]]) -> PackageVersion:

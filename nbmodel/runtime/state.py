@@ -90,6 +90,7 @@ class Failed:
         reason: Why, for people.
         at: When; UTC.
         hint: What to do about it, or None.
+        number: Its integer, or None.
     """
 
     digest: str
@@ -99,6 +100,7 @@ class Failed:
     reason: str
     at: str
     hint: str | None = None
+    number: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from nbmodel.core.machine import MachineConfig, Package
 from nbmodel.core.placeholder import replace_placeholders
-from nbmodel.errors import DeployError, NbModelError, RefError
+from nbmodel.errors import DeployError, NbModelError, RefError, StorageError
 from nbmodel.formats import model_file
 from nbmodel.runtime.collector import Collected, Collector
 from nbmodel.runtime.desired import Found, Wish, model_package, wish_of
@@ -164,6 +164,14 @@ class Stockroom:
             StorageUnavailableError: The disk does not take it.
         """
         self._packages.activate(package, installed)
+
+    def drop_damaged(self, installed: Installed) -> StorageError | None:
+        """Let go of what is damaged of a version on this device; what to say of it, or None.
+
+        Raises:
+            NbModelError, OSError: It cannot be read, or does not go.
+        """
+        return self._packages.drop_damaged(installed)
 
     @property
     def is_untidy(self) -> bool:

@@ -13,11 +13,13 @@ with the same settings until a person asks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Literal, TypeAlias
 
-from nbmodel.core.policy import DeploymentPolicy
+from nbmodel.core.policy import DAYS, DeploymentPolicy
 from nbmodel.errors import (
     ConfigError,
     NbModelError,
@@ -26,11 +28,14 @@ from nbmodel.errors import (
     StorageError,
     UnavailableError,
 )
-from nbmodel.runtime.state import Failed, History, State
+from nbmodel.runtime.state import Failed, History, Record, State
 
 MAX_ATTEMPTS = 3  # in a row, of a version with nothing to go back to
 #: Ends without a word in a row, after which nothing is loaded before it was probed.
 CAUTIOUS_AFTER = 2
+#: How many times as long as it may a version may take for an answer in its probe. There it runs
+#: alone and warm, but beside what serves, and on other inputs than it will be asked.
+FAR_TOO_SLOW = 5.0
 #: What makes a version fail that passed its probe.
 AFTER_PROBE = frozenset(
     ["RuntimeEnded", "ProcessDied", "TooManyFailures", "TooSlow", "Stuck", "GivenUp"]
@@ -149,6 +154,75 @@ def judge(policy: DeploymentPolicy, age_s: float, served: Served) -> Verdict:
     return Verdict("commit" if age_s >= policy.confirm_s and not is_held else "wait")
 
 
+def slowness(policy: DeploymentPolicy, latency_ms: float | None) -> str:
+    """What is to be said of a version that was slow in its probe; empty: nothing.
+
+    Args:
+        policy: Its service's.
+        latency_ms: What an answer took there, warm; None when there was none.
+    """
+    bound = policy.max_latency_ms
+    if bound is None or latency_ms is None or latency_ms <= bound:
+        return ""
+    return f"slower than the limit in its trial ({_took(latency_ms)}, limit {_took(bound)})"
+
+
+def check_slowness(policy: DeploymentPolicy, latency_ms: float | None) -> None:
+    """Refuse a version that was far too slow in its probe: no number of requests is waited for.
+
+    Args:
+        policy: Its service's.
+        latency_ms: As for ``slowness``.
+
+    Raises:
+        ProbeError: It took more than ``FAR_TOO_SLOW`` times what an answer may.
+    """
+    bound = policy.max_latency_ms
+    if bound is None or latency_ms is None or latency_ms <= FAR_TOO_SLOW * bound:
+        return
+    raise ProbeError(
+        f"is {slowness(policy, latency_ms)}, more than {FAR_TOO_SLOW:g} times",
+        reason="SlowTrial",
+        hint='use a faster model or backend, or set a larger "max_latency_ms" in its deployment',
+    )
+
+
+def waiting_words(policy: DeploymentPolicy, moment: datetime) -> str:
+    """Which window a version waits for: ``… Mon 02:00-04:00, which opens Mon 02:00 …``.
+
+    Args:
+        policy: Its service's; none of its windows is open.
+        moment: Now, in local time.
+    """
+    found = policy.opening(moment)
+    if found is None:
+        return ""
+    window, opens = found
+    zone = moment.strftime("%Z") or "local time"
+    return (
+        f"it waits for its maintenance window {window}: that opens "
+        f"{DAYS[opens.weekday()]} {opens:%H:%M} local time ({zone}), "
+        f"in {_ahead((opens - moment).total_seconds())}"
+    )
+
+
+def seen_words(policy: DeploymentPolicy, served: Served | None) -> str:
+    """How much a version was asked before it was committed: ``after 3 requests``.
+
+    Args:
+        policy: Its service's.
+        served: What it did until then; None: it was committed as soon as it served.
+    """
+    if served is None:
+        return "at once: confirm_s is 0"
+    total = served.answered + served.failed
+    said = f"after {total} request{'' if total == 1 else 's'}"
+    is_bounded = policy.max_failure_rate is not None or policy.max_latency_ms is not None
+    if is_bounded and total < policy.min_requests:
+        said += f", too few to judge it by (min_requests is {policy.min_requests})"
+    return said
+
+
 def started(state: State, at: str) -> State:
     """The state of a runtime that starts, whatever end it had.
 
@@ -188,10 +262,19 @@ def is_verdict(error: NbModelError) -> bool:
     return not isinstance(error, UnavailableError | StorageError | ConfigError | PluginError)
 
 
-def failure_of(error: NbModelError, *, digest: str, key: str, version: str, at: str) -> Failed:
+def failure_of(error: NbModelError, record: Record, *, at: str) -> Failed:
     """A version that is not tried again, because of an error."""
     cause = error.reason if isinstance(error, ProbeError) else "LoadFailed"
-    return Failed(digest, key, version, cause, str(error), at, error.hint)
+    return Failed(
+        record.digest,
+        record.key,
+        record.label,
+        cause,
+        str(error),
+        at,
+        error.hint,
+        number=record.number,
+    )
 
 
 def _survived(history: History, at: str) -> History:
@@ -211,5 +294,19 @@ def _survived(history: History, at: str) -> History:
             at=at,
             hint="it may have killed the process, or the power was cut; "
             "ask for it again to try once more",
+            number=tried.record.number,
         )
     )
+
+
+def _ahead(seconds: float) -> str:
+    """``5 h``, ``12 min``, ``2 days``; never less than there is."""
+    minutes = math.ceil(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours = round(minutes / 60)
+    return f"{hours} h" if hours < 48 else f"{round(hours / 24)} days"
+
+
+def _took(ms: float) -> str:
+    return f"{ms / 1e3:.3g} s" if ms >= 1e3 else f"{ms:.3g} ms"

@@ -153,3 +153,67 @@ def test_without_windows_any_time_will_do() -> None:
     assert all(DeploymentPolicy().is_open(moment) for moment in moments)
     policy, _ = DeploymentPolicy.read({"windows": ["02:00-04:00", "06:00-07:00"]})
     assert [policy.is_open(moment) for moment in moments] == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Mon-Fri 02:00-04:00", "Mon-Fri 02:00-04:00"),
+        ("22:00-00:00", "22:00-24:00"),
+        ("00:00-24:00", "00:00-24:00"),
+        ("sun,Sat 22:00-04:00", "Sat-Sun 22:00-04:00"),
+        ("Fri-Mon,Wed 12:00-11:00", "Mon,Wed,Fri-Sun 12:00-11:00"),
+    ],
+)
+def test_a_window_is_written_as_it_is_read(text: str, said: str) -> None:
+    assert str(Window.parse(text)) == said
+    assert Window.parse(said) == Window.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("windows", "moment", "window", "opens"),
+    [
+        pytest.param([], "2026-11-16 12:00", None, None, id="there is none"),
+        pytest.param(["00:00-24:00"], "2026-11-16 12:00", None, None, id="one is open"),
+        pytest.param(
+            ["02:00-04:00"], "2026-11-16 12:00", "02:00-04:00", "2026-11-17 02:00", id="tomorrow"
+        ),
+        pytest.param(
+            ["Mon 02:00-04:00"],
+            "2026-11-16 12:00",
+            "Mon 02:00-04:00",
+            "2026-11-23 02:00",
+            id="in a week",
+        ),
+        pytest.param(
+            ["Wed 02:00-04:00", "Tue 22:00-04:00", "Fri 01:00-02:00"],
+            "2026-11-16 12:00",
+            "Tue 22:00-04:00",
+            "2026-11-17 22:00",
+            id="the first of several",
+        ),
+    ],
+)
+def test_which_window_opens_next(
+    windows: list[str], moment: str, window: str | None, opens: str | None
+) -> None:
+    policy, _ = DeploymentPolicy.read({"windows": windows})
+    found = policy.opening(datetime.fromisoformat(moment))
+    if window is None or opens is None:
+        assert found is None
+    else:
+        assert found == (Window.parse(window), datetime.fromisoformat(opens))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"confirm_s": 60.0, "max_latency_ms": 30.0},
+        {"windows": ["Mon-Fri 02:00-04:00", "22:00-24:00"], "allow_non_finite": True},
+    ],
+)
+def test_what_differs_from_the_usual_is_told_as_it_is_read(given: dict[str, Any]) -> None:
+    policy, _ = DeploymentPolicy.read(given)
+    assert policy.to_json() == given
+    assert DeploymentPolicy.read(policy.to_json()) == (policy, ())

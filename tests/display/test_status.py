@@ -122,8 +122,8 @@ def row(card: StatusCard, column: str = "digits") -> str:
                 failed={**NEW, "reason": "output 'y' differs", "at": AT},
             ),
             "serving · failed",
-            "digits: version 2026-02-28T00-00-00 was given up at 2026-02-28 13:36:51: output 'y' "
-            "differs; version 3 keeps serving",
+            "digits: version 4 was given up at 2026-02-28 13:36:51: output 'y' differs; "
+            "version 3 keeps serving",
             id="refused",
         ),
         pytest.param(

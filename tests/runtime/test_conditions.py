@@ -32,6 +32,7 @@ GIVEN_UP = Facts(
 )
 ON_TRIAL = Facts("2", probe=REPORT, serves="version 2", is_live=True, remaining_s=7.4)
 READY = Facts("2", serves="version 2", is_live=True, is_committed=True)
+FORGOTTEN = replace(GIVEN_UP, probe=None)
 BY_PATH = Facts(is_path=True, serves="the file of its config", is_live=True)
 STOPPED = Facts("2", stopped=True)
 
@@ -100,6 +101,12 @@ STOPPED = Facts("2", stopped=True)
             id="it is given up",
         ),
         pytest.param(
+            FORGOTTEN,
+            "failed",
+            "OnDevice LaidOut Passed AnotherServes? TooSlow?",
+            id="it was given up before this process began",
+        ),
+        pytest.param(
             ON_TRIAL,
             "provisional",
             "OnDevice LaidOut Passed Serving Provisional?",
@@ -143,6 +150,27 @@ def test_how_far_a_service_is(facts: Facts, phase: Phase, expected: str) -> None
         pytest.param(LOADING, "Live", "version 1 serves", id="what serves"),
         pytest.param(ON_TRIAL, "Committed", "7 s to go", id="the time left"),
         pytest.param(REFUSED, "Probed", "it says 3", id="what the probe found"),
+        pytest.param(
+            READY, "Probed", "it ran before, so it is not tried out again", id="why no probe"
+        ),
+        pytest.param(
+            replace(READY, committed_after="after 3 requests"),
+            "Committed",
+            "after 3 requests",
+            id="how much it was asked",
+        ),
+        pytest.param(
+            FORGOTTEN, "Probed", "it passed before it was given up", id="what nobody remembers"
+        ),
+        pytest.param(UNFETCHED, "Fetched", "no route", id="why it cannot be fetched"),
+        pytest.param(
+            replace(
+                UNFETCHED, fetch=FetchStatus("failed", bytes=350, total=1000, error="no route")
+            ),
+            "Fetched",
+            "35 % of 1000 bytes are here; no route",
+            id="how far it was when its registry went",
+        ),
     ],
 )
 def test_people_are_told_why(facts: Facts, kind: str, message: str) -> None:

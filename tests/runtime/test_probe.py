@@ -121,7 +121,7 @@ def test_a_version_that_answers_its_golden_sample_may_serve(
     if sys.platform == "linux":
         assert report.memory_bytes is not None
         assert MIB < report.memory_bytes < 300 * MIB
-    assert set(report.to_json()) == {"load_s", "latency_ms", "memory_bytes", "golden"}
+    assert set(report.to_json()) == {"load_s", "latency_ms", "memory_bytes", "golden", "note"}
 
 
 def test_a_backend_that_is_installed_beside_nbmodel_is_found(tmp_path: Path) -> None:

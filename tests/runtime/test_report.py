@@ -7,8 +7,14 @@ import pytest
 
 from nbmodel.core.machine import Package, Service
 from nbmodel.core.manifest import Manifest
+from nbmodel.core.policy import DeploymentPolicy
 from nbmodel.core.signature import Signature
-from nbmodel.errors import InferenceError, StorageUnavailableError, VersionNotFoundError
+from nbmodel.errors import (
+    InferenceError,
+    StorageError,
+    StorageUnavailableError,
+    VersionNotFoundError,
+)
 from nbmodel.runtime.account import Account, Refusal
 from nbmodel.runtime.conditions import Why, conditions_of, phase_of
 from nbmodel.runtime.desired import Found, Wish
@@ -96,7 +102,13 @@ def test_a_version_that_failed() -> None:
     status = told(account)
     assert (status["state"], status["phase"], status["refused"]) == ("failed", "failed", "2")
     assert (status["error"], status["hint"]) == ("it crashed", "look at it")
-    assert status["failed"] == {"version": "2", "digest": TWO, "reason": "it crashed", "at": AT}
+    assert status["failed"] == {
+        "version": "2",
+        "number": None,
+        "digest": TWO,
+        "reason": "it crashed",
+        "at": AT,
+    }
     other = replace(account, wish=replace(WISH, key="other settings"), refusal=None)
     assert told(other)["failed"] is None, "it is about other settings"
 
@@ -138,8 +150,55 @@ def test_a_version_on_trial() -> None:
         "latency_ms": 2.0,
         "memory_bytes": 1000,
         "golden": "agrees",
+        "note": "",
+        "slow": None,
     }
+    began = replace(account, trial_since="2026-11-21T10:00:12Z")
+    assert told(began)["provisional"]["since"] == "2026-11-21T10:00:12Z", "not since it was loaded"
     assert told(replace(account, remaining_s=None))["provisional"] is None, "it does not serve"
+
+
+def test_a_probe_of_another_version_says_nothing_of_this_one() -> None:
+    report = ProbeReport(0.5, 2.0, 1000, "agrees")
+    account = Account(wish=WISH, report=("key 1", report))
+    assert told(account)["probe"] is None
+
+
+def test_a_probe_says_that_it_was_slower_than_it_may_be() -> None:
+    policy = DeploymentPolicy(max_latency_ms=30)
+    wish = replace(WISH, service=replace(WISH.service, deployment=policy))
+    report = ProbeReport(0.5, 100.0, 1000, "agrees")
+    status = told(Account(wish=wish, report=("key 2", report)))
+    slow = "slower than the limit in its trial (100 ms, limit 30 ms)"
+    assert status["probe"]["slow"] == slow
+    (probed,) = (one for one in status["conditions"] if one["type"] == "Probed")
+    assert probed["message"] == f"agrees; it was {slow}"
+
+
+def test_a_copy_that_is_damaged_is_said_to_be() -> None:
+    error = StorageError("this device's copy of model.onnx is damaged", hint="deploy it again")
+    status = told(Account(wish=WISH, refusal=Refusal.of_damage(WISH, error)))
+    assert (status["phase"], status["error"], status["hint"]) == (
+        "failed",
+        "this device's copy of model.onnx is damaged",
+        "deploy it again",
+    )
+    assert status["failed"] is None, "it is no fault of the version"
+
+
+def test_settings_that_are_not_the_usual_ones_are_told() -> None:
+    policy, _ = DeploymentPolicy.read({"confirm_s": 60, "windows": ["Mon-Fri 02:00-04:00"]})
+    service = replace(WISH.service, deployment=policy)
+    status = service_status(
+        service,
+        Account(),
+        package=None,
+        found=None,
+        fetch=None,
+        phase="loading",
+        conditions=(),
+    )
+    assert status["deployment"] == {"confirm_s": 60.0, "windows": ["Mon-Fri 02:00-04:00"]}
 
 
 @pytest.mark.parametrize(

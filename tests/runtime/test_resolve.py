@@ -109,7 +109,7 @@ def test_tags_that_stay_with_a_version() -> None:
 @pytest.mark.parametrize(
     ("number", "label", "expected"),
     [
-        (3, "2026-02-28T13-36-51", "digits:3 (2026-02-28T13-36-51)"),
+        (3, "2026-02-28T13-36-51", "digits:3"),
         (3, "3", "digits:3"),
         (None, "2026-02-28T13-36-51", "digits:2026-02-28T13-36-51"),
     ],

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -20,12 +22,16 @@ from nbmodel.runtime.trial import (
     MAX_ATTEMPTS,
     Served,
     Standing,
+    check_slowness,
     ended,
     failure_of,
     is_verdict,
     judge,
+    seen_words,
+    slowness,
     standing,
     started,
+    waiting_words,
 )
 
 AT, LATER = "2026-11-21T10:00:00Z", "2026-11-21T11:00:00Z"
@@ -249,7 +255,97 @@ def test_which_errors_say_something_about_a_version(error: NbModelError, expecte
 
 def test_a_failure_keeps_what_the_probe_found() -> None:
     error = ProbeError("no answer in 3 s", reason="TimedOut", hint="raise probe_timeout_s")
-    found = failure_of(error, digest=ONE.digest, key=ONE.key, version="1", at=AT)
+    found = failure_of(error, replace(ONE, stamp="2026-02-28T13-36-51"), at=AT)
     assert found == Failed(
-        ONE.digest, ONE.key, "1", "TimedOut", "no answer in 3 s", AT, "raise probe_timeout_s"
+        ONE.digest,
+        ONE.key,
+        "2026-02-28T13-36-51",
+        "TimedOut",
+        "no answer in 3 s",
+        AT,
+        "raise probe_timeout_s",
+        number=1,
+    )
+
+
+@pytest.mark.parametrize(
+    ("bound_ms", "latency_ms", "said", "is_refused"),
+    [
+        pytest.param(None, 9000.0, "", False, id="no limit"),
+        pytest.param(30.0, None, "", False, id="nothing was measured"),
+        pytest.param(30.0, 30.0, "", False, id="as fast as it may be"),
+        pytest.param(
+            30.0,
+            40.0,
+            "slower than the limit in its trial (40 ms, limit 30 ms)",
+            False,
+            id="a little slower",
+        ),
+        pytest.param(
+            30.0,
+            150.0,
+            "slower than the limit in its trial (150 ms, limit 30 ms)",
+            False,
+            id="five times",
+        ),
+        pytest.param(
+            30.0,
+            1500.0,
+            "slower than the limit in its trial (1.5 s, limit 30 ms)",
+            True,
+            id="fifty times",
+        ),
+    ],
+)
+def test_a_version_that_is_slow_in_its_probe(
+    bound_ms: float | None, latency_ms: float | None, said: str, is_refused: bool
+) -> None:
+    policy = DeploymentPolicy(max_latency_ms=bound_ms)
+    assert slowness(policy, latency_ms) == said
+    if not is_refused:
+        check_slowness(policy, latency_ms)
+        return
+    with pytest.raises(ProbeError, match=r"1\.5 s, limit 30 ms\), more than 5 times") as caught:
+        check_slowness(policy, latency_ms)
+    assert caught.value.reason == "SlowTrial"
+
+
+@pytest.mark.parametrize(
+    ("policy", "served", "said"),
+    [
+        pytest.param(DeploymentPolicy(), None, "at once: confirm_s is 0", id="at once"),
+        pytest.param(DeploymentPolicy(), Served(), "after 0 requests", id="nobody asked"),
+        pytest.param(DeploymentPolicy(), Served(answered=1), "after 1 request", id="one"),
+        pytest.param(
+            DeploymentPolicy(max_latency_ms=9), Served(20, 5), "after 25 requests", id="enough"
+        ),
+        pytest.param(
+            DeploymentPolicy(max_failure_rate=0.1),
+            Served(answered=2, failed=1),
+            "after 3 requests, too few to judge it by (min_requests is 20)",
+            id="too few",
+        ),
+    ],
+)
+def test_how_much_a_version_was_asked(
+    policy: DeploymentPolicy, served: Served | None, said: str
+) -> None:
+    assert seen_words(policy, served) == said
+
+
+@pytest.mark.parametrize(
+    ("moment", "said"),
+    [
+        # 2026-11-21 is a Saturday.
+        ("2026-11-21 21:00:00", "Mon 02:00 local time (CET), in 29 h"),
+        ("2026-11-20 12:00:00", "Mon 02:00 local time (CET), in 3 days"),
+        ("2026-11-23 01:59:30", "Mon 02:00 local time (CET), in 1 min"),
+        ("2026-11-23 04:00:00", "Tue 02:00 local time (CET), in 22 h"),
+    ],
+)
+def test_people_are_told_when_a_window_opens(moment: str, said: str) -> None:
+    policy, _ = DeploymentPolicy.read({"windows": ["Mon-Fri 02:00-04:00"]})
+    zone = timezone(timedelta(hours=1), "CET")
+    assert waiting_words(policy, datetime.fromisoformat(moment).replace(tzinfo=zone)) == (
+        f"it waits for its maintenance window Mon-Fri 02:00-04:00: that opens {said}"
     )

@@ -176,3 +176,23 @@ def test_an_upload_goes_on_while_other_cells_run(
     kernel.wait_for("upload other: done, other:1")
     (result,) = kernel.run("(await handle).reference")
     assert result["text/plain"] == "'other:1'"
+
+
+def test_a_saved_notebook_has_the_last_line_below_the_cell_that_began_it(
+    home: Path, registry: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nbclient = pytest.importorskip("nbclient", reason="pip install nbclient")
+    nbformat = pytest.importorskip("nbformat", reason="pip install nbformat")
+    monkeypatch.setenv("NBMODEL_HOME", str(home))
+    cells = [
+        "%load_ext nbmodel",
+        f"push = %mlmodel push lines {registry}/saved --background\npush",
+        "card = await push",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, cells)))
+    nbclient.NotebookClient(notebook, timeout=WAIT_S, kernel_name="python3").execute()
+    (output,) = notebook.cells[1].outputs
+    assert output["data"]["text/plain"].startswith("push lines: done, ")
+    assert "<progress" not in output["data"]["text/html"]
+    assert notebook.cells[2].outputs == []
+    assert "widgets" not in notebook.metadata

@@ -40,6 +40,7 @@ from nbmodel.errors import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from nbmodel.background import Did, Transfer, Transfers
     from nbmodel.benchmark import Subject
     from nbmodel.core.job import Job
     from nbmodel.core.remote import Remote
@@ -84,7 +85,6 @@ if TYPE_CHECKING:
     from nbmodel.registry.remote.pull import PullReport
     from nbmodel.serving.server import Offer, RegistryServer
     from nbmodel.source import LabelsGiven, Source
-    from nbmodel.transfers import Did, Transfer, Transfers
 
 _MAX_RENUMBERED = 10  # changes of numbers that a model's card tells of
 
@@ -149,7 +149,7 @@ class Client:
     @cached_property
     def background(self) -> Transfers:
         """What is pushed and uploaded in the background: begin, go on with, cancel."""
-        from nbmodel.transfers import Transfers
+        from nbmodel.background import Transfers
 
         return Transfers(self.home, self._root, self._do)
 
@@ -1631,8 +1631,8 @@ class Client:
 
     def _do(self, job: Job, *, cancelled: Callable[[], bool]) -> Did:
         """Do a job of the background, in whatever thread that is."""
+        from nbmodel.background import Did
         from nbmodel.display.quantity import file_size
-        from nbmodel.transfers import Did
 
         client = Client(self.home, job.registry)
         try:

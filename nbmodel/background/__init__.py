@@ -21,8 +21,8 @@ from nbmodel.display.progress import Sink, progress_to
 from nbmodel.display.quantity import duration
 from nbmodel.errors import InputError, TargetUnreachableError
 from nbmodel.storage.patience import Patience
-from nbmodel.transfers.queue import JobQueue
-from nbmodel.transfers.transfer import Transfer
+from nbmodel.background.queue import JobQueue
+from nbmodel.background.transfer import Transfer
 
 __all__ = ["Did", "Transfer", "Transfers"]
 

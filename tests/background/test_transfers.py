@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from nbmodel import transfers
+from nbmodel import background
 from nbmodel.core.job import Job
 from nbmodel.display import Progress
 from nbmodel.errors import InputError, StorageError, TargetUnreachableError
 from nbmodel.storage.patience import Patience
-from nbmodel.transfers import Did, Transfer, Transfers, transfer
-from nbmodel.transfers.queue import JobQueue
+from nbmodel.background import Did, Transfer, Transfers, transfer
+from nbmodel.background.queue import JobQueue
 
 pytestmark = pytest.mark.unhurried
 WAIT_S = 60  # for what takes milliseconds where nobody else wants the machine
@@ -143,7 +143,7 @@ def test_what_a_verb_raises_is_told(here: Transfers, work: Work) -> None:
 def test_a_network_that_is_away_is_waited_for(
     here: Transfers, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfers, "PATIENCE", Patience(tries=3, first_s=0.01))
+    monkeypatch.setattr(background, "PATIENCE", Patience(tries=3, first_s=0.01))
     work.raises = [TargetUnreachableError("away")] * 3
     work.go.set()
     assert push(here).result(WAIT_S) == {"card": "push digits"}

@@ -11,7 +11,7 @@ import pytest
 from nbmodel import cli
 from nbmodel.client import Client
 from nbmodel.errors import InputError, ModelNotFoundError
-from nbmodel.transfers.queue import JobQueue
+from nbmodel.background.queue import JobQueue
 from tests.tools.docker_registry import PROGRAM, docker_registry
 
 pytestmark = pytest.mark.unhurried

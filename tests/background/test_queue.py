@@ -13,7 +13,7 @@ import pytest
 
 from nbmodel.core.job import Job
 from nbmodel.errors import FormatError, InputError, StorageUnavailableError
-from nbmodel.transfers.queue import KEPT_S, JobQueue
+from nbmodel.background.queue import KEPT_S, JobQueue
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -58,7 +58,7 @@ def test_a_job_is_free_again_when_its_process_was_killed(queue: JobQueue, tmp_pa
     program = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from nbmodel.transfers.queue import JobQueue\n"
+        "from nbmodel.background.queue import JobQueue\n"
         "with JobQueue(Path(sys.argv[1])).hold(sys.argv[2]) as held:\n"
         "    print(held, flush=True)\n"
         "    time.sleep(600)\n"

@@ -18,7 +18,7 @@ from nbmodel.core.version import AliasMove, now
 from nbmodel.errors import AliasConflictError
 from nbmodel.registry.aliases import record_move
 from nbmodel.registry.catalog import login
-from nbmodel.registry.remote.peer import Peer
+from nbmodel.registry.remote.peer import Peer, steadily
 from nbmodel.registry.remote.survey import Survey
 from nbmodel.registry.rows import VersionRow
 
@@ -111,8 +111,8 @@ def push_alias(
     if not (force or may_move(row.digest, seen.get(alias), there)):
         raise _conflict(peer, row, alias, there, found)
     repository = peer.remote.repository(row.model)
-    moved = peer.registry.move_tag(repository, alias, raw, expected=there)
-    after = peer.registry.digest(repository, alias)
+    moved = steadily(lambda: peer.registry.move_tag(repository, alias, raw, expected=there))
+    after = steadily(lambda: peer.registry.digest(repository, alias))
     if not moved or after != row.digest:  # somebody came between
         raise _conflict(peer, row, alias, after, found)
     return True

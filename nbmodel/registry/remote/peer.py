@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from nbmodel.core.remote import Remote
+from nbmodel.errors import BlobNotFoundError, DigestMismatchError, StorageError
 from nbmodel.storage.remote_registry import RemoteRegistry, open_registry
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from nbmodel.storage.copying import Progress
 
 Connect = Callable[[Remote], RemoteRegistry]
+_PAUSES_S = (0.05, 0.2, 0.5)  # before a request over which the registry stumbled is made again
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -43,6 +46,27 @@ def connect(
     return open_registry(
         remote.base_url, access=Access.of(os.environ), cancelled=cancelled, sessions=sessions
     )
+
+
+def steadily(action: Callable[[], T]) -> T:
+    """What a small request gives; made again when the registry stumbles.
+
+    Some do over a tag that another writes at the same moment.
+
+    Args:
+        action: The request, which may be made again.
+
+    Raises:
+        StorageError: The registry stumbled each time.
+    """
+    for pause_s in _PAUSES_S:
+        try:
+            return action()
+        except (BlobNotFoundError, DigestMismatchError):
+            raise  # an answer
+        except StorageError:
+            time.sleep(pause_s)
+    return action()
 
 
 class Peer:

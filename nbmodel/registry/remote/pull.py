@@ -20,7 +20,7 @@ from nbmodel.registry.catalog import Catalog
 from nbmodel.registry.remote.alias_tags import AliasTaken, Way, take_alias, way_of
 from nbmodel.registry.remote.bring import bring
 from nbmodel.registry.remote.numbering import Renumbered
-from nbmodel.registry.remote.peer import Peer
+from nbmodel.registry.remote.peer import Peer, steadily
 from nbmodel.registry.remote.seen import note_tags, remote_id, seen_tags
 from nbmodel.registry.remote.signature_copies import pull_signatures
 from nbmodel.registry.remote.survey import Survey, survey
@@ -180,9 +180,8 @@ def _wanted(peer: Peer, ref: Reference, found: Survey) -> str:
         digest = by_number[max(by_number)] if by_number else found.digests.get("latest")
     else:
         tag = ref.stamp or ref.alias or ""
-        digest = found.digests.get(tag) or peer.registry.digest(
-            peer.remote.repository(ref.name), tag
-        )
+        repository = peer.remote.repository(ref.name)
+        digest = found.digests.get(tag) or steadily(lambda: peer.registry.digest(repository, tag))
     if digest is None:
         newest = ", ".join(map(str, sorted(by_number, reverse=True)[:8]))
         raise VersionNotFoundError(

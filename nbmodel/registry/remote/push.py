@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any
 
 from nbmodel.core.claim import MAX_NUMBER, Claim, next_number
@@ -23,7 +24,7 @@ from nbmodel.registry.remote.alias_tags import push_alias
 from nbmodel.registry.remote.bring import adjust
 from nbmodel.registry.remote.fetch import fetch_row
 from nbmodel.registry.remote.numbering import Renumbered
-from nbmodel.registry.remote.peer import Peer
+from nbmodel.registry.remote.peer import Peer, steadily
 from nbmodel.registry.remote.seen import note_tags, remote_id, seen_tags
 from nbmodel.registry.remote.signature_copies import push_signatures
 from nbmodel.registry.remote.survey import Survey, is_alias, judge, survey
@@ -321,7 +322,7 @@ def _claim(peer: Peer, row: VersionRow, raw: bytes, found: Survey) -> Survey:
     number = row.number if row.number not in taken else next_number(taken)
     for _ in range(_ATTEMPTS):
         tag = Claim.of(number, row.digest, datetime.now(timezone.utc)).tag
-        peer.registry.push_manifest(repository, tag, raw)
+        steadily(partial(peer.registry.push_manifest, repository, tag, raw))
         found = survey(peer, row.model, {**found.digests, tag: row.digest}, aliases=())
         if row.digest not in found.numbers:  # a list that comes late: the claim is there
             found = judge((*found.tags, tag), {**found.digests, tag: row.digest}, peer.remote.host)
@@ -338,11 +339,11 @@ def _name(catalog: Catalog, peer: Peer, row: VersionRow, found: Survey) -> None:
     tags = [str(number)] if number <= MAX_NUMBER else []
     there: str | None = row.digest
     if row.stamp in found.tags:  # another version of the same second keeps it
-        there = peer.registry.digest(repository, row.stamp)
+        there = steadily(lambda: peer.registry.digest(repository, row.stamp))
     if there in (None, row.digest):
         tags.append(row.stamp)
     if number == max(found.numbers.values()):
         tags.append("latest")
     raw = catalog.storage.read(row.digest, limit=MAX_MANIFEST)
     for tag in tags:
-        peer.registry.push_manifest(repository, tag, raw)
+        steadily(partial(peer.registry.push_manifest, repository, tag, raw))

@@ -7,15 +7,14 @@ bounded number, and a claim counts only on the version that it is of.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
 from nbmodel.core.claim import Claim, claimant, is_claim, settle
 from nbmodel.core.reference import check_alias
-from nbmodel.errors import BlobNotFoundError, RefError, StorageError
-from nbmodel.registry.remote.peer import Peer
+from nbmodel.errors import RefError, StorageError
+from nbmodel.registry.remote.peer import Peer, steadily
 from nbmodel.storage.remote_registry import RemoteRegistry
 from nbmodel.storage.tags import check_tag
 
@@ -23,7 +22,6 @@ MAX_LOOKS = 50_000  # tags of a model that are looked at
 _MAX_STRAY = 1_000  # of those that no claim and no number tells of
 _NUMBER = re.compile(r"[1-9]\d{0,8}", re.ASCII)
 _REFERRER = re.compile(r"sha(?:256-[0-9a-f]{64}|512-[0-9a-f]{128})(?:\..*)?", re.ASCII)
-_PAUSES_S = (0.05, 0.2, 0.5)  # before a tag is looked at again that the registry stumbled over
 _NEVER = "99991231T235959.999999"  # later than every claim: a number that nobody claimed
 
 
@@ -78,7 +76,7 @@ def survey(
         CancelledError: Nobody wants to know any more.
     """
     repository = peer.remote.repository(model)
-    tags = tuple(tag for tag in peer.registry.tags(repository) if _is_tag(tag))
+    tags = tuple(tag for tag in steadily(lambda: peer.registry.tags(repository)) if _is_tag(tag))
     claims = [tag for tag in tags if is_claim(tag)]
     digests = {tag: seen[tag] for tag in claims if tag in seen}
     named = [tag for tag in tags if is_alias(tag) and (aliases is None or tag in aliases)]
@@ -154,15 +152,7 @@ def _look(peer: Peer, repository: str, tags: list[str]) -> dict[str, str]:
 
 
 def _digest(repository: str, registry: RemoteRegistry, tag: str) -> str | None:
-    """What a tag is on; a registry may stumble over one that is being written just now."""
-    for pause_s in _PAUSES_S:
-        try:
-            return registry.digest(repository, tag)
-        except BlobNotFoundError:
-            return None
-        except StorageError:
-            time.sleep(pause_s)
-    return registry.digest(repository, tag)
+    return steadily(lambda: registry.digest(repository, tag))
 
 
 def _is_tag(text: str) -> bool:

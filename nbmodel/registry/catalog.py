@@ -47,8 +47,9 @@ class Catalog:
         """
         listed = self.storage.listed()
         if listed:
+            count = f"{len(listed)} version" + ("s" if len(listed) > 1 else "")
             raise StorageError(
-                f"index {self.db.path} is gone, but index.json lists {len(listed)} versions",
+                f"index {self.db.path} is gone, but index.json lists {count}",
                 hint="nbmodel verify --rebuild",
             )
 

@@ -11,8 +11,8 @@ from nbmodel.commands.context import Context, pass_context
 from nbmodel.commands.options import about_version, read_about
 from nbmodel.errors import InputError
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)(i?)B?")
-_UNITS = {"": 0, "k": 1, "M": 2, "G": 3, "T": 4}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?")
+_UNITS = ("", "k", "m", "g", "t")
 
 
 @click.command("import")
@@ -73,8 +73,8 @@ def size_of(word: str) -> int:
     Raises:
         InputError: It is no size.
     """
-    found = _SIZE.fullmatch(word.strip())
+    found = _SIZE.fullmatch(word.strip().lower())
     if found is None:
         raise InputError(f"not a size: {word!r}", hint="for example 50GB or 512MiB")
     base = 1024 if found[3] else 1000
-    return int(float(found[1]) * base ** _UNITS[found[2]])
+    return int(float(found[1]) * base ** _UNITS.index(found[2]))

@@ -16,6 +16,8 @@ from nbmodel.importing.table import importer_named, importer_of
 from tests.tools.model_places import PLACES, Stand
 from tests.tools.site import site
 
+pytestmark = pytest.mark.unhurried
+
 
 @pytest.fixture(params=PLACES)
 def importer(request: pytest.FixtureRequest) -> str:

@@ -28,10 +28,10 @@ from nbmodel.importing.git import Git
 from tests.tools.model_places import commit, git, pointer, repository
 from tests.tools.site import Asked, Page, Site
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("git") is None,
-    reason="git is not installed",
-)
+pytestmark = [
+    pytest.mark.unhurried,
+    pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed"),
+]
 
 
 @pytest.fixture(autouse=True)

@@ -29,6 +29,8 @@ from tests.tools.model_places import MLMODEL, serve_hub, serve_mlflow
 from tests.tools.object_server import SECRET, ObjectServer, object_server
 from tests.tools.site import Page, Site, site
 
+pytestmark = pytest.mark.unhurried
+
 COMMIT = "c" * 40
 
 

@@ -16,13 +16,13 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Protocol
 
+from nbmodel.background.queue import JobQueue
+from nbmodel.background.transfer import Transfer
 from nbmodel.core.job import CANCELLED, DONE, FAILED, Job
 from nbmodel.display.progress import Sink, progress_to
 from nbmodel.display.quantity import duration
 from nbmodel.errors import InputError, TargetUnreachableError
 from nbmodel.storage.patience import Patience
-from nbmodel.background.queue import JobQueue
-from nbmodel.background.transfer import Transfer
 
 __all__ = ["Did", "Transfer", "Transfers"]
 

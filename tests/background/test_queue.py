@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from nbmodel.background.queue import KEPT_S, JobQueue
 from nbmodel.core.job import Job
 from nbmodel.errors import FormatError, InputError, StorageUnavailableError
-from nbmodel.background.queue import KEPT_S, JobQueue
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from nbmodel import background
+from nbmodel.background import Did, Transfer, Transfers, transfer
+from nbmodel.background.queue import JobQueue
 from nbmodel.core.job import Job
 from nbmodel.display import Progress
 from nbmodel.errors import InputError, StorageError, TargetUnreachableError
 from nbmodel.storage.patience import Patience
-from nbmodel.background import Did, Transfer, Transfers, transfer
-from nbmodel.background.queue import JobQueue
 
 pytestmark = pytest.mark.unhurried
 WAIT_S = 60  # for what takes milliseconds where nobody else wants the machine

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+import nbmodel
 from nbmodel import cli
+from nbmodel.background.queue import JobQueue
 from nbmodel.client import Client
 from nbmodel.errors import InputError, ModelNotFoundError
-from nbmodel.background.queue import JobQueue
 from tests.tools.docker_registry import PROGRAM, docker_registry
 
 pytestmark = pytest.mark.unhurried
@@ -120,3 +121,8 @@ def test_words_that_mean_nothing(
 ) -> None:
     assert cli.main(words) != 0
     assert "error: " in capsys.readouterr().err
+
+
+def test_no_package_hides_a_verb() -> None:
+    files = {path.stem for path in Path(nbmodel.__file__).parent.iterdir()}
+    assert files & set(nbmodel.__all__) == set(), "its import would put it in the verb's place"

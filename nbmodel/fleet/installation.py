@@ -50,15 +50,18 @@ class Systemd:
         """How people call it: ``systemctl`` or ``systemctl --user``."""
         return "systemctl --user" if self.is_user else "systemctl"
 
-    def check(self) -> None:
+    def check(self, verb: str = "installed") -> None:
         """Refuse where there is no systemd.
+
+        Args:
+            verb: What cannot be done without it.
 
         Raises:
             DeployError: There is none.
         """
         if not BOOTED.is_dir():
             raise DeployError(
-                "systemd does not run this machine, so nothing was installed",
+                f"systemd does not run this machine, so nothing was {verb}",
                 hint="`runtime install … --print` shows the unit; `runtime start NAME "
                 "--foreground` is what any other service manager can run",
             )
@@ -101,7 +104,7 @@ class Systemd:
         Raises:
             DeployError: There is no systemd or no such unit, or it is somebody else's.
         """
-        self.check()
+        self.check("uninstalled")
         path = self.folder / file_name
         if not path.exists():
             raise DeployError(
@@ -208,7 +211,7 @@ def service_unit(
     command = [str(program), "-m", "nbmodel", "runtime", "start", name, "--foreground"]
     command += ["--home", str(home), "--http", options.http]
     command += [] if config is None else ["--config", str(config.absolute())]
-    return Unit(
+    unit = Unit(
         name=name,
         command=[*command, *options.words(without={"http"})],
         home=home,
@@ -218,6 +221,16 @@ def service_unit(
         drain_s=options.limits.drain_s,
         secrets=secrets / f"{name}.env",
     )
+    if not is_user and run_as is None and unit.temporary is not None:
+        unseen = InputError(
+            f"a user made for the service alone does not see {unit.temporary}: systemd gives it "
+            "folders of its own for temporary files",
+            hint="put it elsewhere, for example in /opt/nbmodel; or say --run-as USER",
+        )
+        if warn is None:
+            raise unseen
+        warn(f"{unseen}; {unseen.hint}")
+    return unit
 
 
 def user_for(program: Path, *, files: Iterable[Path] = (), asked: str | None) -> str | None:

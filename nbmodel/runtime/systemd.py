@@ -21,6 +21,7 @@ HEAD = "# Made by `nbmodel runtime install`; another install replaces it.\n"
 STATE = Path("/var/lib")  # where systemd makes state folders of the machine's services
 WATCHDOG_S = 60  # without a sign of life; a small card may be busy for seconds
 TIDY_S = 20.0  # to end, besides the time that requests under way are given
+_TEMPORARY = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 # nothing is put there
 _PLAIN = re.compile(r"[A-Za-z0-9@%+=:,./_-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}\$?")
@@ -73,6 +74,13 @@ class Unit:
     def state_folder(self) -> Path:
         """The home of a service of the machine when none is given."""
         return state_folder(self.name)
+
+    @property
+    def temporary(self) -> Path | None:
+        """The first path of its command that a private folder for temporary files would hide."""
+        paths = (Path(word) for word in self.command if word.startswith("/"))
+        hidden = (path for path in paths if any(path.is_relative_to(one) for one in _TEMPORARY))
+        return next(hidden, None)
 
     def text(self) -> str:
         """The unit file."""
@@ -136,7 +144,8 @@ class Unit:
             ("ProtectSystem", "strict"),
             # Not hidden: the Python that runs it may be there.
             ("ProtectHome", "read-only"),
-            ("PrivateTmp", "yes"),
+            # A user of its own has private ones in any case.
+            ("PrivateTmp", "no" if self.run_as is not None and self.temporary else "yes"),
             ("ProtectControlGroups", "yes"),
             ("ProtectHostname", "yes"),
             ("ProtectKernelLogs", "yes"),

@@ -130,6 +130,8 @@ def test_without_systemd_nothing_is_written_and_the_unit_can_be_seen(
     with pytest.raises(DeployError, match="systemd does not run this machine") as caught:
         runtimes.install("edge", user=True)
     assert "--print" in str(caught.value.hint)
+    with pytest.raises(DeployError, match="so nothing was uninstalled"):
+        runtimes.uninstall("edge", user=True)
     text = runtimes.install("edge", user=True, print_only=True).text()
     assert text.startswith(HEAD.strip())
     assert "\nExecStart=" in text
@@ -203,6 +205,24 @@ def test_a_service_of_the_machine_has_a_user_that_can_read_its_python(tmp_path: 
     assert user_for(program, asked="root") == "root"
     with pytest.raises(InputError, match="no user 'nobody-of-that-name'"):
         user_for(program, asked="nobody-of-that-name")
+
+
+def test_what_lies_among_temporary_files_is_not_seen_by_a_user_of_its_own(
+    asked: Path, runtimes: Runtimes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("nbmodel.fleet.installation.user_for", lambda *_, asked, **__: asked)
+    monkeypatch.setattr("nbmodel.runtime.systemd._TEMPORARY", (tmp_path,))
+    config = tmp_path / "machine.json"
+    config.write_text("{}")
+    with pytest.raises(InputError, match=f"alone does not see {config}"):
+        runtimes.install("edge", config=config)
+    (warning,) = runtimes.install("edge", config=config, print_only=True).warnings
+    assert f"does not see {config}" in warning
+    assert "--run-as USER" in warning
+    unit = runtimes.install("edge", config=config, run_as="root", print_only=True)
+    assert unit.warnings == ()
+    assert "PrivateTmp=no" in unit.text()
+    assert not asked.exists()
 
 
 def test_a_unit_is_shown_also_where_it_could_not_run(

@@ -102,6 +102,27 @@ def test_a_service_may_do_what_it_must_and_no_more(
     assert {key: service.get(key) for key in expected} == expected
 
 
+@pytest.mark.parametrize(
+    ("unit", "private"),
+    [
+        pytest.param(OF_ADA, "yes", id="elsewhere"),
+        pytest.param(
+            replace(OF_ADA, command=["/tmp/venv/bin/python"]), "no", id="a program in /tmp"
+        ),
+        pytest.param(
+            replace(OF_ADA, command=["/opt/python", "--config", "/var/tmp/machine.json"]),
+            "no",
+            id="a file in /var/tmp",
+        ),
+        pytest.param(
+            replace(OF_ADA, command=["/tmporary/python", "tmp", "/x/tmp/y"]), "yes", id="like it"
+        ),
+    ],
+)
+def test_a_unit_sees_what_it_runs(unit: Unit, private: str) -> None:
+    assert read(unit)["Service"]["PrivateTmp"] == private
+
+
 def test_a_service_starts_with_the_machine_or_with_its_user() -> None:
     assert read(MACHINE)["Install"]["WantedBy"] == "multi-user.target"
     assert read(OF_USER)["Install"]["WantedBy"] == "default.target"

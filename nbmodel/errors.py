@@ -22,6 +22,7 @@ each of which has one table over these classes.
     ├─ StorageError
     │  ├─ StorageUnavailableError       disk full, read-only, no permission
     │  ├─ BlobNotFoundError
+    │  ├─ RemoteFaultError              a registry failed over a request (HTTP 5xx)
     │  └─ DigestMismatchError           .expected, .actual
     ├─ FormatError                      a file that is not what its format says
     │  ├─ UnknownFormatError
@@ -141,6 +142,10 @@ class StorageUnavailableError(StorageError):
 
 class BlobNotFoundError(StorageError):
     """No blob of that digest in the storage."""
+
+
+class RemoteFaultError(StorageError):
+    """A registry failed over a request that it may carry out another time."""
 
 
 class DigestMismatchError(StorageError):

@@ -27,6 +27,7 @@ from nbmodel.errors import (
     AuthenticationError,
     BlobNotFoundError,
     InputError,
+    RemoteFaultError,
     StorageError,
     StorageUnavailableError,
     TargetUnreachableError,
@@ -397,7 +398,7 @@ class Origin:
             return StorageUnavailableError(message, hint="free some space there")
         if status in LATER:
             return TargetUnreachableError(message)
-        return StorageError(message)
+        return RemoteFaultError(message) if status >= 500 else StorageError(message)
 
     def refused_stream(
         self, answer: httpx.Response

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from nbmodel.core.remote import Remote
-from nbmodel.errors import BlobNotFoundError, DigestMismatchError, StorageError
+from nbmodel.errors import RemoteFaultError
 from nbmodel.storage.remote_registry import RemoteRegistry, open_registry
 
 if TYPE_CHECKING:
@@ -57,14 +57,12 @@ def steadily(action: Callable[[], T]) -> T:
         action: The request, which may be made again.
 
     Raises:
-        StorageError: The registry stumbled each time.
+        RemoteFaultError: The registry stumbled each time.
     """
     for pause_s in _PAUSES_S:
         try:
             return action()
-        except (BlobNotFoundError, DigestMismatchError):
-            raise  # an answer
-        except StorageError:
+        except RemoteFaultError:
             time.sleep(pause_s)
     return action()
 

@@ -71,7 +71,9 @@ def _start_options(http: str) -> Callable[[Callable[..., Any]], Callable[..., An
         click.option(
             "--maintenance-hook",
             metavar="PROGRAM",
-            help="asked before a version is taken up, ends with 0 for yes; `off`: no more",
+            help="asked before a version takes another one's place, and every 15 s while it "
+            "waits; ends with 0 for yes; its environment has NBMODEL_SERVICE, NBMODEL_MODEL, "
+            "NBMODEL_VERSION and NBMODEL_DIGEST; `off`: no more",
         ),
         click.option(
             "--trust-policy",

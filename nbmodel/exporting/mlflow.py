@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 from nbmodel.core.signature import Tensor, describe
+from nbmodel.core.version import Version
 from nbmodel.exporting.base import Exported, Exporter, Job
 from nbmodel.exporting.files import check_free, extract, write_text
 from nbmodel.exporting.yaml import to_yaml
@@ -38,7 +39,7 @@ class Mlflow(Exporter):
     def export(self, job: Job) -> Exported:
         """Copy the files, then write what says what they are."""
         version, folder = job.version, job.folder
-        check_free(folder, lambda there: (there / MARKER).is_file(), "the model")
+        check_free(folder, lambda there: _is_of(there / MARKER, version), "the model")
         data = _place(job)
         written = list(extract(job, folder / data))
         flavors, needs = _flavors(job, data)
@@ -81,6 +82,14 @@ class Mlflow(Exporter):
                 f"MLflow has no flavor for {version.framework}: it keeps it, and does not run it"
             )
         return Exported(tuple(written), place, tuple(notes))
+
+
+def _is_of(marker: Path, version: Version) -> bool:
+    """Whether a folder is an earlier export of the same version."""
+    try:
+        return version.digest in marker.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _place(job: Job) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from nbmodel.backends.triton_config import ENGINES
+from nbmodel.errors import InputError
 from nbmodel.exporting.base import Exported, Exporter, Job
 from nbmodel.exporting.files import extract, plain_name, write_text
 from nbmodel.importing.record import record_of
@@ -25,6 +26,8 @@ class Triton(Exporter):
         """Copy the files; the configuration is there after what it names."""
         version = job.version
         name = plain_name(job.option("model", version.model), "A-Za-z0-9._-")
+        if name in ("", ".", ".."):
+            raise InputError(f"not a name of a model: {name!r}", hint="--option model=NAME")
         model = job.folder / name
         written = list(extract(job, model / str(version.number)))
         label_files = {}

@@ -64,6 +64,7 @@ class Job:
         revision: Which one, where the address does not say; empty: the newest.
         paths: What of it: files, folders or patterns; nothing: all.
         progress: Told of bytes that came.
+        expect: Told how many bytes will come, where somebody knows.
         note: Told what goes on.
         cancelled: Whether nobody wants to go on.
     """
@@ -75,6 +76,7 @@ class Job:
     revision: str = ""
     paths: tuple[str, ...] = ()
     progress: Callable[[int], None] = lambda _: None
+    expect: Callable[[int], None] = lambda _: None
     note: Callable[[str], None] = lambda _: None
     cancelled: Callable[[], bool] = lambda: False
 

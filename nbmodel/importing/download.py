@@ -128,7 +128,7 @@ class Web:
         sha256: str | None = None,
         size: int | None = None,
         headers: Mapping[str, str] | None = None,
-        used: int = 0,
+        used: int | None = None,
     ) -> Downloaded:
         """Bring one file.
 
@@ -138,7 +138,7 @@ class Web:
             sha256: 64 hex digits that it must have; None: whatever comes.
             size: Bytes that it must have; None: what the server says.
             headers: Added for this host alone.
-            used: Bytes that the import has brought already.
+            used: Bytes that the import has brought already; None: it is this file alone.
 
         Raises:
             InputError: The server has no such file, or it is too large.
@@ -162,7 +162,7 @@ class Web:
         return Downloaded(target, name, digest, part.etag)
 
     def _bring(
-        self, url: str, part: _Part, headers: Mapping[str, str], size: int | None, used: int
+        self, url: str, part: _Part, headers: Mapping[str, str], size: int | None, used: int | None
     ) -> str:
         """As ``_continue``, as often as it takes."""
         for attempt in range(_ATTEMPTS):
@@ -175,7 +175,7 @@ class Web:
         raise AssertionError
 
     def _continue(
-        self, url: str, part: _Part, headers: Mapping[str, str], size: int | None, used: int
+        self, url: str, part: _Part, headers: Mapping[str, str], size: int | None, used: int | None
     ) -> str:
         """Bring what is missing of a file; what the server calls it."""
         have = part.size
@@ -202,7 +202,9 @@ class Web:
             length = _length(answer.headers)
             total = None if length is None else have + length
             if total is not None:
-                self._job.check_size(used + total, shown(url))
+                self._job.check_size((used or 0) + total, shown(url))
+                if used is None:
+                    self._job.expect(total)
                 if size is not None and total != size:
                     raise StorageError(f"{shown(url)} has {total:,} bytes, expected {size:,}")
             part.start(have, answer.headers)
@@ -212,7 +214,7 @@ class Web:
                 for piece in answer.iter_raw():  # as it comes: what a cut ends is kept
                     self._job.check()
                     have += len(piece)
-                    self._job.check_size(used + have, shown(url))
+                    self._job.check_size((used or 0) + have, shown(url))
                     with translated("keep what is imported"):
                         file.write(piece)
                     self._job.progress(len(piece))

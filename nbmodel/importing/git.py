@@ -402,7 +402,7 @@ class _Lfs:
                 raise InputError(f"{shown(endpoint)} has no LFS object {oid[:12]} for {name!r}")
             href, header = actions[oid]
             self._job.note(name)
-            web.download(href, room / name, sha256=oid, size=size, headers=header)
+            web.download(href, room / name, sha256=oid, size=size, headers=header, used=0)
 
     def _endpoint(self) -> tuple[str, dict[str, str]]:
         """Where LFS is asked, and what it is shown."""

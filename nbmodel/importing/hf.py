@@ -55,6 +55,7 @@ class HuggingFace(Importer):
             )
             commit, files = _listed(about, repo)
             wanted = chosen({name: size for name, (size, _) in files.items()}, job, repo)
+            job.expect(sum(files[name][0] for name in wanted))
             room = job.room("hub")
             used = 0
             for name in wanted:

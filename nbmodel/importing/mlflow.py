@@ -214,6 +214,7 @@ class _Server:
                     files[name] = int(one.get("file_size") or 0)
                 self._job.check_count(len(files) + len(waiting), "the model")
         self._job.check_size(sum(files.values()), "the model")
+        self._job.expect(sum(files.values()))
         used = 0
         for name, size in files.items():
             target = room / safe_path(name.removeprefix(root).lstrip("/"))

@@ -41,6 +41,7 @@ class ObjectStore(Importer):
         if not items:
             raise InputError(f"nothing is at {shown(uri)}")
         wanted = chosen({name: one.size for name, one in items.items()}, job, shown(uri))
+        job.expect(sum(items[name].size for name in wanted))
         for name in wanted:
             job.note(name)
             _download(bucket, items[name], room / name, job)
@@ -50,6 +51,7 @@ class ObjectStore(Importer):
 def _single(bucket: Bucket, item: Item, room: Path, origin: Origin, job: Job) -> Fetched:
     name = plain_name(item.key) or "model"
     job.check_size(item.size, name)
+    job.expect(item.size)
     _download(bucket, item, room / name, job)
     digest = file_digest(room / name, job)
     revision = (item.etag or "").removeprefix("W/").strip('"')

@@ -262,6 +262,24 @@ def test_another_folder_is_not_written_into(client: Client, tmp_path: Path) -> N
     assert [one.name for one in (tmp_path / "out").iterdir()] == ["thesis.txt"]
 
 
+def test_the_same_version_may_be_written_again_and_another_may_not(
+    client: Client, tmp_path: Path, linear_onnx: Path
+) -> None:
+    first = client.export("fruit/sorter.v2:1", tmp_path / "out", to="mlflow")
+    again = client.export("fruit/sorter.v2:1", tmp_path / "out", to="mlflow")
+    assert list(first) == list(again)
+    client.upload(linear_onnx, name="fruit/sorter.v2", type="classification")
+    with pytest.raises(InputError, match="is not empty"):
+        client.export("fruit/sorter.v2:2", tmp_path / "out", to="mlflow")
+
+
+@pytest.mark.parametrize("name", ["..", ".", "///"])
+def test_a_model_repository_is_not_left(client: Client, tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="not a name of a model"):
+        client.export("fruit/sorter.v2", tmp_path / "a", to="triton", options={"model": name})
+    assert not (tmp_path / "config.pbtxt").exists()
+
+
 def test_an_unknown_format_is_told_with_the_nearest(client: Client, tmp_path: Path) -> None:
     with pytest.raises(PluginError, match="unknown exporter 'kserv'") as caught:
         client.export("fruit/sorter.v2", tmp_path, to="kserv")

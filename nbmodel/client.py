@@ -404,7 +404,6 @@ class Client:
         from nbmodel.display import Progress, VersionCard
         from nbmodel.importing.bring import bring, workplace
         from nbmodel.importing.source import same_bytes, says_the_same, source_of
-        from nbmodel.local import answer_source
 
         if name is not None:
             check_name(name)
@@ -417,6 +416,7 @@ class Client:
                 revision=revision,
                 paths=tuple(paths),
                 progress=progress.advance,
+                expect=progress.expect,
                 note=progress.note,
                 cancelled=cancelled,
             ) as job,
@@ -427,6 +427,8 @@ class Client:
                 raise InputError("nothing there says what the model is called", hint="--name NAME")
             source, left_out = source_of(fetched, labels=labels, signature=signature)
             if sample is not None:
+                from nbmodel.local import answer_source
+
                 source = answer_source(source, sample, Golden(rtol=rtol, atol=atol))
             says: dict[str, Any] = {
                 "metrics": {**fetched.metrics, **(metrics or {})},

@@ -327,6 +327,23 @@ def test_a_triton_that_is_too_old_for_a_format_says_so_before_anything_is_moved(
         load(attributes, Known(ROWS))
 
 
+def test_a_plan_of_another_gpu_is_refused_with_a_sentence(
+    tmp_path: Path, load: Load, address: str
+) -> None:
+    """In TensorRT's words, for want of a TensorRT, by way of a real Triton."""
+    words = "The engine plan file is generated on an incompatible device, expecting compute 8.7 "
+    (tmp_path / "model.py").write_text(
+        "class TritonPythonModel:\n    def initialize(self, args):\n"
+        f"        raise RuntimeError({words + 'got compute 8.6, please rebuild.'!r})\n"
+    )
+    (tmp_path / "config.pbtxt").write_text(CONFIG.format(columns=2))
+    with pytest.raises(
+        InferenceError, match=r"built for a GPU of compute capability 8\.6, that of Triton has 8\.7"
+    ) as caught:
+        load({"model_path": str(tmp_path), "address": address})
+    assert "build it on that device" in str(caught.value.hint)
+
+
 # --- configuration -----------------------------------------------------------------------
 
 

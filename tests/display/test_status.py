@@ -8,6 +8,8 @@ import pytest
 
 from nbmodel.core.event import Event
 from nbmodel.display import StatusCard
+from nbmodel.display.conditions import probe_words
+from nbmodel.display.style import STYLE
 
 AT = "2026-02-28T13:36:51Z"
 OLD = {"version": "2026-02-01T00-00-00", "number": 3, "digest": "sha256:" + "0" * 64}
@@ -68,6 +70,21 @@ def row(card: StatusCard, column: str = "digits") -> str:
             "serving · waiting",
             "digits: could not be fetched (attempt 3): r:5000 does not answer; tried again in 4.0 s",
             id="a registry that is away",
+        ),
+        pytest.param(
+            status(
+                phase="waiting",
+                fetch={"state": "failed", "error": "r:5000 is busy", "retry_in_s": 0.0},
+            ),
+            "serving · waiting",
+            "digits: could not be fetched: r:5000 is busy; tried again now",
+            id="a registry that is asked at once",
+        ),
+        pytest.param(
+            status(probe={"slow": "slower than the limit in its trial (1.5 s, limit 30 ms)"}),
+            "digits ready",
+            "digits: it was slower than the limit in its trial (1.5 s, limit 30 ms)",
+            id="a version that was slow in its trial",
         ),
         pytest.param(
             status(
@@ -198,8 +215,63 @@ def test_numbers_that_make_no_sense_break_nothing(odd: object) -> None:
         provisional={"number": odd, "since": odd, "remaining_s": odd},
         rollback=odd,
         failed=odd,
-        probe=dict.fromkeys(("latency_ms", "memory_bytes", "load_s", "golden"), odd),
+        probe=dict.fromkeys(
+            ("latency_ms", "memory_bytes", "load_s", "golden", "note", "slow"), odd
+        ),
+        deployment={"confirm_s": odd, "windows": [odd]},
         conditions=[odd, {"type": odd, "status": odd, "reason": odd, "since": odd}],
     )
     assert "digits" in card.text()
     assert "digits" in card.html()
+
+
+def test_a_reason_is_told_in_full_once_and_in_brief_in_tables() -> None:
+    reason = f"cannot load model.onnx: {'[ONNXRuntimeError] : 7 : INVALID_PROTOBUF, ' * 9}the end"
+    refused = ("False", "LoadFailed", reason)
+    card = status(
+        phase="failed",
+        error=reason,
+        failed={**NEW, "reason": reason, "at": AT},
+        conditions=conditions(YES, YES, refused, ("False", "AnotherServes", ""), refused),
+    )
+    text = " ".join(card.text().split())
+    assert text.count("the end") == 1
+    assert card.html().count("the end") == 1
+
+
+def test_settings_that_are_not_the_usual_ones_are_shown() -> None:
+    card = status(deployment={"confirm_s": 60.0, "windows": ["Sat 22:00-24:00", "02:00-04:00"]})
+    text = " ".join(card.text().split())
+    assert "deployment of digits confirm_s=60, windows=Sat 22:00-24:00 + 02:00-04:00" in text
+    assert "deployment" not in status(deployment={}).text()
+
+
+def test_what_ails_the_runtime_itself_stands_first() -> None:
+    text = "config.json is not JSON; the last config that went well counts"
+    card = StatusCard({**status().to_json(), "warnings": [text]})
+    assert text in card.text()
+    assert "bad" not in StatusCard({**status().to_json(), "warnings": 7}).text()
+
+
+@pytest.mark.parametrize(
+    ("probed", "expected"),
+    [
+        (("True", "NotNeeded", "it ran before"), "no: it ran before"),
+        (("True", "NotNeeded", ""), ""),
+        (("Unknown", "Pending", "not begun yet"), ""),
+    ],
+)
+def test_a_version_that_is_not_tried_out_says_why(
+    probed: tuple[str, str, str], expected: str
+) -> None:
+    service = status(conditions=conditions(YES, YES, probed, YES, YES))["services"][0]
+    assert probe_words(service) == expected
+
+
+def test_a_trial_says_what_it_showed_and_what_is_to_know_of_it() -> None:
+    probe = {"latency_ms": 1500.0, "golden": "all outputs agree", "slow": "slower", "note": "once"}
+    assert probe_words({"probe": probe}) == "1.5 s an answer; all outputs agree; slower; once"
+
+
+def test_scroll_bars_are_dark_in_dark_themes() -> None:
+    assert "[data-jp-theme-light=false] .nbm,.vscode-dark .nbm{color-scheme:dark}" in STYLE

@@ -11,7 +11,7 @@ import pytest
 
 from nbmodel.client import Client
 from nbmodel.errors import DigestMismatchError, InputError
-from nbmodel.importing import IMPORTERS, download
+from nbmodel.importing import IMPORTERS, Job, download
 from nbmodel.importing.table import importer_named, importer_of
 from tests.tools.model_places import PLACES, Stand
 from tests.tools.site import site
@@ -84,6 +84,22 @@ def test_the_same_again_makes_nothing_and_says_so(uri: str, client: Client) -> N
     assert again.digest == first.digest
     assert again.notes[0] == "toy:1 is this very import already: nothing was made"
     assert len(client.registry.versions("toy")) == 1
+
+
+#: Those that know how much will come before it does.
+TELLING = ("hf", "url", "object-store", "mlflow")
+
+
+@pytest.mark.parametrize("importer", TELLING, indirect=True)
+def test_what_comes_is_told_as_it_comes(uri: str, tmp_path: Path) -> None:
+    came: list[int] = []
+    expected: list[int] = []
+    (tmp_path / "job").mkdir()
+    job = Job(tmp_path / "job", tmp_path / "parts", progress=came.append, expect=expected.append)
+    fetched = importer_of(uri).fetch(uri, job)
+    root = fetched.path
+    files = [root] if root.is_file() else [one for one in root.rglob("*") if one.is_file()]
+    assert sum(came) == sum(one.stat().st_size for one in files) == expected[0]
 
 
 def test_nothing_is_made_of_what_is_cancelled(uri: str, client: Client) -> None:

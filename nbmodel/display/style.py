@@ -23,8 +23,8 @@ STYLE = (
     ".nbm{font:13px/1.5 var(--jp-ui-font-family,var(--vscode-font-family,system-ui,sans-serif));"
     "color:var(--jp-content-font-color1,var(--vscode-foreground,currentColor));"
     "max-width:960px;padding:2px 0 6px}"
-    # Scroll bars are the browser's, not the theme's: JupyterLab's dark themes say so here.
-    "[data-jp-theme-light=false] .nbm,.vscode-dark .nbm{color-scheme:dark}"
+    # Else they are white on black: notebooks do not tell the browser that a theme is dark.
+    ".nbm pre.nbm-code,.nbm .nbm-scroll{scrollbar-color:rgba(128,128,128,.6) transparent}"
     ".nbm .nbm-head{margin:0 0 4px;line-height:1.9}"
     ".nbm .nbm-title{font-size:15px;font-weight:600;margin-right:4px}"
     ".nbm code{font:12px var(--jp-code-font-family,var(--vscode-editor-font-family,monospace));"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -273,5 +274,7 @@ def test_a_trial_says_what_it_showed_and_what_is_to_know_of_it() -> None:
     assert probe_words({"probe": probe}) == "1.5 s an answer; all outputs agree; slower; once"
 
 
-def test_scroll_bars_are_dark_in_dark_themes() -> None:
-    assert "[data-jp-theme-light=false] .nbm,.vscode-dark .nbm{color-scheme:dark}" in STYLE
+@pytest.mark.parametrize("box", ["pre.nbm-code", ".nbm-scroll"])
+def test_scroll_bars_read_on_white_and_on_black(box: str) -> None:
+    (rule,) = re.findall(r"([^{}]+)\{scrollbar-color:rgba\(128,128,128,\.6\) transparent\}", STYLE)
+    assert f".nbm {box}" in rule.split(",")

@@ -619,8 +619,8 @@ def test_rollback_brings_the_former_version_back_and_holds_it(
     assert answer == {
         "service": "scaler",
         "package": "scale",
-        "from": stamp_of(2),
-        "to": stamp_of(1),
+        "from": "scale:2",
+        "to": "scale:1",
         "version": stamp_of(1),
     }
     assert runtime.config[0] == config(stamp_of(1)), "the config stays the truth"

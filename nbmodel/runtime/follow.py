@@ -284,7 +284,7 @@ class Follower:
         if missing:
             self._bring(followed, arrival, missing)
         if missing or not self._is_tagged(named) or followed.is_to_be_named:
-            self._tag(followed, arrival)
+            self._tag(followed, arrival, is_new=bool(missing))
         self._arrived(followed, named.repository, named.digest, arrival.size)
 
     def _ask(self, followed: Followed) -> Named:
@@ -417,7 +417,7 @@ class Follower:
         last = [tags[tag] for tag in (named.tag, *named.unset) if tag in tags]
         return tuple(dict.fromkeys((*last, *tags.values())))[:_MAX_NEIGHBOURS]
 
-    def _tag(self, followed: Followed, arrival: Arrival) -> None:
+    def _tag(self, followed: Followed, arrival: Arrival, *, is_new: bool) -> None:
         """Set the tags of a version that is here; the one that is followed last."""
         named = arrival.named
         created = arrival.check()
@@ -428,7 +428,8 @@ class Follower:
                 self._tags.set(named.repository, tag, named.digest)
         for tag in named.unset:
             self._tags.delete(named.repository, tag)
-        if self._tags.tags(named.repository) != before:
+        # Bytes that were damaged here may come again under tags that are as they were.
+        if is_new or self._tags.tags(named.repository) != before:
             self._on_change(named.repository)
 
     def _own_tags(self, followed: Followed, named: Named, created: str) -> tuple[str, ...]:

@@ -660,6 +660,23 @@ def test_a_package_comes_from_its_registry_and_serves_without_it(box: Box) -> No
     assert (status["state"], status["phase"]) == ("ready", "ready")
 
 
+def test_a_copy_that_is_damaged_is_fetched_again(box: Box) -> None:
+    with HostileRegistry() as registry:
+        config = machine(confirm_s=0)
+        config["nbmodel"] = {"registry": registry.url, "min_free_bytes": 0, "poll_s": 3600}
+        for version in (ONE, TWO):
+            registry.take(MODEL, VERSIONS, version.digest, tags=(*version.tags, "latest"))
+            box.configure(config)
+            box.ask()
+            box.wait(lambda status, wanted=version.number: status["number"] == wanted)
+        damage(box.home / "packages" / MODEL / "model.onnx")
+        box.restart()
+        assert box.wait(lambda status: status["number"] == 2)["error"] is None
+        assert any(
+            "this device's copy of model.onnx is damaged" in one for one in box.runtime.logs(99)
+        )
+
+
 def test_a_version_that_does_not_come_says_why(box: Box) -> None:
     with HostileRegistry() as registry:
         config = {**machine(), "nbmodel": {"registry": registry.url}}

@@ -1,9 +1,19 @@
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
+import httpx
 import pytest
 
+pytest.importorskip("starlette", reason="pip install 'nbmodel[runtime]'")
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from nbmodel.runtime.app import RoomApp
 from nbmodel.runtime.reserve import RESERVE_BYTES, RESERVE_FILE, Reserve
 
 
@@ -43,3 +53,21 @@ def test_a_disk_is_short_after_something_did_not_fit(tmp_path: Path) -> None:
     assert not reserve.is_short
     reserve.lack()
     assert reserve.is_short
+
+
+@pytest.mark.parametrize(("status", "lacks"), [(507, 1), (201, 0), (500, 0)])
+def test_an_answer_that_says_that_there_is_no_room_is_noticed(status: int, lacks: int) -> None:
+    noticed: list[None] = []
+
+    def answer(_: Request) -> Response:
+        return Response(status_code=status)
+
+    app = RoomApp(Starlette(routes=[Route("/", answer)]), lambda: noticed.append(None))
+
+    async def ask() -> int:
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            return (await client.get("/")).status_code
+
+    assert asyncio.run(ask()) == status
+    assert len(noticed) == lacks

@@ -31,6 +31,7 @@ from nbmodel.errors import (
     AuthenticationError,
     DigestMismatchError,
     ManifestError,
+    RemoteFaultError,
     StorageError,
     TargetUnreachableError,
 )
@@ -384,7 +385,7 @@ class _Upload:
                         return done
                 else:
                     self._patch(end)
-            except httpx.TransportError as exc:
+            except (httpx.TransportError, RemoteFaultError) as exc:
                 self._failed(exc)
                 # It may have arrived all the same, with only the answer lost.
                 if is_last and self._is_there():
@@ -458,20 +459,25 @@ class _Upload:
                 content=body,
                 patience_s=patience_s,
             )
+        except RemoteFaultError:
+            raise
         except StorageError:
             self._forget()  # it was refused, not lost
             raise
 
-    def _failed(self, exc: httpx.TransportError | None) -> None:
+    def _failed(self, exc: httpx.TransportError | RemoteFaultError | None) -> None:
         """Wait before it goes on.
 
         Raises:
-            TargetUnreachableError: It failed too often.
+            TargetUnreachableError: The connection was lost too often.
+            RemoteFaultError: The server broke down too often.
         """
         self._origin.check_cancelled()
         self._failures += 1
         pause = PATIENCE.pause_s(self._failures)
         if pause is None:
+            if isinstance(exc, RemoteFaultError):
+                raise exc
             if exc is not None:
                 raise self._origin.unreachable(exc) from exc
             raise TargetUnreachableError(

@@ -12,7 +12,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from nbmodel.errors import DigestMismatchError, StorageError, TargetUnreachableError
+from nbmodel.errors import (
+    DigestMismatchError,
+    RemoteFaultError,
+    StorageError,
+    TargetUnreachableError,
+)
 from nbmodel.storage import MemoryStorage, OciLayout, send
 from nbmodel.storage.distribution_client import Distribution, Pushed
 from nbmodel.storage.fetch import UPLOAD_PREFIX
@@ -178,6 +183,36 @@ def test_a_chunk_that_was_taken_in_part_is_gone_on_with(device: Device) -> None:
     with Distribution(device.url, transport=Seen(takes_some)) as remote:
         remote.push_blob("digits", here, digest)
     assert device.storage.read(digest, limit=len(DATA)) == DATA
+
+
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize("method", ["PATCH", "PUT"])
+def test_a_registry_that_breaks_down_for_a_moment_is_gone_on_with(
+    device: Device, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(send, "PATIENCE", QUICK)
+    faults = [httpx.Response(500)]
+    transport = Seen(lambda request: faults.pop() if request.method == method and faults else None)
+    here, done = MemoryStorage(), []
+    digest = here.add_bytes(DATA)
+    with Distribution(device.url, transport=transport) as remote:
+        remote.push_blob("digits", here, digest, progress=done.append)
+    assert device.storage.read(digest, limit=len(DATA)) == DATA
+    assert sum(done) == len(DATA)
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_a_registry_that_stays_broken_is_told(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(send, "PATIENCE", QUICK)
+    transport = Seen(lambda request: httpx.Response(500) if request.method == "PATCH" else None)
+    here = MemoryStorage()
+    with (
+        Distribution(device.url, transport=transport) as remote,
+        pytest.raises(RemoteFaultError, match="answered 500 to PATCH"),
+    ):
+        remote.push_blob("digits", here, here.add_bytes(DATA))
 
 
 @pytest.mark.usefixtures("small_chunks")

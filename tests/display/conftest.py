@@ -70,6 +70,7 @@ def moving_status() -> dict[str, Any]:
     return {
         "runtime": HOSTILE,
         "settled": False,
+        "warnings": [HOSTILE],
         "services": [
             {
                 "name": "digits",
@@ -83,7 +84,10 @@ def moving_status() -> dict[str, Any]:
                     "latency_ms": 1.2,
                     "memory_bytes": 54_000_000,
                     "golden": HOSTILE,
+                    "note": HOSTILE,
+                    "slow": HOSTILE,
                 },
+                "deployment": {"confirm_s": 60.0, "windows": [HOSTILE]},
             },
             {
                 "name": "fruit",

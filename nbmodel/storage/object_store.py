@@ -47,6 +47,7 @@ _MAX_SAID = 300  # characters of what a store says
 _HINT = "credentials and settings of the store come from the environment"
 _REQUEST_S, _CONNECT_S, _RETRIES = 120, 5, 4
 _SECRETS = re.compile(r"SECRET|TOKEN|PASSWORD|ACCESS_KEY|ACCOUNT_KEY|SAS|PRIVATE|CREDENTIAL")
+_NO_CONDITIONS = re.compile(r"status code: 501|<Code>NotImplemented<|Missing(?:ETag|Version)")
 _S3_SAYS = re.compile(r"<Code>([^<]*)</Code>\s*(?:<Message>([^<]*)</Message>)?")
 
 
@@ -58,11 +59,13 @@ class Item:
         key: Its name below the address.
         size: Its bytes.
         etag: What the store calls this state of it; None where it does not.
+        version: What some stores call it besides.
     """
 
     key: str
     size: int
     etag: str | None
+    version: str | None = None
 
 
 def open_store(url: str) -> Bucket:
@@ -218,18 +221,22 @@ class Bucket:
             Whether it was written; False: it was not in that state.
 
         Raises:
-            NotImplementedError: The store cannot write over one state only.
+            NotImplementedError: The store cannot write over one state only, or where there is none.
         """
-        from obstore.exceptions import AlreadyExistsError, PreconditionError
+        from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 
-        mode: Any = "overwrite"
-        if new:
-            mode = "create"
-        elif over is not None:
-            mode = {} if over.etag is None else {"e_tag": over.etag}
+        mode: Any = "create" if new else "overwrite"
+        if over is not None and not new:
+            mode = {"e_tag": over.etag, "version": over.version}
+            mode = {name: value for name, value in mode.items() if value is not None}
         try:
             with self._translated("write", key):
-                self._store.put(self._key(key), data, mode=mode, use_multipart=False)
+                try:
+                    self._store.put(self._key(key), data, mode=mode, use_multipart=False)
+                except BaseError as exc:
+                    if mode != "overwrite" and _NO_CONDITIONS.search(str(exc)):
+                        raise NotImplementedError from exc
+                    raise
         except (AlreadyExistsError, PreconditionError):
             return False
         return True
@@ -341,7 +348,7 @@ def _has_dots(key: str) -> bool:
 
 
 def _item(key: str, meta: Any) -> Item:
-    return Item(key, int(meta["size"]), meta["e_tag"])
+    return Item(key, int(meta["size"]), meta["e_tag"], meta["version"])
 
 
 def _is_loopback_endpoint(scheme: str, environment: Mapping[str, str]) -> bool:

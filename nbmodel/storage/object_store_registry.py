@@ -349,8 +349,8 @@ class ObjectStoreRegistry:
     def move_tag(self, name: str, tag: str, raw: bytes, *, expected: str | None) -> bool:
         """Put a tag on a manifest whose blobs are there, unless somebody else moved it.
 
-        In one step with the look at it; except that a folder, which cannot do that, is
-        looked at just before when the tag moves rather than is new.
+        In one step with the look at it, except where a store cannot do that, as a folder
+        when the tag is not new: there it is looked at just before.
 
         Args:
             name: The repository.
@@ -485,7 +485,8 @@ class ObjectStoreRegistry:
         key = _blob_key(descriptor["digest"])
         there = self._bucket.find(key)
         if there is None or there.size != len(raw):
-            self._bucket.put("oci-layout", _LAYOUT, new=True)
+            if self._bucket.find("oci-layout") is None:
+                self._bucket.put("oci-layout", _LAYOUT)
             self._bucket.put(key, raw)
         return descriptor
 

@@ -11,9 +11,11 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from nbmodel.core.claim import Claim
@@ -44,6 +46,7 @@ pytestmark = pytest.mark.unhurried
 pytest.importorskip("obstore", reason="the extra object-store is not installed")
 
 LARGE = os.urandom(1_000_000) * 9  # two parts
+CONDITIONS = {"if-match", "if-none-match"}
 LARGE_DIGEST = "sha256:" + hashlib.sha256(LARGE).hexdigest()
 
 
@@ -147,6 +150,70 @@ def test_of_two_who_move_a_tag_the_second_is_told(
         monkeypatch.setattr(Bucket, "put", late)
         assert not remote.move_tag("digits", "best", fourth, expected=digests[1])
         assert remote.digest("digits", "best") == digests[2]
+
+
+def test_a_store_without_conditions(server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As S3-compatible stores of some years ago: a tag is looked at just before it moves."""
+    refused: list[str] = []
+
+    class Old(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def forward(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            if self.command == "PUT" and {one.lower() for one in self.headers} & CONDITIONS:
+                refused.append(self.path)
+                status, headers, content = 501, {}, b"<Error><Code>NotImplemented</Code></Error>"
+            else:
+                url, given = server.url + self.path, dict(self.headers)
+                answer = httpx.request(
+                    self.command, url, headers=given, content=body, trust_env=False
+                )
+                status, headers, content = answer.status_code, answer.headers, answer.content
+            self.send_response(status)
+            for name, value in headers.items():
+                if name.lower() in ("etag", "last-modified", "content-type", "content-range"):
+                    self.send_header(name, value)
+            told = headers.get("content-length") if self.command == "HEAD" else len(content)
+            self.send_header("Content-Length", str(told or 0))
+            self.end_headers()
+            self.wfile.write(b"" if self.command == "HEAD" else content)
+
+        def do_GET(self) -> None:
+            self.forward()
+
+        def do_HEAD(self) -> None:
+            self.forward()
+
+        def do_PUT(self) -> None:
+            self.forward()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    monkeypatch.setattr(object_store_module, "_RETRIES", 0)
+    address = server.make_bucket("of-old")
+    here = MemoryStorage()
+    first, second = (add_version(here, {"model.onnx": bytes([at])}) for at in range(2))
+    old = ThreadingHTTPServer(("127.0.0.1", 0), Old)
+    threading.Thread(target=old.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{old.server_port}")
+        with open_registry(address) as remote:
+            remote.push("digits", here, first, tags=["1"])
+            remote.push("digits", here, second, tags=["2"])
+            raw = here.read(first, limit=10_000)
+            assert remote.move_tag("digits", "best", raw, expected=None)
+            raw = here.read(second, limit=10_000)
+            assert not remote.move_tag("digits", "best", raw, expected=None)
+            assert remote.move_tag("digits", "best", raw, expected=first)
+            assert remote.pull("digits", "best", MemoryStorage()) == second
+        index = json.loads(open_store(address).read("index.json", limit=10_000)[1])
+    finally:
+        old.shutdown()
+        old.server_close()
+    assert refused
+    assert len(index["manifests"]) == 3
 
 
 def test_repositories_are_listed(remote: ObjectStoreRegistry) -> None:

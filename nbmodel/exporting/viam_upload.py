@@ -65,7 +65,7 @@ class ViamUpload(Exporter):
         failed: list[BaseException] = []
         with channel:
             try:
-                metadata = _login(channel, host)
+                metadata = _login(channel)
                 upload = channel.stream_unary(_CREATE, _plain, _plain)
                 requests = _Watched(create_requests(info, archive(job)), failed)
                 answer = upload(requests, timeout=_UPLOAD_S, metadata=metadata)
@@ -73,6 +73,8 @@ class ViamUpload(Exporter):
                 if failed:
                     raise failed[0] from exc
                 raise _refused(exc, host) from exc
+        if failed:
+            raise failed[0]
         package, version = _created(answer)
         return Exported((), f"{package} version {version}")
 
@@ -111,14 +113,13 @@ def _address(target: str) -> tuple[str, bool]:
     return f"{host}:{port or (443 if secure else 80)}", secure
 
 
-def _login(channel: Any, host: str) -> tuple[tuple[str, str], ...]:
+def _login(channel: Any) -> tuple[tuple[str, str], ...]:
     """What lets in, for every call; nothing without a key in the environment."""
     key, key_id = os.environ.get(_KEY, ""), os.environ.get(_KEY_ID, "")
     if not key or not key_id:
         return ()
     credentials = _field(1, b"api-key") + _field(2, key.encode())
     asked = _field(1, key_id.encode()) + _field(2, credentials)
-    del host
     answer = channel.unary_unary(_LOGIN, _plain, _plain)(asked, timeout=_LOGIN_S)
     token = _texts(answer, "AuthenticateResponse").get(1, "")
     if not token:

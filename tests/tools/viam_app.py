@@ -38,6 +38,8 @@ def viam_app(folder: Path, *, locked: bool = False) -> Iterator[str]:
             contents += message.contents
             sizes.append(len(message.contents))
         assert all(size == 32 * 1024 for size in sizes[:-1])
+        if not context.is_active():  # the messages end so, too, when the client gives up
+            return packages_pb2.CreatePackageResponse()
         target = folder / info.version / f"{info.name}.tar.gz"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(contents)

@@ -57,7 +57,13 @@ def test_what_cannot_be_done_is_one_line(
 
 @pytest.mark.parametrize(
     ("word", "size"),
-    [("1000", 1000), ("50GB", 50 * 10**9), ("1.5 GiB", 3 << 29), ("512MiB", 1 << 29), ("2KB", 2000)],
+    [
+        ("1000", 1000),
+        ("50GB", 50 * 10**9),
+        ("1.5 GiB", 3 << 29),
+        ("512MiB", 1 << 29),
+        ("2KB", 2000),
+    ],
 )
 def test_sizes_as_people_write_them(word: str, size: int) -> None:
     assert size_of(word) == size

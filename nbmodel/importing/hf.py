@@ -70,15 +70,7 @@ class HuggingFace(Importer):
                 )
                 verify_blob(got.path, blob if len(blob) == 40 else "", job)
                 used += size
-        fetched = described(room, job, commit, repo, self.name)
-        where = f"hf://{repo}@{revision}"
-        return _with_origin(fetched, Origin(self.name, where, commit))
-
-
-def _with_origin(fetched: Fetched, origin: Origin) -> Fetched:
-    from dataclasses import replace
-
-    return replace(fetched, origin=origin)
+        return described(room, repo, Origin(self.name, f"hf://{repo}@{revision}", commit), job)
 
 
 def _listed(about: Any, repo: str) -> tuple[str, dict[str, tuple[int, str]]]:

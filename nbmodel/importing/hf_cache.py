@@ -12,6 +12,7 @@ import hashlib
 import re
 from pathlib import Path
 
+from nbmodel.core.origin import Origin
 from nbmodel.errors import DigestMismatchError, InputError, StorageUnavailableError
 from nbmodel.importing.base import Fetched, Job, Layout, name_from
 from nbmodel.importing.choice import chosen
@@ -53,24 +54,21 @@ class HuggingFaceCache(Layout):
         wanted = chosen(sizes, job, root.name)
         for name in wanted:
             verify_blob(files[name], files[name].name, job)
-        return described(job.gather({name: files[name] for name in wanted}), job, self.here(commit).revision,
-                         _name(root), self)  # fmt: skip
+        folder = job.gather({name: files[name] for name in wanted})
+        return described(folder, _name(root), self.here(commit), job)
 
 
-def described(folder: Path, job: Job, commit: str, repo: str, by: Layout | str) -> Fetched:
+def described(folder: Path, repo: str, origin: Origin, job: Job) -> Fetched:
     """Files of a repository with what its card says.
 
     Args:
         folder: With the files.
-        job: The import.
-        commit: Of the repository.
         repo: ``org/name``.
-        by: Who brought it.
+        origin: Whose revision is the commit.
+        job: The import.
     """
-    from nbmodel.core.origin import Origin
-
     facts, model_type = read_card(folder, job.room("card"))
-    origin = Origin(by if isinstance(by, str) else by.name, "", commit)
+    commit = origin.revision
     return Fetched(
         folder,
         origin,

@@ -12,7 +12,8 @@ import re
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import lru_cache
+from pathlib import Path
 
 import httpx
 
@@ -74,21 +75,28 @@ def authorities() -> ssl.SSLContext:
     """
     added = os.environ.get(CA_VARIABLE)
     given = added or next(filter(None, map(os.environ.get, _CA_VARIABLES)), None)
-    if given is None:
-        return _usual_authorities()
     try:
-        context = httpx.create_ssl_context(trust_env=True)
-        if added:
-            context.load_verify_locations(cafile=added)
+        return _authorities(added, *map(_state, (CA_VARIABLE, *_CA_VARIABLES)))
     except OSError as exc:  # an SSLError is one too
         raise ConfigError(
             f"no certificates can be read from {given}: {exc.strerror or exc}",
             hint=f"it must be a PEM file; see {CA_VARIABLE} and SSL_CERT_FILE",
         ) from exc
+
+
+@lru_cache(maxsize=4)
+def _authorities(added: str | None, *_states: object) -> ssl.SSLContext:
+    """Read once for what the environment names: it takes longer than a request does nearby."""
+    context = httpx.create_ssl_context(trust_env=True)
+    if added:
+        context.load_verify_locations(cafile=added)
     return context
 
 
-@cache
-def _usual_authorities() -> ssl.SSLContext:
-    """Read once: it takes longer than a request to a registry nearby."""
-    return httpx.create_ssl_context(trust_env=False)
+def _state(variable: str) -> tuple[str, int, int] | None:
+    """What a variable names, and when that changed last; None without one."""
+    path = os.environ.get(variable)
+    if not path:
+        return None
+    status = Path(path).stat()
+    return path, status.st_mtime_ns, status.st_size

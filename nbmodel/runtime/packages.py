@@ -206,6 +206,8 @@ class PackageFolder:
         # The status goes first: a folder without one is laid out again.
         for entry in sorted(gone, key=lambda entry: not entry.name.endswith(_STATUS)):
             remove(entry)
+        if gone:  # before the blobs: no file is laid out whose blob is not here
+            sync_folder(self._data)
         return sum(not entry.name.endswith(_STATUS) for entry in gone)
 
     def _folder(self, package: Package, version: PackageVersion, manifest: Manifest) -> Path:

@@ -217,6 +217,7 @@ def test_a_version_outside_of_its_window_is_there_and_waits(
     assert any(late in note for note in waited.notes)
     client.deploy(model, on="edge", windows=[])
     assert answer(client, model) == TWO
+    client.undeploy(f"{model}@edge")
 
 
 @pytest.mark.skipif(PROGRAM is None, reason="docker-registry is not installed")

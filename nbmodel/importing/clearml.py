@@ -47,7 +47,9 @@ class ClearMlExport(Layout):
         if found is None:
             raise InputError(f"{path} has no JSON of a model of ClearML's")
         file, model = found
-        weights = _weights(file, model)
+        # What came from elsewhere must not name files of this machine.
+        is_own = not file.resolve().is_relative_to(job.folder.resolve())
+        weights = _weights(file, model, is_own=is_own)
         if weights.name.endswith("model_package.zip"):
             place = unpack(weights, job)
         elif weights.is_dir():
@@ -108,7 +110,7 @@ def _model(data: object) -> Mapping[str, Any] | None:
     return None
 
 
-def _weights(file: Path, model: Mapping[str, Any]) -> Path:
+def _weights(file: Path, model: Mapping[str, Any], *, is_own: bool) -> Path:
     uri = str(model["uri"])
     if uri.endswith(("/uploading_file", "/failed_uploading")):
         raise InputError(f"{file.name}: ClearML never had the weights of this model ({uri[-40:]})")
@@ -116,7 +118,7 @@ def _weights(file: Path, model: Mapping[str, Any]) -> Path:
     beside = file.parent / name
     if name and beside.exists() and beside.resolve().parent == file.parent.resolve():
         return beside
-    there = local_path(uri) if uri.startswith("file://") else None
+    there = local_path(uri) if is_own and uri.startswith("file://") else None
     if there is not None and there.exists():
         return there
     raise InputError(

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
+from nbmodel.core.address import is_loopback
 from nbmodel.core.origin import Origin
 from nbmodel.errors import InputError, NbModelError, PluginError, StorageError
 from nbmodel.importing.base import (
@@ -183,7 +184,9 @@ class _Server:
             return room
         path = local_path(uri)
         if path is not None:
-            if not path.is_dir():
+            # Only a server of this machine may name its folders.
+            is_here = is_loopback(urlsplit(self._base).hostname or "")
+            if not is_here or not path.is_dir():
                 raise InputError(
                     f"MLflow keeps {version.name}/{version.number} at {uri[:200]}, which is not on "
                     "this machine",

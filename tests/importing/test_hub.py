@@ -179,6 +179,22 @@ def test_a_version_that_is_not_there_is_one_line(
         MlflowRegistry().fetch(uri, job)
 
 
+def test_only_a_server_of_this_machine_names_folders_of_it(
+    mlflow: Site, job: Job, tmp_path: Path, model: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "artifacts"
+    folder.mkdir()
+    (folder / "MLmodel").write_bytes(MLMODEL)
+    (folder / "model.onnx").write_bytes(model)
+    where = {"artifact_uri": folder.as_uri()}
+    page = "/api/2.0/mlflow/model-versions/get-download-uri"
+    mlflow.pages[page] = Page(json.dumps(where).encode())
+    assert MlflowRegistry().fetch("models:/toy/3", job).path == folder
+    monkeypatch.setattr("nbmodel.importing.mlflow.is_loopback", lambda _: False)
+    with pytest.raises(InputError, match="which is not on this machine"):
+        MlflowRegistry().fetch("models:/toy/3", job)
+
+
 def test_an_artifact_that_leads_out_is_refused(mlflow: Site, job: Job) -> None:
     listing = {"files": [{"path": "a/..", "is_dir": False, "file_size": 1}]}
     mlflow.pages["/api/2.0/mlflow-artifacts/artifacts"] = Page(json.dumps(listing).encode())

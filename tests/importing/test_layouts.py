@@ -356,6 +356,18 @@ def test_an_export_that_lacks_something_is_one_line(
         ClearMlExport().read(folder, job)
 
 
+def test_only_an_export_of_this_machine_names_files_of_it(
+    tmp_path: Path, client: Client, model: bytes
+) -> None:
+    (tmp_path / "own.onnx").write_bytes(model)
+    told = {**TOLD, "uri": f"file://{tmp_path / 'own.onnx'}"}
+    folder = clearml_folder(tmp_path / "export", told)
+    assert client.import_(str(folder), type="regression").files[0].path == "own.onnx"
+    packed = tape(tmp_path / "sent.tar.gz", {"model.json": json.dumps(told).encode()})
+    with pytest.raises(InputError, match="are not beside it"):
+        client.import_(str(packed), name="sent", type="regression")
+
+
 def test_a_folder_with_other_json_is_not_clearmls(tmp_path: Path) -> None:
     assert not ClearMlExport().recognises(clearml_folder(tmp_path / "a", {"id": 3}))
     assert not ClearMlExport().recognises(clearml_folder(tmp_path / "b", [1]))

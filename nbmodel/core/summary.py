@@ -126,6 +126,11 @@ def troubles(status: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def brief(text: str, most: int = 120) -> str:
+    """A reason where it is told in full elsewhere: at most so many characters of it."""
+    return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
+
+
 def is_under_way(fetch: Mapping[str, Any]) -> bool:
     """Whether something more of a package comes, or is tried again, by itself."""
     state = fetch.get("state")

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nbmodel.core.summary import AT_REST, entries, fetch_of, number_of, phase_of, share_of
+from nbmodel.core.summary import AT_REST, brief, entries, fetch_of, number_of, phase_of, share_of
 from nbmodel.display.card import Bar, Cell, Chip, Note, Table, Tone
 from nbmodel.display.chips import state_chip
 from nbmodel.display.quantity import duration, file_size, moment
@@ -41,7 +41,6 @@ _STATUSES: Mapping[str, tuple[int, Tone]] = {
     "False": (1, "warn"),
     "Unknown": (2, "calm"),
 }
-_BRIEF = 120  # characters of a reason in a table: the note above has all of it
 _NOW_S = 0.5  # what is tried again sooner is tried again now
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
@@ -289,5 +288,5 @@ def _reason(one: Mapping[str, Any]) -> str:
     """Why, in words; that something holds says enough."""
     message = said(one, "message")
     if message or one.get("status") == "True":
-        return message if len(message) <= _BRIEF else f"{message[: _BRIEF - 1].rstrip()}…"
+        return brief(message)  # the note above has all of it
     return _CAMEL.sub(" ", said(one, "reason")).capitalize()

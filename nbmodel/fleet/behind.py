@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nbmodel.core.deployment import Deployment
-from nbmodel.core.summary import entries, fetch_of, held_by, is_under_way, progress_of
+from nbmodel.core.summary import brief, entries, fetch_of, held_by, is_under_way, progress_of
 from nbmodel.core.version import Version
 from nbmodel.fleet.deploy import service_status
 from nbmodel.fleet.kinds import Runtime
@@ -54,7 +54,8 @@ def _behind(
     should = f"{one.service} should run {wanted.reference}"
     failed = entry.get("failed")
     if isinstance(failed, Mapping) and failed.get("digest") == wanted.digest:
-        return Behind(f"{should}, which was given up there: {failed.get('reason')}")
+        reason = brief(str(failed.get("reason")))  # the status has all of it
+        return Behind(f"{should}, which was given up there: {reason}")
     held = held_by(entry)
     if held and wanted.stamp in _here(status, entry):
         return Behind(f"{should}: it is on the device; {held}", is_held=True)
@@ -65,7 +66,7 @@ def _behind(
     if doing and (is_under_way(fetch) or status.get("settled") is False):
         return Behind(f"{should}: it is {doing}")
     if entry.get("error"):
-        return Behind(f"{should}: {entry['error']}")
+        return Behind(f"{should}: {brief(str(entry['error']))}")
     return Behind(f"{should}: `{_command(one)}` brings it")
 
 

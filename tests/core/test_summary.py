@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from nbmodel.core.summary import (
+    brief,
     held_by,
     is_at_rest,
     is_decided,
@@ -148,3 +149,11 @@ def test_what_is_waited_for_is_told_by_name() -> None:
     assert under_way({}) == ["what the runtime is at"]
     assert troubles(away) == ["p could not be fetched: away"]
     assert (held_by(HELD), held_by(READY | {"conditions": [OUTSIDE]})) == ("closed", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("", ""), ("x" * 10, "x" * 10), ("x" * 11, f"{'x' * 9}…"), ("x" * 8 + "  yy", f"{'x' * 8}…")],
+)
+def test_a_long_reason_is_cut(text: str, told: str) -> None:
+    assert brief(text, 10) == told

@@ -27,6 +27,7 @@ from nbmodel.core.signature import Signature
 from nbmodel.errors import NbModelError
 from nbmodel.registry import Registry
 from nbmodel.registry.catalog import Catalog
+from nbmodel.registry.remote import peer as peer_module
 from nbmodel.registry.remote.listing import list_models, list_versions
 from nbmodel.registry.remote.peer import Peer
 from nbmodel.registry.remote.pull import pull
@@ -156,6 +157,7 @@ def _hurry(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(origin_module, "_ANSWER_S", 0.5)
     patch.setattr(fetch_module, "_STALL_S", 0.5)
     patch.setattr(send_module, "PATIENCE", IMPATIENT)
+    patch.setattr(peer_module, "_PAUSES_S", ())
 
 
 ANSWERS: dict[str, Fault] = {

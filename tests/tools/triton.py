@@ -10,6 +10,7 @@ import contextlib
 import http.client
 import os
 import platform
+import random
 import shlex
 import shutil
 import socket
@@ -30,6 +31,7 @@ FOLDER = ROOT / "build" / "tritonserver"
 WHEEL = "nvidia-pytriton==0.7.0"
 NUMPY = "numpy<2"  # the stub was built before numpy 2 changed its binary interface
 GLIBC = (2, 35)
+PORTS = (12_000, 32_000)  # below those that Linux gives away by itself
 START_S = 90  # each model's process imports onnxruntime, one after the other
 
 
@@ -296,11 +298,13 @@ def _environment(folder: Path) -> dict[str, str]:
 
 
 def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listener.getsockname()[1] for listener in sockets]
-    for listener in sockets:
-        listener.close()
-    return ports
+    """Ports that the system gives to nobody who asks for any: they may be wanted again later."""
+    found: list[int] = []
+    while len(found) < count:
+        port = random.randrange(*PORTS)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            found.append(port)
+    return found
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,8 @@ import pytest
 
 from nbmodel.core.machine import MachineConfig
 from nbmodel.errors import ConfigError, StorageUnavailableError
+from nbmodel.runtime import state as state_module
+from nbmodel.runtime.reserve import Reserve
 from nbmodel.runtime.state import (
     MAX_FAILED,
     Failed,
@@ -18,6 +22,7 @@ from nbmodel.runtime.state import (
     State,
     StateFolder,
 )
+from nbmodel.storage.atomic import write_atomically
 
 AT = "2026-11-21T10:00:00Z"
 
@@ -243,3 +248,27 @@ def test_the_state_can_be_read_by_people(tmp_path: Path) -> None:
     StateFolder(tmp_path).save_state(State(services={"a": History(ONE)}))
     kept = json.loads((tmp_path / "state.json").read_text())
     assert kept["services"]["a"]["current"]["number"] == 1
+
+
+def test_a_full_disk_takes_a_config_in_the_place_of_the_reserve_and_no_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reserve = Reserve(tmp_path)
+    assert reserve.make()
+    write = write_atomically
+
+    def full(target: Path, content: bytes) -> None:
+        if (tmp_path / "reserve").exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(target, content)
+
+    monkeypatch.setattr(state_module, "write_atomically", full)
+    states = StateFolder(tmp_path, reserve)
+    with pytest.raises(StorageUnavailableError, match="No space left") as caught:
+        states.save_state(State())
+    assert "undeploy what is not needed there" in str(caught.value.hint)
+    with pytest.raises(StorageUnavailableError):
+        StateFolder(tmp_path).save_config(MachineConfig.from_json({"a": 1}))
+    states.save_config(MachineConfig.from_json({"a": 1}))
+    assert states.config() == MachineConfig.from_json({"a": 1})
+    assert not (tmp_path / "reserve").exists()

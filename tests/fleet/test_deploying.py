@@ -54,10 +54,14 @@ def model(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def doubled(linear_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The toy model with its weights and bias doubled."""
-    toy = onnx.load(linear_onnx)
+    return scaled(linear_onnx, 2, tmp_path_factory.mktemp("doubled") / "doubled.onnx")
+
+
+def scaled(linear: Path, factor: float, path: Path) -> Path:
+    toy = onnx.load(linear)
     for tensor in toy.graph.initializer:
-        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * 2, tensor.name))
-    path = tmp_path_factory.mktemp("doubled") / "doubled.onnx"
+        array = numpy_helper.to_array(tensor) * factor
+        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
     onnx.save(toy, path)
     return path
 
@@ -325,7 +329,7 @@ def test_a_runtime_that_is_away_finds_new_versions_in_its_registry(
 def test_a_version_that_is_damaged_in_its_registry_ends_the_wait(
     client: Client, linear_onnx: Path, model: str, tmp_path: Path
 ) -> None:
-    upload(client, linear_onnx, model)
+    upload(client, scaled(linear_onnx, 7, tmp_path / "other.onnx"), model)
     version = client.registry.resolve(model)
     digest = version.files[0].digest.removeprefix("sha256:")
     with docker_registry(tmp_path / "registry") as host:

@@ -15,7 +15,8 @@ import pytest
 from nbmodel.client import Client
 from tests.tools.mlflow_peer import mlflow_python, mlflow_server, run
 
-pytestmark = pytest.mark.slow
+# The first run installs MLflow.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 REGISTER = """
 import sys, mlflow, mlflow.onnx, numpy as np, onnx

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from nbmodel.storage.lock import file_lock
+
 _LISTENS = re.compile(r"running on http://127\.0\.0\.1:([0-9]+)")
 _START_S = 90.0
 _INSTALL_S = 240
@@ -27,12 +29,9 @@ def mlflow_python(folder: Path) -> Path:
 
     Skips the test, with the reason, where it cannot be installed.
     """
-    import fcntl
-
     folder.mkdir(parents=True, exist_ok=True)
     python = folder / "bin" / "python"
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # several workers of a test run
+    with file_lock(folder / "lock", wait=True):  # several workers of a test run
         if not (folder / "made").exists():
             problem = _make(folder, python)
             if problem:

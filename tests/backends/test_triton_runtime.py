@@ -52,7 +52,7 @@ input { name: "x" data_type: TYPE_FP32 dims: [ -1, 2 ] }
 output { name: "y" data_type: TYPE_FP32 dims: [ -1, 2 ] }
 """
 CLIENTS = 3
-PAUSE_S = 0.005  # between the requests of one: what loads models needs the processor, too
+PAUSE_S = 0.01  # between the requests of one: what loads models needs the processor, too
 
 
 @dataclass(frozen=True)

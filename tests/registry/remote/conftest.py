@@ -13,7 +13,12 @@ from tests.tools.docker_registry import PROGRAM, docker_registry
 from tests.tools.object_server import ObjectServer, object_server
 from tests.tools.people import Person
 
-KINDS = ("docker-registry", "registry serve", "folder", "S3")
+KINDS = (
+    "docker-registry",
+    "folder",
+    pytest.param("registry serve", marks=pytest.mark.slow),
+    pytest.param("S3", marks=pytest.mark.slow),
+)
 _turn = count()
 
 

@@ -28,6 +28,7 @@ GRPC_STATUS: Mapping[type[NbModelError], StatusCode] = {
     errors.PublishedError: StatusCode.FAILED_PRECONDITION,
     errors.InUseError: StatusCode.FAILED_PRECONDITION,
     errors.StorageError: StatusCode.INTERNAL,
+    errors.RemoteFaultError: StatusCode.UNAVAILABLE,
     errors.StorageUnavailableError: StatusCode.RESOURCE_EXHAUSTED,
     errors.BlobNotFoundError: StatusCode.NOT_FOUND,
     errors.DigestMismatchError: StatusCode.INVALID_ARGUMENT,

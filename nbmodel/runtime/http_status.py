@@ -24,6 +24,7 @@ HTTP_STATUS: Mapping[type[NbModelError], int] = {
     errors.PublishedError: 409,
     errors.InUseError: 409,
     errors.StorageError: 500,
+    errors.RemoteFaultError: 502,
     errors.StorageUnavailableError: 507,
     errors.BlobNotFoundError: 404,
     errors.DigestMismatchError: 400,

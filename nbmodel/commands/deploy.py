@@ -61,7 +61,7 @@ from nbmodel.commands.options import typed_pairs
     multiple=True,
     metavar="TIMES",
     help="take versions up then only, in the runtime's time: 'Mon-Fri 02:00-04:00'; again for "
-    "more; `always`: no more",
+    "more; `always`: no more. The first version of a service waits for none",
 )
 @click.option(
     "--registry",

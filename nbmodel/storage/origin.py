@@ -395,7 +395,7 @@ class Origin:
         if status == 404:
             return BlobNotFoundError(message)
         if status == 507:
-            return StorageUnavailableError(message, hint="free some space there")
+            return StorageUnavailableError(message, hint="undeploy what is not needed there, or free some space")
         if status in LATER:
             return TargetUnreachableError(message)
         return RemoteFaultError(message) if status >= 500 else StorageError(message)

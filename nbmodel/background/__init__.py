@@ -10,11 +10,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from nbmodel.background.queue import JobQueue
 from nbmodel.background.transfer import Transfer
@@ -31,6 +31,8 @@ FOLDER = "transfers"  # below the home
 PATIENCE = Patience(tries=8, first_s=2.0, longest_s=90.0)
 _WRITE_S = 1.0  # between two times that a job's progress is written down
 _LOOK_S = 0.1  # between two looks whether a job that waits was cancelled
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +96,11 @@ class Transfers:
             job = self.queue.make(verb, given, self._registry)
             for other in self.queue.jobs():
                 if other.is_open and other.is_same(job):
-                    known = self._mine.get(other.id) or self._begun(other)
+                    known = self._mine.get(other.id) or self._begun(other.id)
                     if known is not None:
                         return known
-            begun = self._begun(self.queue.add(job))
-            if begun is None:
-                raise InputError(f"transfer {job.id} is worked on by another process")
-            return begun
+            self.queue.add(job)
+            return self._required(self._begun(job.id), job.id)
 
     def resume(self, id_: str | None = None) -> tuple[Transfer, ...]:
         """Go on in the background with what was interrupted.
@@ -114,13 +114,10 @@ class Transfers:
         with self._lock:
             if id_ is None:
                 jobs: Sequence[Job] = [job for job in self.queue.jobs() if job.is_open]
-                begun = [self._mine.get(job.id) or self._begun(job) for job in jobs]
+                begun = [self._mine.get(job.id) or self._begun(job.id) for job in jobs]
                 return tuple(transfer for transfer in begun if transfer is not None)
-            job = self._open(id_)
-            transfer = self._mine.get(id_) or self._begun(job)
-            if transfer is None:
-                raise InputError(f"transfer {id_} is worked on by another process")
-            return (transfer,)
+            self._open(id_)
+            return (self._required(self._mine.get(id_) or self._begun(id_), id_),)
 
     def finish(self, id_: str | None = None) -> tuple[Any, ...]:
         """Go on with what was interrupted, and wait for it; what each of them gives.
@@ -136,12 +133,13 @@ class Transfers:
             [job for job in self.queue.jobs() if job.is_open] if id_ is None else [self._open(id_)]
         )
         results = []
-        for job in jobs:
-            with self.queue.hold(job.id) as held:
-                if held:
-                    results.append(self._finish(self.queue.get(job.id), None))
-                elif id_ is not None:
-                    raise InputError(f"transfer {id_} is worked on by another process")
+        for listed in jobs:
+            with ExitStack() as stack:
+                job = self._taken(listed.id, stack)
+                if id_ is not None:
+                    job = self._required(job, id_)
+                if job is not None:
+                    results.append(self._finish(job, None))
         return tuple(results)
 
     def cancel(self, id_: str) -> Job:
@@ -166,10 +164,34 @@ class Transfers:
             raise InputError(f"transfer {id_} has ended: {job.line or job.state}")
         return job
 
-    def _begun(self, job: Job) -> Transfer | None:
-        """A job that this process does next; None when another one works on it."""
+    def _required(self, found: _T | None, id_: str) -> _T:
+        """What was taken of a job, which somebody named; an error says why it was not."""
+        if found is None:
+            self._open(id_)
+            raise InputError(f"transfer {id_} is worked on by another process")
+        return found
+
+    def _taken(self, id_: str, stack: ExitStack) -> Job | None:
+        """A job that is held as long as the stack is open, as it is then.
+
+        Returns:
+            None when another process works on it, or it has ended since somebody looked.
+        """
+        if not stack.enter_context(self.queue.hold(id_)):
+            return None
+        with suppress(InputError):
+            job = self._open(id_)
+            if not self.queue.is_cancelled(id_):
+                return job
+            # Whoever was to end it has ended before.
+            self.queue.update(job, state=CANCELLED, line="cancelled")
+        return None
+
+    def _begun(self, id_: str) -> Transfer | None:
+        """A job that this process does next; None when it is not there to be done."""
         stack = ExitStack()
-        if not stack.enter_context(self.queue.hold(job.id)):
+        job = self._taken(id_, stack)
+        if job is None:
             stack.close()
             return None
         transfer = Transfer(job, lambda: self.queue.cancel(job.id))

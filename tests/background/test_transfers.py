@@ -202,6 +202,38 @@ def test_the_command_line_waits_for_what_was_left(
     assert here.queue.get(left.id).state == "done"
 
 
+def test_what_is_cancelled_before_its_turn_is_not_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = []
+
+    def verb(job: Job, *, cancelled: Callable[[], bool]) -> Did:
+        done.append(job.id)
+        here.cancel(second.id)
+        return Did(job.id, "done")
+
+    here = Transfers(tmp_path, tmp_path / "registry", verb)
+    first, second = (left_in(tmp_path, {"reference": name}) for name in "ab")
+    listed = here.queue.jobs()
+    assert here.finish() == (first.id,)
+    assert (here.queue.get(second.id).state, done) == ("cancelled", [first.id])
+    monkeypatch.setattr(here.queue, "jobs", lambda: listed)  # as they were, to who just looked
+    assert here.resume() == here.finish() == ()
+    assert here.begin("push", {"reference": "b"}).result(WAIT_S) not in (first.id, second.id)
+
+
+def test_what_was_cancelled_while_its_process_ended_is_not_done(
+    here: Transfers, work: Work, tmp_path: Path
+) -> None:
+    left = left_in(tmp_path, {"reference": "digits"})
+    with here.queue.hold(left.id):
+        here.cancel(left.id)
+    work.go.set()
+    with pytest.raises(InputError, match="has ended: cancelled"):
+        here.resume(left.id)
+    assert (here.queue.get(left.id).state, work.done) == ("cancelled", [])
+
+
 def test_an_interrupt_leaves_a_job_to_be_gone_on_with(
     tmp_path: Path,
 ) -> None:

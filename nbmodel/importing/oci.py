@@ -1,6 +1,7 @@
 """Models that other tools packed into an OCI registry: KitOps, Docker Model Runner, ModelPack.
 
-Artifacts are unpacked as archives are: nothing leads out, and bytes are counted.
+Artifacts are unpacked as archives are: nothing leads out, and bytes and files are
+counted over all layers.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from nbmodel.core.reference import check_repository
 from nbmodel.core.remote import Remote
 from nbmodel.errors import FormatError, InputError, ManifestError, RefError
 from nbmodel.importing.base import Fetched, Importer, Job, name_from, shown
-from nbmodel.importing.unpack import unpack
+from nbmodel.importing.unpack import Counter, unpack
 from nbmodel.storage.layout import OciLayout
 from nbmodel.storage.remote_registry import open_registry
 
@@ -100,6 +101,7 @@ def _told(registry: RemoteRegistry, repository: str, artifact: Artifact, store: 
 def _gathered(parts: tuple[Part, ...], store: OciLayout, job: Job) -> Path:
     """A folder with the files of all layers."""
     files: dict[str, Path] = {}
+    counter = Counter(job)
 
     def take(path: str, file: Path) -> None:
         if files.setdefault(path, file) is not file:
@@ -110,7 +112,7 @@ def _gathered(parts: tuple[Part, ...], store: OciLayout, job: Job) -> Path:
         if part.path is not None:
             take(part.path, blob)
             continue
-        room = unpack(blob, job, is_plain=True)
+        room = unpack(blob, job, is_plain=True, counter=counter)
         for file in sorted(room.rglob("*")):
             if file.is_file():
                 take(file.relative_to(room).as_posix(), file)

@@ -2,7 +2,9 @@
 
 Nothing leads out: names are checked, links may only lead to other files of the archive, and
 devices are refused. What an archive says of its size is not believed: bytes are counted as
-they come out, against a limit and against the size of the archive.
+they come out, against a limit and against the size of the archive. Headers that tapes have
+before a member, which Python's reader holds in memory whole, are bounded; sparse files, whose
+maps it holds as well, are refused.
 
 Source: PKWARE APPNOTE 4.5 for the file types in ``external_attr``; POSIX.1-2001 ``pax``.
 """
@@ -20,7 +22,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from nbmodel.errors import FormatError, InputError
 from nbmodel.formats.archive import MAX_DIRECTORY, open_archive
@@ -28,11 +30,17 @@ from nbmodel.formats.base import open_source
 from nbmodel.importing.base import Job, safe_path
 from nbmodel.storage.base import translated
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tbz2", ".txz")
 _CHUNK = 1 << 20
 _RATIO = 200  # bytes out of one byte in; weights give two or three
 _SMALL = 1 << 30  # bytes that may come out of any archive, however small
 _HOPS = 8  # links to links
+_MAX_HEADERS = 1 << 20  # bytes before one member of a tape: its long name, its attributes
+_HEADERS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE,
+            tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)  # fmt: skip
 _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, ValueError,
            NotImplementedError, RuntimeError)  # fmt: skip
 
@@ -48,13 +56,14 @@ def is_archive(path: Path) -> bool:
     return head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0")) or head[257:262] == b"ustar"
 
 
-def unpack(path: Path, job: Job, *, is_plain: bool = False) -> Path:
+def unpack(path: Path, job: Job, *, is_plain: bool = False, counter: Counter | None = None) -> Path:
     """The folder with all files of an archive.
 
     Args:
         path: The archive.
         job: What the import is allowed.
         is_plain: Whether paths are as they are; else a folder around all of them is left out.
+        counter: Of what came out of other archives of the same import; None: it is the only one.
 
     Raises:
         FormatError: It is damaged, encrypted, or has a link or a name that leads out of it.
@@ -63,7 +72,8 @@ def unpack(path: Path, job: Job, *, is_plain: bool = False) -> Path:
     if not path.is_file():
         raise InputError(f"{path.name} is no file, expected an archive")
     room = job.room("unpacked")
-    counter = _Counter(path, job)
+    counter = counter or Counter(job)
+    counter.begin(path)
     with translated(f"read {path.name}"), path.open("rb") as file:
         is_zip = file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
     with _damage(path):
@@ -74,18 +84,25 @@ def unpack(path: Path, job: Job, *, is_plain: bool = False) -> Path:
     return room if is_plain else _inner(room, path)
 
 
-class _Counter:
-    """Counts what comes out, and raises when it is too much."""
+class Counter:
+    """Counts what comes out of the archives of one import, and raises when it is too much."""
 
-    def __init__(self, path: Path, job: Job) -> None:
-        self._what = path.name
+    def __init__(self, job: Job) -> None:
+        self._what = ""
         self._job = job
         self._size = 0
         self._files = 0
-        self._most = max(_SMALL, _RATIO * path.stat().st_size)
+        self._packed = 0
+        self._most = _SMALL
+
+    def begin(self, path: Path) -> None:
+        """Go on with another archive."""
+        self._what = path.name
+        self._packed += path.stat().st_size
+        self._most = max(_SMALL, _RATIO * self._packed)
 
     def file(self) -> None:
-        """Count a file."""
+        """Count a file, or a folder that an archive has an entry for."""
         self._files += 1
         self._job.check_count(self._files, self._what)
 
@@ -110,7 +127,7 @@ def _damage(path: Path) -> Iterator[None]:
         raise FormatError(f"{path.name} is no archive that can be unpacked: {reason}") from exc
 
 
-def _unzip(path: Path, room: Path, counter: _Counter, job: Job) -> None:
+def _unzip(path: Path, room: Path, counter: Counter, job: Job) -> None:
     with open_source(path) as source:  # which bounds the directory before zipfile reads it
         open_archive(source, path.name, max_directory=MAX_DIRECTORY)
     seen: set[str] = set()
@@ -130,29 +147,56 @@ def _unzip(path: Path, room: Path, counter: _Counter, job: Job) -> None:
                 _write(content, target, counter)
 
 
-def _untar(path: Path, room: Path, counter: _Counter, job: Job) -> None:
+def _untar(path: Path, room: Path, counter: Counter, job: Job) -> None:
     seen: set[str] = set()
     links: dict[str, str] = {}
     # As a stream: nothing is read twice, and a directory of members is not kept for seeking.
-    with tarfile.open(path, "r|*") as archive:
+    with tarfile.open(path, "r|*", tarinfo=_members()) as archive:
         for member in archive:
             job.check()
             archive.members = []  # type: ignore[attr-defined] # tarfile keeps all that it saw
-            name = _member_name(member.name)
-            if member.isdir() or not name:
+            counter.file()
+            if member.isdir():
                 continue
+            name = _member_name(member.name)
             if member.issym() or member.islnk():
-                counter.file()
                 _target(room, name, seen)
                 links[name] = _link_target(name, member, path.name)
                 continue
             if not member.isfile():
                 raise FormatError(f"{path.name} has {name[:80]!r}, which is no file")
-            counter.file()
             content = archive.extractfile(member)
             assert content is not None
             _write(content, _target(room, name, seen), counter)
     _follow(room, links, counter, path.name)
+
+
+def _members() -> type[tarfile.TarInfo]:
+    """What one tape is read with: it refuses what takes memory before there is a member."""
+
+    class Member(tarfile.TarInfo):
+        kept = 0  # bytes of headers that are for all members, and stay in memory
+        waiting = 0  # bytes of headers that are for the next member
+
+        @classmethod
+        def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+            member = super().frombuf(buf, encoding, errors)
+            if member.type == tarfile.GNUTYPE_SPARSE:
+                raise tarfile.ReadError(f"{member.name[:80]!r} is a sparse file")
+            if member.type not in _HEADERS:
+                cls.waiting = 0
+            elif member.type == tarfile.XGLTYPE:
+                cls.kept += member.size
+            else:
+                cls.waiting += member.size
+            if member.size < 0 or cls.kept + cls.waiting > _MAX_HEADERS:
+                raise tarfile.ReadError(f"a member has more than {_MAX_HEADERS:,} bytes of headers")
+            return member
+
+        def _proc_gnusparse_10(self, *_: object) -> None:
+            raise tarfile.ReadError(f"{self.name[:80]!r} is a sparse file")
+
+    return Member
 
 
 def _member_name(name: str) -> str:
@@ -169,7 +213,7 @@ def _link_target(name: str, member: tarfile.TarInfo, what: str) -> str:
     return target
 
 
-def _follow(room: Path, links: dict[str, str], counter: _Counter, what: str) -> None:
+def _follow(room: Path, links: dict[str, str], counter: Counter, what: str) -> None:
     """Put what links lead to in their place."""
     for name in links:
         target = name
@@ -203,7 +247,7 @@ def _target(room: Path, name: str, seen: set[str]) -> Path:
     return room / path
 
 
-def _write(content: IO[bytes], target: Path, counter: _Counter) -> None:
+def _write(content: IO[bytes], target: Path, counter: Counter) -> None:
     with translated("unpack an archive"):
         target.parent.mkdir(parents=True, exist_ok=True)
         file = target.open("xb")

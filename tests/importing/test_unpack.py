@@ -14,7 +14,7 @@ import pytest
 from nbmodel.errors import FormatError, InputError, NbModelError
 from nbmodel.importing import Job, Limits
 from nbmodel.importing import unpack as module
-from nbmodel.importing.unpack import is_archive, unpack
+from nbmodel.importing.unpack import Counter, is_archive, unpack
 
 
 def tar(
@@ -137,3 +137,59 @@ def test_limits_hold_for_what_comes_out(
     error: type[NbModelError] = InputError
     with pytest.raises(error, match=match):
         unpack(path, replace(job, limits=limits))
+
+
+def _named(name: str) -> bytes:
+    """A tape of one empty file under a long name."""
+    return tarfile.TarInfo(name).tobuf(tarfile.GNU_FORMAT)
+
+
+HEADERS: dict[str, bytes] = {
+    "long-name": _named("a" * (2 << 20)),
+    "in-a-row": _named("a" * (600 << 10))[: -tarfile.BLOCKSIZE] * 2 + _named("b"),
+    "pax": tarfile.TarInfo("a" * (2 << 20)).tobuf(tarfile.PAX_FORMAT),
+    "for-all": b"".join(
+        tarfile.TarInfo.create_pax_global_header({f"k{at}": "v" * (600 << 10)}) + _named(f"f{at}")
+        for at in range(2)
+    ),
+}
+
+
+@pytest.mark.parametrize("content", HEADERS.values(), ids=HEADERS)
+def test_headers_of_a_tape_that_fill_memory_are_refused(
+    tmp_path: Path, job: Job, content: bytes
+) -> None:
+    path = _written(tmp_path / "m.tar", content + bytes(1024))
+    with pytest.raises(FormatError, match="1,048,576 bytes of headers"):
+        unpack(path, job)
+
+
+def test_a_sparse_file_is_refused_before_its_map_is_read(tmp_path: Path, job: Job) -> None:
+    old, new = tarfile.TarInfo("old"), tarfile.TarInfo("new")
+    old.type = tarfile.GNUTYPE_SPARSE
+    new.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}
+    for at, info in enumerate((old, new)):
+        path = _written(tmp_path / f"{at}.tar", info.tobuf(tarfile.PAX_FORMAT) + bytes(1024))
+        with pytest.raises(FormatError, match="is a sparse file"):
+            unpack(path, job)
+
+
+def test_folders_of_a_tape_are_counted(tmp_path: Path, job: Job) -> None:
+    path = tar(tmp_path / "m.tar", *((f"d{at}", b"") for at in range(3)), kind=tarfile.DIRTYPE)
+    with pytest.raises(InputError, match="more than 2 files"):
+        unpack(path, replace(job, limits=Limits(files=2)))
+
+
+@pytest.mark.parametrize(
+    ("limits", "match"),
+    [(Limits(size=1000), "expected at most 1,000"), (Limits(files=1), "more than 1 files")],
+    ids=["size", "count"],
+)
+def test_limits_hold_for_all_archives_that_one_counter_is_for(
+    tmp_path: Path, job: Job, limits: Limits, match: str
+) -> None:
+    limited = replace(job, limits=limits)
+    counter = Counter(limited)
+    unpack(tar(tmp_path / "a.tar", ("a", bytes(600))), limited, counter=counter)
+    with pytest.raises(InputError, match=match):
+        unpack(tar(tmp_path / "b.tar", ("b", bytes(600))), limited, counter=counter)

@@ -53,6 +53,8 @@ class Attribute:
         minimum: Smallest value of an integer, or None.
         suffix: What a path must end in, in lower case; empty when anything will do.
         maximum: Largest value of an integer, or None.
+        harmless: Whether what an object or a list of texts says can name no file and no code.
+            Of other kinds only ``path`` names files; an object in a list is never harmless.
     """
 
     name: str
@@ -62,6 +64,14 @@ class Attribute:
     minimum: int | None = None
     suffix: str = ""
     maximum: int | None = None
+    harmless: bool = False
+
+    def is_harmless(self, value: object) -> bool:
+        """Whether a value, which is no path, can name no file and no code."""
+        if self.kind == "array":
+            is_flat = isinstance(value, Sequence) and all(isinstance(one, str) for one in value)
+            return self.harmless and is_flat
+        return self.harmless or self.kind != "object"
 
     def problem(self, value: object) -> str | None:
         """What is wrong with a value, as a sentence; None when nothing is."""
@@ -452,6 +462,14 @@ class Backend(ABC):
             attributes: As ``check`` accepts them.
         """
         return 0.0
+
+    def foreign(self, attributes: Mapping[str, Any]) -> str | None:  # noqa: ARG002 # most have none
+        """Whose model runs that is in none of the files named, ``a model of …``; None: nobody's.
+
+        Args:
+            attributes: Of a service; placeholders need not be replaced.
+        """
+        return None
 
     def tidy(self, attributes: Mapping[str, Any]) -> None:  # noqa: B027 # most leave nothing
         """Let go of what processes that are gone have left with the engine.

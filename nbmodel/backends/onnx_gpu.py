@@ -56,6 +56,7 @@ class OnnxGpu(Backend):
             "array",
             'tensorrt, cuda or cpu, best first, or {"name": …, "options": {…}} with the options '
             "of ONNX Runtime; default cuda",
+            harmless=True,
         ),
         Attribute("device_id", "integer", "number of the GPU; default 0", minimum=0, maximum=63),
         Attribute(

@@ -109,6 +109,7 @@ class Triton(Backend):
             "tensor_name_remappings",
             "object",
             'other names of tensors: {"inputs": {own: other}, "outputs": {own: other}}',
+            harmless=True,
         ),
         Attribute("model_config", "object", "fields of Triton's config.pbtxt, which prevail"),
         Attribute("label_path", "path", "file of the labels, one a line"),
@@ -184,6 +185,12 @@ class Triton(Backend):
         except NbModelError:
             session.close()
             raise
+
+    def foreign(self, attributes: Mapping[str, Any]) -> str | None:
+        """A model of a repository at an address: the folder here is not looked at."""
+        if "address" in attributes and "model_repository_path" in attributes:
+            return "a model that the Triton at its address has itself"
+        return None
 
     def tidy(self, attributes: Mapping[str, Any]) -> None:
         """Have a Triton at an address let go of what a process that is gone has loaded."""

@@ -126,7 +126,12 @@ class Stockroom:
             if service.is_served:
                 try:
                     if self._trust is not None:
-                        self._trust.check_paths(service, packages)
+                        self._trust.check_attributes(
+                            f"service {service.name!r}",
+                            service.model,
+                            service.attributes,
+                            packages,
+                        )
                     wishes[service.name] = wish_of(service, packages, found, self._environment)
                 except NbModelError as exc:
                     wishes[service.name] = exc
@@ -148,10 +153,18 @@ class Stockroom:
             record.repository, record.digest, package.version, record.number, record.stamp
         )
         self._check_trust(version)
+        packages = {**stock.packages, package.name: package}
+        if self._trust is not None:  # it may have run before there was a policy
+            self._trust.check_attributes(
+                f"the service of {version.repository}:{record.label}",
+                record.model,
+                record.attributes,
+                packages,
+            )
         manifest = load_manifest(self._storage, record.digest)
         own = self._packages.install(package, version, manifest, is_active=False)
         there = Stock(
-            {**stock.packages, package.name: package},
+            packages,
             stock.found,
             {**stock.installed, package.name: own},
         )

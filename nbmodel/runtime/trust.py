@@ -16,10 +16,11 @@ import threading
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from nbmodel.backends import load_backend
 from nbmodel.core.document import canonical_json
-from nbmodel.core.machine import Package, Service
+from nbmodel.core.machine import Package
 from nbmodel.core.manifest import MAX_MANIFEST, read_layers, read_object
 from nbmodel.core.placeholder import replace_placeholders
 from nbmodel.core.referrer import MAX_BUNDLE, MAX_REFERRERS, read_signature_manifest
@@ -97,35 +98,40 @@ class TrustGate:
             return False
         return True
 
-    def check_paths(self, service: Service, packages: Mapping[str, Package]) -> None:
-        """Pass when all files that a service names are in packages.
+    def check_attributes(
+        self, who: str, model: str, attributes: Mapping[str, Any], packages: Mapping[str, Package]
+    ) -> None:
+        """Pass when nothing that a service says can name files or code outside of packages.
+
+        Its paths have to lead into packages, and to one at least; its model must not be one
+        that a server has itself; and of objects and arrays only those pass that the backend
+        says are harmless.
 
         Args:
-            service: A model service of the config.
+            who: The service, for messages.
+            model: What implements it.
+            attributes: Its attributes, placeholders not replaced.
             packages: Local name → package of the config.
 
         Raises:
-            TrustError: One is not, and the policy does not allow it.
+            TrustError: Something else is named, and the policy does not allow it.
             PluginError: There is no such backend.
         """
         if self._policy.allow_paths:
             return
-        names = [one.name for one in load_backend(service.model).attributes if one.kind == "path"]
-        given = {name: service.attributes[name] for name in names if name in service.attributes}
-        if not given:
-            raise _no_package(f"service {service.name!r} names no package")
-        for name, value in given.items():
-            found = replace_placeholders(
-                {name: value}, packages, folder=lambda one: f"/packages/{one.name}", environment={}
-            )
-            path = posixpath.normpath(str(found.value[name]))
-            if not any(
-                path == f"/packages/{one}" or path.startswith(f"/packages/{one}/")
-                for one in found.packages
-            ):
-                raise _no_package(
-                    f"{name} of service {service.name!r} is a path, {str(value)[:200]!r}"
-                )
+        backend = load_backend(model)
+        known = [one for one in backend.attributes if one.name in attributes]
+        paths = [one.name for one in known if one.kind == "path"]
+        if not paths:
+            raise _no_package(f"{who} names no package")
+        for name in paths:
+            _check_path(who, name, attributes[name], packages)
+        foreign = backend.foreign(attributes)
+        if foreign is not None:
+            raise _no_package(f"{who} names {foreign}")
+        for one in known:
+            if not one.is_harmless(attributes[one.name]):
+                raise _no_package(f"{one.name} of {who} may name files or code")
 
     def _bundles(self, subject: str) -> list[bytes]:
         """The signatures of a version that are here; what is damaged is none."""
@@ -164,6 +170,21 @@ def _remembered(file: Path, policy: str) -> dict[tuple[str, str], None]:
         return {(str(model), str(digest)): None for model, digest in data["accepted"]}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}  # what is not remembered is checked again
+
+
+def _check_path(who: str, name: str, value: object, packages: Mapping[str, Package]) -> None:
+    """Pass when a path leads into a package."""
+    found = replace_placeholders(
+        {name: value}, packages, folder=lambda one: f"/packages/{one.name}", environment={}
+    )
+    path = str(found.value[name])
+    # What a variable says, and which folder is above a package's, is another matter there.
+    is_clear = not found.problems and ".." not in path.split("/")
+    path = posixpath.normpath(path)
+    if not is_clear or not any(
+        path == f"/packages/{one}" or path.startswith(f"/packages/{one}/") for one in found.packages
+    ):
+        raise _no_package(f"{name} of {who} is a path, {str(value)[:200]!r}")
 
 
 def _no_package(what: str) -> TrustError:

@@ -52,7 +52,8 @@ class TrustPolicy:
 
     Attributes:
         rules: In order; the first whose pattern matches decides.
-        allow_paths: Whether models may run that are files by path, and so have no signature.
+        allow_paths: Whether services may name what is in no package, and so has no signature:
+            files by path, models that a server has itself, settings that may name code.
     """
 
     rules: tuple[Rule, ...]

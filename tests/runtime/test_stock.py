@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,17 @@ from nbmodel.errors import (
     BlobNotFoundError,
     DeployError,
     StorageUnavailableError,
+    TrustError,
     VersionNotFoundError,
 )
 from nbmodel.runtime.desired import Found, Wish
 from nbmodel.runtime.packages import PackageFolder
 from nbmodel.runtime.state import Record
 from nbmodel.runtime.stock import Stockroom, record_of
+from nbmodel.runtime.trust import TrustGate
+from nbmodel.signing.policy import TrustPolicy
 from nbmodel.storage import OciLayout
+from nbmodel.storage.referrer_store import ReferrerStore
 from nbmodel.storage.tags import TagStore
 
 
@@ -153,6 +158,22 @@ def test_what_ran_before_needs_neither_tags_nor_its_package(device: Device) -> N
     stock = device.stockroom.fill(MachineConfig.from_json({}))
     source = device.stockroom.former(record, stock)
     assert Path(source.attributes["model_path"]).read_bytes() == b"one"
+
+
+def test_what_ran_before_there_was_a_policy_is_looked_at_as_a_config_is(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device.add(1, b"one")
+    _, record = wish_in(device, config())
+    stock = device.stockroom.fill(config())
+    folder = device.home / "trusting"
+    gate = TrustGate(TrustPolicy(()), device.storage, ReferrerStore(folder / "referrers"), folder)
+    monkeypatch.setattr(gate, "check", lambda *_: None)  # it is signed
+    monkeypatch.setattr(device.stockroom, "_trust", gate)
+    assert device.stockroom.former(record, stock).key == record.key
+    attributes = {**record.attributes, "label_path": "/elsewhere.txt"}
+    with pytest.raises(TrustError, match="label_path of the service of digits:1 is a path"):
+        device.stockroom.former(replace(record, attributes=attributes), stock)
 
 
 def test_what_is_gone_cannot_be_brought_back(device: Device) -> None:

@@ -901,8 +901,8 @@ class Client:
 
         Raises:
             InputError: Nothing, or two things, to push; or no registry is known.
-            AliasConflictError: Somebody moved an alias there since it was last seen; all
-                versions were pushed.
+            AliasConflictError: Somebody moved aliases there since they were last seen; all
+                versions and other aliases were pushed.
             TargetUnreachableError, AuthenticationError: The registry is away, or refuses.
             CancelledError: Of ``concurrent.futures``: nobody wants to go on.
         """
@@ -931,7 +931,10 @@ class Client:
             self._peer(place, progress, cancelled) as peer,
         ):
             report = self.registry.push(peer, ref, aliases=aliases or None, force=force)
-        return PushCard.of(report).with_notes(self._bring_renumbered(report.renumbered))
+        # What was renumbered runs somewhere, whatever else could not be done.
+        notes = self._bring_renumbered(report.renumbered)
+        report.check(notes)
+        return PushCard.of(report).with_notes(notes)
 
     def pull(
         self,

@@ -235,7 +235,10 @@ class Registry:
         aliases: Sequence[str] | None = None,
         force: bool = False,
     ) -> PushReport:
-        """Push a version, a model's versions, or (None) all; see ``registry.remote.push``."""
+        """Push a version, a model's versions, or (None) all; see ``registry.remote.push``.
+
+        The report tells of what was left undone, too: ``check`` it.
+        """
         from nbmodel.registry.remote.push import push
 
         return push(self._catalog, peer, ref, aliases=aliases, force=force)

@@ -64,9 +64,11 @@ class Person:
         return Peer(self.remote, **options)
 
     def push(self, ref: str | None = "digits", **options: Any) -> Any:
-        """Push to it."""
+        """Push to it, all of what is meant."""
         with self.peer() as peer:
-            return self.registry.push(peer, ref, **options)
+            report = self.registry.push(peer, ref, **options)
+        report.check()
+        return report
 
     def sync(self, model: str | None = None) -> Any:
         """Know what it has."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
@@ -17,7 +18,7 @@ from typing import Any
 from nbmodel.core.claim import MAX_NUMBER, Claim, next_number
 from nbmodel.core.manifest import MAX_MANIFEST
 from nbmodel.core.reference import Reference
-from nbmodel.errors import AliasConflictError, StorageUnavailableError
+from nbmodel.errors import AliasConflictError, NbModelError, StorageUnavailableError
 from nbmodel.registry.catalog import Catalog, find_model, find_version, local, version_not_found
 from nbmodel.registry.index import write_index
 from nbmodel.registry.remote.alias_tags import push_alias
@@ -31,6 +32,7 @@ from nbmodel.registry.remote.survey import Survey, is_alias, judge, survey
 from nbmodel.registry.rows import VersionRow, model_rows, version_rows
 
 _ATTEMPTS = 5  # to get a number that nobody claimed before; the law gives one in any case
+_MAX_TOLD = 5  # things of a kind that an error names
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ class PushReport:
         renumbered: Versions that have another number here now.
         doubts: What else there is to know, a sentence each.
         seconds: How long it took.
+        conflicts: Aliases that somebody moved there, an error each; they were left there.
+        failure: What ended it after some models, CancelledError for one; the rest is not there.
     """
 
     remote: str
@@ -75,6 +79,8 @@ class PushReport:
     renumbered: tuple[Renumbered, ...] = ()
     doubts: tuple[str, ...] = ()
     seconds: float = 0.0
+    conflicts: tuple[AliasConflictError, ...] = ()
+    failure: Exception | None = None
 
     @property
     def sent(self) -> int:
@@ -91,8 +97,34 @@ class PushReport:
         """Bytes that were not sent, because parts of the blobs were there."""
         return sum(version.saved for version in self.versions)
 
+    def check(self, notes: Iterable[str] = ()) -> None:
+        """Raise what was left undone, in one error that tells what was done, too.
+
+        Args:
+            notes: What else happened here because of it.
+
+        Raises:
+            AliasConflictError: Somebody moved aliases; all of them are named.
+            NbModelError, CancelledError: What ended it.
+        """
+        left = _some(map(str, self.conflicts))
+        new = sum(not version.was_there for version in self.versions)
+        done = [f"{new} version{'s' if new > 1 else ''} pushed"] if new else []
+        done += _some(map(str, self.renumbered))
+        done += _some(notes)
+        if self.failure is not None:
+            if isinstance(self.failure, NbModelError):
+                # The same error, for whoever tells a network that is away from other things.
+                self.failure.args = ("; ".join([str(self.failure), *left, *done]),)
+            raise self.failure
+        if self.conflicts:
+            hint = self.conflicts[0].hint
+            if len(self.conflicts) > 1:
+                hint = "`sync` and decide again, or push with force to move them"
+            raise AliasConflictError("; ".join([*left, *done]), hint=hint)
+
     def to_json(self) -> dict[str, Any]:
-        """All of it as a JSON object."""
+        """What was done, as a JSON object."""
         return {
             "remote": self.remote,
             "versions": [
@@ -128,7 +160,7 @@ def push(
     """Push a version, all versions of a model, or (None) all of all models.
 
     What is there already is not sent again. Every version is there before the first alias
-    moves, and an alias that somebody else moved is told after the others were pushed.
+    moves, and an alias that somebody else moved stays there while the others are pushed.
 
     Args:
         catalog: The registry.
@@ -137,30 +169,44 @@ def push(
         aliases: The aliases to push; None: all that are on the versions.
         force: Move aliases wherever they are.
 
+    Returns:
+        What was done, and what was not: see ``PushReport.check``.
+
     Raises:
         ModelNotFoundError, VersionNotFoundError: There is no such thing to push.
-        AliasConflictError: Somebody moved an alias since it was last seen there.
-        TargetUnreachableError, AuthenticationError, StorageError: The remote's own.
-        CancelledError: Nobody wants to go on.
+        TargetUnreachableError, AuthenticationError, StorageError: The remote's own, before
+            a model was through.
+        CancelledError: Nobody wants to go on, likewise.
     """
     began = time.monotonic()
     with catalog.db.read() as db:
         chosen = _chosen(db, ref, aliases)
         peer.expect(sum(_sizes(db, (row for rows in chosen for row in rows)).values()))
-    report, conflicts = PushReport(str(peer.remote), ()), []
+    report = PushReport(str(peer.remote), ())
     for rows in chosen:
-        part, conflict = _push_model(catalog, peer, rows, aliases, force=force)
+        try:
+            part = _push_model(catalog, peer, rows, aliases, force=force)
+        except (NbModelError, CancelledError) as exc:
+            if not report.versions:
+                raise
+            report = replace(report, failure=exc)
+            break
         report = replace(
             report,
             versions=report.versions + part.versions,
             aliases=report.aliases + part.aliases,
             renumbered=report.renumbered + part.renumbered,
             doubts=report.doubts + part.doubts,
+            conflicts=report.conflicts + part.conflicts,
         )
-        conflicts += conflict
-    if conflicts:
-        raise conflicts[0]
     return replace(report, seconds=time.monotonic() - began)
+
+
+def _some(things: Iterable[str]) -> list[str]:
+    """Things to tell of, the first few."""
+    told = list(things)
+    left_out = len(told) - _MAX_TOLD
+    return told if left_out <= 0 else [*told[:_MAX_TOLD], f"and {left_out} more"]
 
 
 def _chosen(
@@ -204,7 +250,7 @@ def _push_model(
     aliases: Sequence[str] | None,
     *,
     force: bool,
-) -> tuple[PushReport, list[AliasConflictError]]:
+) -> PushReport:
     model = rows[0].model
     with catalog.db.read() as db:
         seen, sizes = seen_tags(db, peer.remote, model), _sizes(db, rows)
@@ -239,15 +285,15 @@ def _push_model(
         str(peer.remote),
         tuple(pushed),
         tuple(f"{model}:{name} → {found.numbers[row.digest]}" for name, row in moved.items()),
-        (),
-        found.doubts,
+        doubts=found.doubts,
+        conflicts=tuple(conflicts),
     )
     own = {tag: digest for tag, digest in found.digests.items() if not is_alias(tag)}
     try:
-        return _noted(catalog, peer, report, rows, own | agreed, found), conflicts
+        return _noted(catalog, peer, report, rows, own | agreed, found)
     except StorageUnavailableError as exc:  # a folder to read: what is there is there
         doubt = f"what was pushed could not be noted here: {exc}"
-        return replace(report, doubts=(*report.doubts, doubt)), conflicts
+        return replace(report, doubts=(*report.doubts, doubt))
 
 
 def _noted(

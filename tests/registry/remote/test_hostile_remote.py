@@ -91,7 +91,7 @@ class Site:
 
     def push(self, connect: Callable[[Remote], RemoteRegistry] = _patient) -> None:
         with Peer(self.remote, connect) as peer:
-            push(self.catalog, peer, "digits")
+            push(self.catalog, peer, "digits").check()
 
     def pull(self, connect: Callable[[Remote], RemoteRegistry] = _patient) -> None:
         with Peer(self.remote, connect) as peer:

@@ -5,14 +5,23 @@ from __future__ import annotations
 import json
 from concurrent.futures import CancelledError
 from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from nbmodel.client import Client
 from nbmodel.core.claim import Claim, claimant
 from nbmodel.core.digest import digest_of
 from nbmodel.core.manifest import MAX_MANIFEST
 from nbmodel.core.reference import Reference
-from nbmodel.errors import AliasConflictError, ModelNotFoundError, VersionNotFoundError
+from nbmodel.errors import (
+    AliasConflictError,
+    ModelNotFoundError,
+    TargetUnreachableError,
+    VersionNotFoundError,
+)
+from nbmodel.registry.remote import push
 from nbmodel.registry.remote.peer import Peer
 from tests.registry.remote.conftest import People
 from tests.tools.people import Person
@@ -143,6 +152,65 @@ def test_the_second_to_move_an_alias_is_told_and_nothing_is_lost(person: People)
     ann.registry.set_alias("digits:2", "champion")
     with pytest.raises(AliasConflictError):
         ann.push()
+
+
+def test_whoever_is_told_of_conflicts_is_told_what_was_done(
+    docker_person: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, ben = docker_person("ann"), docker_person("ben")
+    for who in (ann, ben):
+        for name in ("digits", "fruit"):
+            who.add(name)
+            who.registry.set_alias(f"{name}:1", "champion")
+    ann.push(None)
+    brought: list[str | None] = []
+
+    def bring(_: Client, *, model: str | None = None, runtime: str | None = None) -> Any:
+        brought.append(model)
+        return (f"{model}: brought to 2",)
+
+    monkeypatch.setattr(Client, "_bring", bring)
+    client = Client(tmp_path / "home", tmp_path / "ben")
+    with pytest.raises(AliasConflictError) as caught:
+        client.push(None, str(ben.remote), everything=True)
+    client.close()
+    assert brought == ["digits", "fruit"], "they run another version under that number now"
+    told = str(caught.value)
+    for words in (
+        "alias 'champion' of 'digits' ",
+        "alias 'champion' of 'fruit' ",
+        "2 versions pushed",
+        "digits:1 is digits:2 now",
+        "fruit:1 is fruit:2 now",
+        "fruit: brought to 2",
+    ):
+        assert words in told
+
+
+def test_what_fails_after_other_models_leaves_what_was_done_told(
+    docker_person: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, ben = docker_person("ann"), docker_person("ben")
+    ann.add()
+    ann.push()
+    ben.add()
+    ben.add("fruit")
+    push_version = push._push_version
+
+    def broken(catalog: Any, peer: Any, row: Any, found: Any) -> Any:
+        if row.model == "fruit":
+            raise TargetUnreachableError("the line is cut", hint="later")
+        return push_version(catalog, peer, row, found)
+
+    monkeypatch.setattr(push, "_push_version", broken)
+    with ben.peer() as peer:
+        report = ben.registry.push(peer, None)
+    assert [one.reference for one in report.versions] == ["digits:2"]
+    assert [(one.old, one.new) for one in report.renumbered] == [(1, 2)]
+    expected = "the line is cut; 1 version pushed; digits:1 is digits:2 now"
+    with pytest.raises(TargetUnreachableError, match=expected) as caught:
+        report.check()
+    assert caught.value.hint == "later"
 
 
 def test_an_alias_moves_again_from_where_it_was_last_seen(docker_person: People) -> None:

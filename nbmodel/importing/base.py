@@ -63,7 +63,7 @@ class Job:
         sha256: 64 hex digits that the digest of its origin must have; None: any.
         revision: Which one, where the address does not say; empty: the newest.
         paths: What of it: files, folders or patterns; nothing: all.
-        progress: Told of bytes that came.
+        progress: Told of bytes that came; of less than nothing when they have to come again.
         expect: Told how many bytes will come, where somebody knows.
         note: Told what goes on.
         cancelled: Whether nobody wants to go on.

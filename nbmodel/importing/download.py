@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -71,17 +71,18 @@ class Web:
 
     Args:
         job: What the import is allowed.
-        host: ``host[:port]`` that ``headers`` are for.
-        headers: Added to requests to that host and to nobody else, as a token.
+        base: An address of the server that ``headers`` are for.
+        headers: Added to requests to its host, by its scheme and port, and to nobody else, as
+            a token.
     """
 
-    def __init__(self, job: Job, host: str = "", headers: Mapping[str, str] | None = None) -> None:
+    def __init__(self, job: Job, base: str = "", headers: Mapping[str, str] | None = None) -> None:
         import httpx
 
         self._job = job
-        self._host = host.lower()
         self._headers = dict(headers or {})
         self._httpx = httpx
+        self._own = _place(self._url(base)) if base else None
         self._clients: dict[bool, httpx.Client] = {}
 
     def close(self) -> None:
@@ -148,7 +149,7 @@ class Web:
             CancelledError: Nobody wants to go on; what came is kept for the next time.
         """
         with part_file(self._job.parts, f"{url}\n{sha256 or ''}") as file:
-            part = _Part(file)
+            part = _Part(file, self._job.progress)
             name = self._bring(url, part, headers or {}, size, used)
             digest = part.finish(target, self._job)
         if sha256 is not None and digest != f"sha256:{sha256}":
@@ -208,8 +209,7 @@ class Web:
                 if size is not None and total != size:
                     raise StorageError(f"{shown(url)} has {total:,} bytes, expected {size:,}")
             part.start(have, answer.headers)
-            if have:
-                self._job.progress(have)
+            part.tell(have)
             with part.appending() as file:
                 for piece in answer.iter_raw():  # as it comes: what a cut ends is kept
                     self._job.check()
@@ -217,7 +217,7 @@ class Web:
                     self._job.check_size((used or 0) + have, shown(url))
                     with translated("keep what is imported"):
                         file.write(piece)
-                    self._job.progress(len(piece))
+                    part.tell(have)
             wanted = size if total is None else total
             if wanted is not None and have != wanted:
                 raise _Again(f"it ended after {have:,} of {wanted:,} bytes")
@@ -244,7 +244,7 @@ class Web:
                     for key, value in headers.items()
                     if key in ("Range", "If-Range", "Accept", "Content-Type")
                 }
-            if is_own and target.netloc.decode("ascii").lower() == self._host:
+            if is_own and _place(target) == self._own:
                 given = self._headers | given
             request = client.build_request(method, target, headers=given, content=content)
             answer = client.send(request, stream=True)
@@ -307,7 +307,7 @@ class Web:
 
     def _parsed(self, answer: httpx.Response) -> Any:
         body = bytearray()
-        for piece in answer.iter_bytes(_PIECE):
+        for piece in answer.iter_raw(_PIECE):  # nothing compressed was asked for
             body += piece
             if len(body) > _MAX_ANSWER:
                 raise StorageError(
@@ -342,10 +342,12 @@ class _Again(Exception):  # noqa: N818 - says what happened, and is never seen
 
 
 class _Part:
-    """A file of which some has come, and what it is of."""
+    """A file of which some has come, what it is of, and how far progress was told of it."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, progress: Callable[[int], None]) -> None:
         self._file = file
+        self._progress = progress
+        self._told = 0
         self._facts = file.with_suffix(".json")
         self.condition = ""
         self.etag = ""
@@ -378,6 +380,12 @@ class _Part:
             file = self._file.open("ab", buffering=0)
         with file:
             yield file
+
+    def tell(self, position: int) -> None:
+        """So many bytes are there; fewer than before when they have to come again."""
+        if position != self._told:
+            self._progress(position - self._told)
+            self._told = position
 
     def forget(self) -> None:
         """Begin anew."""

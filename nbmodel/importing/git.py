@@ -48,12 +48,18 @@ _MAX_POINTER = 1024  # bytes, of the specification
 _BATCH = 100  # objects of one request
 _CHUNK = 1 << 20
 _LOOK_S = 0.2
+_MAX_LINE = 4200  # bytes that git tells of one file: its path, or a pointer or link
+_HELPER = (
+    '!f() { test "$1" = get || return 0; echo "username=$NBMODEL_GIT_USER"; '
+    'test -z "${NBMODEL_GIT_PASSWORD+x}" || echo "password=$NBMODEL_GIT_PASSWORD"; }; f'
+)  # what git asks for the login of an address
 # What a repository's own configuration could make git do is said here, where it counts more.
 _SAFE = (
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
     "core.symlinks=false",
     "fetch.recurseSubmodules=false",
+    "fetch.unpackLimit=1",  # always one pack, whose growth is watched
     "gc.auto=0",
     "maintenance.auto=false",
     "protocol.ext.allow=never",
@@ -147,6 +153,7 @@ class _Repository:
             TargetUnreachableError, AuthenticationError: The server is away, or refuses.
         """
         self._job.note(f"fetching {revision or 'HEAD'}")
+        remote = self._without_login(remote)
         fetch = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head"]
         wanted = f"+{revision or 'HEAD'}:refs/nbmodel/wanted"
         # A server of plain files has no history of one commit. Not every server gives a
@@ -167,6 +174,28 @@ class _Repository:
             with suppress(StorageError):
                 return self._commit(name)
         raise InputError(f"{shown(remote)} has no revision {revision[:80]!r}")
+
+    def _without_login(self, remote: str) -> str:
+        """An address without its login, which git is given where no list of processes has it."""
+        parts = urlsplit(remote)
+        login, at, host = parts.netloc.rpartition("@")
+        if parts.scheme not in ("http", "https") or not at:
+            return remote
+        user, has_password, password = login.partition(":")
+        said = {"NBMODEL_GIT_USER": unquote(user)}
+        if has_password:
+            said["NBMODEL_GIT_PASSWORD"] = unquote(password)
+        if any(not char.isprintable() for word in said.values() for char in word):
+            raise InputError(f"not an address of a repository: {shown(remote)!r}")
+        # As a helper for this server, so that none that it redirects to is shown the login.
+        before = self.env.get("GIT_CONFIG_COUNT", "")
+        count = int(before) if before.isdecimal() else 0
+        for value in ("", _HELPER):  # empty: none of the user's own
+            said[f"GIT_CONFIG_KEY_{count}"] = f"credential.{parts.scheme}://{host}.helper"
+            said[f"GIT_CONFIG_VALUE_{count}"] = value
+            count += 1
+        self.env |= {**said, "GIT_CONFIG_COUNT": str(count)}
+        return urlunsplit(parts._replace(netloc=host))
 
     def files(self, commit: str, folder: str) -> tuple[dict[str, _Blob], tuple[str, ...]]:
         """Path → blob of a commit's files below a folder, links inside of it followed.
@@ -293,7 +322,7 @@ class _Repository:
                 cwd=self._folder,
             ) as process:
                 try:
-                    self._watch(process)
+                    self._watch(process, answer.fileno())
                 except BaseException:
                     process.kill()
                     raise
@@ -304,18 +333,21 @@ class _Repository:
             answer.seek(0)
             return answer.read()
 
-    def _watch(self, process: subprocess.Popen[bytes]) -> None:
+    def _watch(self, process: subprocess.Popen[bytes], answer: int) -> None:
         seen = 0
         looked = time.monotonic()
-        while True:
+        has_ended = False
+        while not has_ended:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(0.05)
-                return
+                has_ended = True
             self._job.check()
-            if time.monotonic() - looked < _LOOK_S:
+            if os.fstat(answer).st_size > self._job.limits.files * _MAX_LINE + _CHUNK:
+                self._job.check_count(self._job.limits.files + 1, "the repository")
+            if not has_ended and time.monotonic() - looked < _LOOK_S:
                 continue
             looked = time.monotonic()
-            size = _size(self._folder / "objects" / "pack")
+            size = _size(self._folder / "objects")
             self._job.check_size(size, "the repository")
             if size > seen:
                 self._job.progress(size - seen)
@@ -351,9 +383,8 @@ class _Lfs:
                 )
             return
         endpoint, header = self._endpoint()
-        host = urlsplit(endpoint).netloc.rpartition("@")[2]
         names = list(missing)
-        with Web(self._job, host, header) as web:
+        with Web(self._job, endpoint, header) as web:
             for at in range(0, len(names), _BATCH):
                 self._batch(
                     web, endpoint, {one: missing[one] for one in names[at : at + _BATCH]}, room
@@ -520,10 +551,10 @@ def _local_repository(remote: str) -> Path | None:
 
 def _size(folder: Path) -> int:
     total = 0
-    with suppress(OSError):
-        for one in folder.iterdir():
+    for place, _, names in os.walk(folder):
+        for name in names:
             with suppress(OSError):
-                total += one.stat().st_size
+                total += Path(place, name).stat().st_size
     return total
 
 

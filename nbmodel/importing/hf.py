@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from nbmodel.core.origin import Origin
 from nbmodel.errors import InputError, StorageError
@@ -47,8 +47,7 @@ class HuggingFace(Importer):
         endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
         token = os.environ.get("HF_TOKEN", "")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        host = urlsplit(endpoint).netloc.rpartition("@")[2]
-        with Web(job, host, headers) as web:
+        with Web(job, endpoint, headers) as web:
             about = web.json(
                 "GET",
                 f"{endpoint}/api/models/{repo}/revision/{quote(revision, safe='')}?blobs=true",

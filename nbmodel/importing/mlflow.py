@@ -88,7 +88,7 @@ class MlflowRegistry(Importer):
         name, version, alias = unquote(found["name"]), found["version"] or "", found["alias"] or ""
         room = job.room("mlflow")
         if server.startswith(("http://", "https://")):
-            with Web(job, urlsplit(server).netloc.rpartition("@")[2], _credential()) as web:
+            with Web(job, server, _credential()) as web:
                 return self._fetched(
                     _Server(web, server.rstrip("/"), job), (name, version, alias), room
                 )

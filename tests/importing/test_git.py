@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -12,6 +13,7 @@ from concurrent.futures import CancelledError
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +26,7 @@ from nbmodel.errors import (
     NbModelError,
 )
 from nbmodel.importing import Job, Limits, download
-from nbmodel.importing.git import Git
+from nbmodel.importing.git import Git, _Repository
 from tests.tools.model_places import commit, git, pointer, repository
 from tests.tools.site import Asked, Page, Site
 
@@ -262,6 +264,34 @@ def test_credentials_of_the_address_go_to_its_host_and_into_no_message(
     assert asked[0].headers["Authorization"].startswith("Basic ")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="helpers are shell there too, of Git's own")
+def test_a_password_of_the_address_is_in_no_list_of_processes(
+    tmp_path: Path, web: Site, job: Job, model: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository(tmp_path / "served" / "toy.git", {"m.onnx": model})
+    login = "Basic " + base64.b64encode(b"me:hu$h 'q").decode()
+
+    def locked(asked: Asked) -> Page:
+        if asked.headers.get("Authorization") != login:
+            return Page(b"", 401, {"WWW-Authenticate": 'Basic realm="git"'})
+        return _backend(tmp_path / "served", asked)
+
+    web.other = locked
+    words: list[str] = []
+
+    class Popen(subprocess.Popen[bytes]):
+        def __init__(self, args: list[str], **more: Any) -> None:
+            words.extend(args)
+            super().__init__(args, **more)
+
+    monkeypatch.setattr("nbmodel.importing.git.subprocess.Popen", Popen)
+    place = web.url.removeprefix("http://")
+    got = Git().fetch(f"http://me:hu$h%20%27q@{place}/toy.git", job)
+    assert (got.path / "m.onnx").read_bytes() == model
+    assert f"{web.url}/toy.git" in words
+    assert not [word for word in words if "hu$h" in word or login in word]
+
+
 def test_a_server_that_wants_a_login_is_told_as_such(web: Site, job: Job) -> None:
     refusal = Page(b"", 401, {"WWW-Authenticate": 'Basic realm="git"'})
     web.pages["/team/toy.git/info/refs?service=git-upload-pack"] = refusal
@@ -305,6 +335,33 @@ def test_what_is_too_large_or_cancelled_leaves_nothing(
     with pytest.raises(CancelledError):
         client.import_(uri, type="regression", cancelled=lambda: True)
     assert not list((client.home / "imports").glob("job-*"))
+
+
+def test_the_size_is_looked_at_however_few_objects_come(tmp_path: Path, job: Job) -> None:
+    repository(tmp_path / "repo", {"big.bin": os.urandom(300_000)})
+    limited = replace(job, limits=Limits(size=100_000))
+    fetched = _Repository(job.room("git"), limited)
+    with pytest.raises(InputError, match=r"the repository has .* expected at most 100,000"):
+        fetched.fetch(f"file://{tmp_path / 'repo'}", "")
+
+
+def test_few_objects_that_are_many_files_are_not_listed_to_the_end(
+    tmp_path: Path, job: Job
+) -> None:
+    repo = tmp_path / "repo"
+    repository(repo, {"m": b"x"})
+    kind, oid = "100644 blob", git(repo, "rev-parse", "HEAD:m")
+    for _ in range(5):
+        lines = "".join(f"{kind} {oid}\t{name}\n" for name in "abcdefghij")
+        oid = subprocess.run(
+            ["git", "mktree"], cwd=repo, input=lines, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        kind = "040000 tree"
+    git(repo, "update-ref", "refs/heads/bomb", git(repo, "commit-tree", oid, "-m", "bomb"))
+    fetched = _Repository(job.room("git"), replace(job, limits=Limits(files=10)))
+    commit_ = fetched.fetch(f"file://{repo}", "bomb")
+    with pytest.raises(InputError, match="more than 10 files"):
+        fetched._run(["ls-tree", "-r", "--long", commit_])
 
 
 def test_a_repository_with_names_that_lead_out_is_refused(tmp_path: Path, job: Job) -> None:

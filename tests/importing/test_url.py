@@ -146,12 +146,39 @@ def test_more_than_the_limit_is_refused(web: Site, job: Job, length: int | None)
     assert caught.value.hint == "--max-size allows more"
 
 
+def test_a_token_for_https_is_not_sent_in_clear(web: Site, job: Job) -> None:
+    web.pages["/m.bin"] = Page(CONTENT)
+    base = web.url.replace("http://", "https://")
+    with Web(job, base, {"Authorization": "Bearer hush"}) as servers:
+        servers.download(f"{web.url}/m.bin", job.folder / "m")
+    assert "Authorization" not in web.asked[0].headers
+
+
+def test_bytes_are_told_once_however_often_a_download_breaks(web: Site, job: Job) -> None:
+    def breaks_twice(asked: Asked) -> Page:
+        if len(web.asked) < 3:
+            web.cut.clear()
+        return Page(CONTENT, cut_after=300_000)
+
+    web.pages["/m.bin"] = breaks_twice
+    told: list[int] = []
+    Url().fetch(f"{web.url}/m.bin", replace(job, progress=told.append))
+    assert [one.headers.get("Range") for one in web.asked][1:] == ["bytes=300000-", "bytes=600000-"]
+    assert sum(told) == len(CONTENT)
+
+
+def test_a_compressed_answer_that_nobody_asked_for_is_one_line(web: Site, job: Job) -> None:
+    web.pages["/told"] = Page(b"no gzip", headers={"Content-Encoding": "gzip"})
+    with Web(job) as servers, pytest.raises(StorageError, match="answered no JSON"):
+        servers.json("GET", f"{web.url}/told")
+
+
 def test_a_token_does_not_follow_to_another_host(web: Site, job: Job) -> None:
     with site() as other:
         other.pages["/m.bin"] = Page(CONTENT)
         web.pages["/m.bin"] = Page(status=302, headers={"Location": f"{other.url}/m.bin"})
         host = web.url.removeprefix("http://")
-        with Web(job, host, {"Authorization": "Bearer hush"}) as servers:
+        with Web(job, web.url, {"Authorization": "Bearer hush"}) as servers:
             got = servers.download(f"http://me:pw@{host}/m.bin", job.folder / "m")
         assert got.path.read_bytes() == CONTENT
         assert "Authorization" in web.asked[0].headers

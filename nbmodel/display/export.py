@@ -51,7 +51,6 @@ class ExportCard(list[Path], Result):
             "format": self.format,
             "place": self.place,
             "paths": [str(path) for path in self],
-            "notes": list(self.notes),
         }
 
     __repr__ = Result.__str__

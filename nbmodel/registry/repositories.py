@@ -189,9 +189,9 @@ class RegistryRepositories:
         # Under the lock that a version is made under: nobody adopts it meanwhile.
         with self._catalog.db.write() as db:
             needed = db.execute(
-                "SELECT 1 FROM versions WHERE digest = ?1 UNION ALL"
-                " SELECT 1 FROM blobs WHERE digest = ?1 LIMIT 1",
-                (digest,),
+                "SELECT 1 FROM versions WHERE digest = :digest UNION ALL"
+                " SELECT 1 FROM blobs WHERE digest = :digest LIMIT 1",
+                {"digest": digest},
             ).fetchone()
             if needed is None:
                 with suppress(BlobNotFoundError):  # a collector was faster

@@ -292,11 +292,11 @@ def _commit(
 def is_free(db: sqlite3.Connection, name: str, number: int) -> bool:
     """Whether a number never was that of a version of a model of that name."""
     taken = db.execute(
-        "SELECT 1 FROM models m WHERE m.name = ?1 AND ("
-        " EXISTS (SELECT 1 FROM versions v WHERE v.model = m.id AND v.number = ?2)"
-        " OR EXISTS (SELECT 1 FROM deleted d WHERE d.model = m.id AND d.number = ?2))"
-        " UNION ALL SELECT 1 FROM retired WHERE name = ?1 AND last_number >= ?2",
-        (name, number),
+        "SELECT 1 FROM models m WHERE m.name = :name AND ("
+        " EXISTS (SELECT 1 FROM versions v WHERE v.model = m.id AND v.number = :number)"
+        " OR EXISTS (SELECT 1 FROM deleted d WHERE d.model = m.id AND d.number = :number))"
+        " UNION ALL SELECT 1 FROM retired WHERE name = :name AND last_number >= :number",
+        {"name": name, "number": number},
     ).fetchone()
     return taken is None
 

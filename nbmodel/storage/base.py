@@ -393,6 +393,14 @@ class Storage(ABC):
             yield from self._abandoned(before)
 
     @final
+    def begun(self, name: str) -> int:
+        """How many bytes an upload has, whoever writes to it; 0 when there is none."""
+        if _UPLOAD_NAME.fullmatch(name) is None:
+            return 0
+        with translated("look at an upload"):
+            return self._begun(name)
+
+    @final
     def discard(self, name: str) -> bool:
         """Remove an abandoned upload; False when it is gone or being written to."""
         with translated("discard an upload"):
@@ -431,6 +439,9 @@ class Storage(ABC):
 
     @abstractmethod
     def _abandoned(self, before: float) -> Iterator[tuple[str, int]]: ...
+
+    @abstractmethod
+    def _begun(self, name: str) -> int: ...
 
     @abstractmethod
     def _discard(self, name: str) -> bool: ...

@@ -44,6 +44,7 @@ Pace: TypeAlias = Callable[[int], object]
 UPLOAD_PREFIX = "fetch-"  # of the names of uploads that a later fetch goes on with
 _PIECE = 1024 * 1024  # bytes read of a file at a time
 _TELL_S = 0.2  # how long bytes are gathered at most before they are written and told of
+_HUNG_S = 60.0  # without a byte of a blob from whoever fetches it: it may have been stopped
 _STALL_S, _STALL_BYTES = 30.0, 30 * 1024  # less in that time is no connection
 _WORTH = 64 * 1024  # bytes that make a lost connection worth to be gone on with at once
 _MAX_RANGES = 64  # in one request: servers bound how long a head may be
@@ -125,7 +126,8 @@ def fetch_blob(
         storage: What it is added to, and where its segments are.
         kept: Whether what came stays when this fails, for the next time; it is thrown
             away in any case when its digest turns out wrong.
-        waits: Whether to wait while somebody else fetches the blob, for it to be there.
+        waits: Whether to wait while somebody else fetches the blob, for it to be there; no
+            longer than it grows.
         progress: Called with the bytes just added, those of an earlier time first; with
             less than nothing when they are thrown away.
         reused: Called with those among them that did not go over the network.
@@ -190,6 +192,7 @@ def _received_by(
     origin: Origin, source: BlobSource, storage: Storage, *, kept: bool, waits: bool
 ) -> BlobWriter | None:
     """What takes the blob; None when somebody else has brought it meanwhile."""
+    begun, since = -1, 0.0  # what somebody else has of it, and since when
     while True:
         try:
             writer = storage.receive(name=source.upload if kept else None)
@@ -198,8 +201,13 @@ def _received_by(
         except StorageError:
             if not waits:
                 raise
-            origin.wait(_TELL_S)
-            continue
+            size, now = storage.begun(source.upload), time.monotonic()
+            if size != begun:
+                begun, since = size, now
+            if now - since < _HUNG_S:
+                origin.wait(_TELL_S)
+                continue
+            writer = storage.receive()
         if waits and storage.keep(source.digest):  # just now
             writer.abort()
             return None

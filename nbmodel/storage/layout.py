@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from nbmodel.core.artifact import INDEX_TYPE
 from nbmodel.core.digest import is_digest
 from nbmodel.errors import StorageError
 from nbmodel.storage.atomic import make_folder, sync_folder, write_atomically, write_once
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from io import FileIO
 
 INDEX = "index.json"
-INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 _ATTEMPTS, _PAUSE_S = 10, 0.005  # to get an upload's file for ourselves
 _SYNC_EVERY = 64 * 1024 * 1024  # bytes; write-back of a large blob starts while it comes in
 
@@ -153,6 +153,12 @@ class OciLayout(Storage):
                 continue  # committed or aborted meanwhile
             if free:
                 yield entry.name, status.st_size
+
+    def _begun(self, name: str) -> int:
+        try:
+            return (self._uploads / name).stat().st_size
+        except FileNotFoundError:
+            return 0
 
     def _discard(self, name: str) -> bool:
         path = self._uploads / name

@@ -71,6 +71,9 @@ class MemoryStorage(Storage):
             if name not in self._writing and at <= before:
                 yield name, len(data)
 
+    def _begun(self, name: str) -> int:
+        return len(self._uploads.get(name, (b"", 0.0))[0])
+
     def _discard(self, name: str) -> bool:
         return name not in self._writing and self._uploads.pop(name, None) is not None
 

@@ -18,7 +18,7 @@ from nbmodel.errors import (
     StorageError,
     TargetUnreachableError,
 )
-from nbmodel.storage import MemoryStorage, OciLayout, send
+from nbmodel.storage import MemoryStorage, OciLayout, fetch, send
 from nbmodel.storage.distribution_client import Distribution, Pushed
 from nbmodel.storage.fetch import UPLOAD_PREFIX
 from nbmodel.storage.patience import Patience
@@ -334,6 +334,23 @@ def test_a_blob_that_somebody_else_brings_is_waited_for(device: Device, tmp_path
         writer.commit(digest)
         pulling.join()
     assert (sum(done), transport.requests) == (len(DATA), [])
+
+
+def test_a_blob_that_does_not_grow_is_not_waited_for(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "_HUNG_S", 0.1)
+    digest = device.storage.add_bytes(DATA)
+    there = OciLayout(tmp_path / "there")
+    name = UPLOAD_PREFIX + digest.partition(":")[2][:48]
+    with there.receive(name=name) as writer, Distribution(device.url) as remote:
+        writer.write(DATA[:1000])
+        assert (there.begun(name), there.begun("other")) == (1000, 0)
+        remote.pull_blobs("digits", there, {digest: len(DATA)})
+        there.check(digest)
+        writer.write(DATA[1000:])  # it was not stopped for good
+        writer.commit(digest)
+    there.check(digest)
 
 
 # "Later"

@@ -22,7 +22,7 @@ from nbmodel.errors import ManifestError
 BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"  # of a signature
 BUNDLE_FILE = "model.sig"  # what a bundle is called as a file, by model_signing too
 MAX_BUNDLE = 8 * 1024 * 1024  # bytes; a version's manifest fits into 4 MiB
-MAX_REFERRERS = 64  # of one version that are looked at; nobody signs it more often
+MAX_REFERRERS = 1000  # of one version and one type that are looked at
 EMPTY = b"{}"  # the config of a manifest that needs none
 _TITLE = "org.opencontainers.image.title"
 _CREATED = "org.opencontainers.image.created"

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import posixpath
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -133,19 +133,26 @@ class TrustGate:
             if not one.is_harmless(attributes[one.name]):
                 raise _no_package(f"{one.name} of {who} may name files or code")
 
-    def _bundles(self, subject: str) -> list[bytes]:
-        """The signatures of a version that are here; what is damaged is none."""
-        found = []
-        for digest in self._referrers.of(subject)[:MAX_REFERRERS]:
+    def _bundles(self, subject: str) -> Iterator[bytes]:
+        """The signatures of a version that are here, one after another; what is damaged is none.
+
+        Whoever may push can have anything refer to a version, and choose its digest: what is
+        no signature does not count towards ``MAX_REFERRERS``.
+        """
+        found = 0
+        for digest in self._referrers.of(subject):
             try:
                 raw = self._storage.read(digest, limit=MAX_MANIFEST)
                 *_, bundle = read_signature_manifest(raw, subject=subject)
-                found.append(self._storage.read(bundle, limit=MAX_BUNDLE))
+                content = self._storage.read(bundle, limit=MAX_BUNDLE)
             except StorageUnavailableError:
                 raise
             except (FormatError, StorageError):
                 continue
-        return found
+            yield content
+            found += 1
+            if found == MAX_REFERRERS:
+                return
 
     def _accept(self, model: str, digest: str) -> None:
         with self._lock:

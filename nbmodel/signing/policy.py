@@ -11,7 +11,7 @@ The first entry whose name matches a model decides; a model that none matches is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -104,7 +104,7 @@ class TrustPolicy:
         *,
         digest: str,
         files: Mapping[str, str],
-        bundles: Sequence[bytes],
+        bundles: Iterable[bytes],
         at: datetime,
     ) -> Signed:
         """Whose signature lets a version run.
@@ -114,7 +114,8 @@ class TrustPolicy:
             what: The version, for messages: ``digits:3``.
             digest: Of its manifest.
             files: Path → sha256 of each of its files, 64 hex digits.
-            bundles: Its signatures, as they came; one that counts is enough.
+            bundles: Its signatures, as they came; one that counts is enough, and what comes
+                after it is not looked at.
             at: The present time, aware.
 
         Raises:
@@ -123,12 +124,6 @@ class TrustPolicy:
         rule = self.rule_for(model)
         hint = f"nbmodel sign {what} --key KEY.pem, with a key that the policy names; then push "
         hint += "or deploy it again"
-        if not bundles:
-            raise TrustError(
-                f"{what} is not signed, expected a signature by {rule.trusted}",
-                reason="Unsigned",
-                hint=hint,
-            )
         troubles = []
         for raw in bundles:
             try:
@@ -139,6 +134,12 @@ class TrustPolicy:
                 troubles.append(exc)
             else:
                 return signed
+        if not troubles:
+            raise TrustError(
+                f"{what} is not signed, expected a signature by {rule.trusted}",
+                reason="Unsigned",
+                hint=hint,
+            )
         # The one that came furthest says most.
         worst = max(troubles, key=lambda exc: _FURTHEST.index(exc.reason))
         raise TrustError(

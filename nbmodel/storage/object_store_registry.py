@@ -30,6 +30,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
+from nbmodel.core.artifact import INDEX_TYPE
 from nbmodel.core.claim import Claim
 from nbmodel.core.digest import check_digest, digest_of, is_digest
 from nbmodel.core.manifest import MANIFEST_TYPE, MAX_MANIFEST, read_object
@@ -58,7 +59,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 _LAYOUT = json.dumps({"imageLayoutVersion": "1.0.0"}).encode()
 _REF_NAME = "org.opencontainers.image.ref.name"
 _PIECE = 1024 * 1024  # bytes read of a file at a time
@@ -189,10 +189,12 @@ class ObjectStoreRegistry:
         Returns:
             Digests of the manifests of those that came, to be noted by the caller.
         """
-        came = []
+        came: list[str] = []
         for digest in self._referrers(name, subject):
             if digest in known:
                 continue
+            if len(came) == MAX_REFERRERS:
+                break
             try:
                 self._pull_signature(name, subject, digest, storage)
             except (FormatError, BlobNotFoundError, DigestMismatchError) as exc:
@@ -420,11 +422,11 @@ class ObjectStoreRegistry:
         storage.add_bytes(raw)
 
     def _referrers(self, name: str, subject: str) -> list[str]:
-        """Digests of what refers to a manifest, sorted, at most ``MAX_REFERRERS``."""
+        """Digests of what refers to a manifest, signatures or not, sorted."""
         folder = _referrer_folder(name, subject)
         keys = (item.key for item in self._bucket.items(folder, at_most=_MAX_TAGS))
         found = sorted(f"sha256:{key.removeprefix(folder)}" for key in keys)
-        return [digest for digest in found if is_digest(digest)][:MAX_REFERRERS]
+        return [digest for digest in found if is_digest(digest)]
 
     def _upload(self, key: str, storage: Storage, digest: str, progress: Progress | None) -> None:
         told = 0

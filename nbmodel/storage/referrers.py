@@ -41,6 +41,8 @@ from nbmodel.storage.reading import manifest_path, read_manifest, read_tags
 from nbmodel.storage.send import request, send_blob
 
 _UNKNOWN = (400, 403, 404, 405, 406, 501)  # answers of registries that do not know the endpoint
+_MAX_LISTED = 100_000  # of all types; a registry that pages for ever is left
+_MAX_PAGES = 500
 _OWN = 16  # hex digits of a referrer's own tag
 _ROUNDS = 20  # of writing the index; each is lost to another writer only
 _TRIES = 8  # of reading it
@@ -54,6 +56,9 @@ def read_referrers(
     origin: Origin, name: str, subject: str, *, artifact_type: str | None = None
 ) -> tuple[Referrer, ...]:
     """What refers to a manifest, at most ``MAX_REFERRERS`` of them; nothing when none does.
+
+    Those of another type than the wanted one do not count towards that, and those that do not
+    say their type come last: whoever may write there can list as many as they like.
 
     Args:
         origin: The registry.
@@ -70,7 +75,9 @@ def read_referrers(
     found = _listed(origin, name, subject, artifact_type)
     if found is None:
         found = _read_fallback(origin, name, subject)
-    wanted = [one for one in found if artifact_type in (None, one.artifact_type or artifact_type)]
+    wanted = [one for one in found if artifact_type in (None, one.artifact_type)]
+    if artifact_type is not None:
+        wanted += [one for one in found if not one.artifact_type]
     return tuple(wanted[:MAX_REFERRERS])
 
 
@@ -95,7 +102,8 @@ def send_signatures(
     """
     if not digests:
         return 0
-    there = {one.digest for one in read_referrers(origin, name, subject)}
+    listed = read_referrers(origin, name, subject, artifact_type=BUNDLE_TYPE)
+    there = {one.digest for one in listed}
     missing = [digest for digest in digests if digest not in there]
     for digest in missing:
         _send(origin, name, storage, subject, digest)
@@ -174,7 +182,9 @@ def _listed(
     if artifact_type is not None:
         path = f"{path}?artifactType={artifact_type.replace('+', '%2B')}"
     found: dict[str, Referrer] = {}
-    while path is not None and len(found) < MAX_REFERRERS:
+    wanted = pages = 0
+    while path is not None and wanted < MAX_REFERRERS and len(found) < _MAX_LISTED:
+        pages += 1
         answer = origin.get(path, limit=MAX_MANIFEST, headers={"Accept": INDEX_TYPE})
         if answer.status in _UNKNOWN:
             return None
@@ -183,9 +193,12 @@ def _listed(
         page = read_referrer_index(answer.body)
         more = [one for one in page if one.digest not in found]
         found.update((one.digest, one) for one in more)
-        # A page that has nothing more to say and another one behind it never ends.
+        wanted += sum(artifact_type in (None, one.artifact_type) for one in more)
+        # A page that says what was told and has another one behind it never ends. One that
+        # says nothing may be of other types only, which the registry has left out.
+        goes_on = bool(more or not page) and pages < _MAX_PAGES
         following = _NEXT.search(answer.headers.get("Link", ""))
-        path = str(answer.join(following[1])) if following and more else None
+        path = str(answer.join(following[1])) if following and goes_on else None
     return list(found.values())
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,16 @@ import pytest
 
 from nbmodel.backends import BACKENDS, load_backend
 from nbmodel.backends.base import SCHEDULING_ATTRIBUTES
+from nbmodel.core.digest import digest_of
 from nbmodel.core.machine import Package
+from nbmodel.core.referrer import EMPTY, signature_manifest
 from nbmodel.errors import TrustError
 from nbmodel.runtime.trust import TrustGate
 from nbmodel.signing.policy import TrustPolicy
 from nbmodel.storage import MemoryStorage
+from nbmodel.storage.manifests import load_manifest
 from nbmodel.storage.referrer_store import ReferrerStore
+from tests.tools.storage_server import add_version
 
 FOLDER = "${packages.ml_model.digits}"
 PACKAGES = {"digits": Package("digits", "local/digits")}
@@ -114,3 +120,30 @@ def test_of_every_backend_it_is_known_what_may_name_files_or_code(name: str) -> 
             assert one.kind == "object" or not one.is_harmless([{"name": "x"}])
         elif one.kind == "string":
             assert one.name in TEXTS, "what names files is of kind path"
+
+
+def test_any_number_of_other_things_that_refer_to_a_version_hide_no_signature(
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("cryptography", reason="pip install 'nbmodel[signing]'")
+    from nbmodel.signing.check import Trusted, TrustedKey, sign
+    from nbmodel.signing.key import make_key
+    from nbmodel.signing.policy import Rule
+    from nbmodel.signing.statement import statement_of
+
+    key, storage, referrers = make_key(), MemoryStorage(), ReferrerStore(tmp_path / "referrers")
+    version = add_version(storage, {"model.onnx": b"weights"})
+    raw = storage.read(version, limit=1 << 20)
+    bundle = sign(statement_of("digits", version, load_manifest(storage, version)), key).to_bytes()
+    for blob in (EMPTY, bundle):
+        storage.add_bytes(blob)
+    made = (signature_manifest(raw, bundle, created=str(number)) for number in itertools.count())
+    signature = next(one for one in made if digest_of(one).startswith("sha256:f"))
+    referrers.add(version, storage.add_bytes(signature))
+    other = json.loads(signature)
+    for number in range(100):
+        other |= {"artifactType": "text/plain", "annotations": {"n": str(number)}}
+        referrers.add(version, storage.add_bytes(json.dumps(other).encode()))
+    trusted = Trusted((TrustedKey("team.pem", key.public),))
+    policy = TrustPolicy((Rule("*", trusted),))
+    TrustGate(policy, storage, referrers, tmp_path).check("digits", "digits:1", version)

@@ -480,7 +480,10 @@ def test_what_is_no_address(text: str) -> None:
 
 
 def test_signatures_go_along(
-    remote: ObjectStoreRegistry, bucket: Bucket, caplog: pytest.LogCaptureFixture
+    remote: ObjectStoreRegistry,
+    bucket: Bucket,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     here, there = MemoryStorage(), MemoryStorage()
     subject = add_version(here, {"model.onnx": b"1"})
@@ -504,6 +507,9 @@ def test_signatures_go_along(
     assert came == (signatures[1],)
     assert there.has(digest_of(b"two"))
     assert not there.has(digest_of(b"one"))
+    monkeypatch.setattr("nbmodel.storage.object_store_registry.MAX_REFERRERS", 1)
+    (first,) = remote.pull_signatures("digits", subject, MemoryStorage())
+    assert first == min(signatures), "what is no signature takes no place of one"
     assert caplog.text.count("is left out") == 2
 
 

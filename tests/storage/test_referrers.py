@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from nbmodel.errors import ManifestError, StorageError
 from nbmodel.storage import MemoryStorage, Storage
 from nbmodel.storage.distribution_client import Distribution
 from nbmodel.storage.origin import Origin
+from nbmodel.storage.referrer_store import ReferrerStore
 from nbmodel.storage.referrers import fetch_signatures, read_referrers, send_signatures
 from tests.tools.docker_registry import PROGRAM, docker_registry
 from tests.tools.storage_server import Device, Server, add_version
@@ -323,6 +325,44 @@ def test_a_list_without_end_is_left() -> None:
         hostile.listed = _index(entries[0])  # page after page with nothing that was not told
         assert len(read_referrers(origin, "digits", "sha256:" + "1" * 64)) == 1
     assert hostile.asked <= 3
+
+
+def test_a_signature_behind_any_number_of_other_things_is_listed(
+    tmp_path: Path, server: Server
+) -> None:
+    device = Device(tmp_path / "device", server, max_blob=1 << 30)
+    mine, theirs = MemoryStorage(), MemoryStorage()
+    version = add_version(mine, {"model.onnx": b"weights"})
+    some = (signed(mine, version, b"%d" % number) for number in itertools.count())
+    signature = next(one for one in some if one.startswith("sha256:ff"))
+    manifest = json.loads(mine.read(signature, limit=1 << 20))
+    noted = ReferrerStore(tmp_path / "device" / "referrers")
+    for number in range(210):
+        manifest |= {"artifactType": "text/plain", "annotations": {"n": str(number)}}
+        noted.add(version, device.storage.add_bytes(json.dumps(manifest).encode()))
+    with Origin(device.url) as origin:
+        assert send_signatures(origin, "digits", mine, version, [signature]) == 1
+        assert send_signatures(origin, "digits", mine, version, [signature]) == 0
+        assert fetch_signatures(origin, "digits", version, theirs) == (signature,)
+
+
+@pytest.mark.parametrize("kind", ["text/plain", ""])
+def test_what_is_of_another_type_takes_no_signatures_place(kind: str) -> None:
+    others = [_entry(b"%d" % number, artifactType=kind) for number in range(MAX_REFERRERS)]
+    hostile = Hostile(_index(*others, _entry(b"signature")), {})
+    with Origin("http://registry", transport=httpx.MockTransport(hostile)) as origin:
+        wanted = "sha256:" + "1" * 64
+        first, *rest = read_referrers(origin, "digits", wanted, artifact_type=BUNDLE_TYPE)
+        assert first.digest == digest_of(b"signature")
+        assert len(rest) == (0 if kind else MAX_REFERRERS - 1)
+
+
+def test_pages_without_end_that_say_nothing_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nbmodel.storage.referrers._MAX_PAGES", 5)
+    hostile = Hostile(_index(), {})
+    with Origin("http://registry", transport=httpx.MockTransport(hostile)) as origin:
+        assert read_referrers(origin, "digits", "sha256:" + "1" * 64) == ()
+    assert hostile.asked == 5
 
 
 def test_a_registry_that_overwrites_the_tag_for_ever_is_told(monkeypatch: Any) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -30,6 +31,7 @@ _CREATE = "/viam.app.packages.v1.PackageService/CreatePackage"
 _LOGIN = "/proto.rpc.v1.AuthService/Authenticate"
 _LOGIN_S = 30.0
 _UPLOAD_S = 4 * 3600.0
+_LOOK_S = 0.2
 _KEY, _KEY_ID = "VIAM_API_KEY", "VIAM_API_KEY_ID"
 
 
@@ -65,10 +67,12 @@ class ViamUpload(Exporter):
         failed: list[BaseException] = []
         with channel:
             try:
-                metadata = _login(channel)
+                metadata = _login(channel, is_safe=secure or is_loopback(host.rpartition(":")[0]))
                 upload = channel.stream_unary(_CREATE, _plain, _plain)
                 requests = _Watched(create_requests(info, archive(job)), failed)
-                answer = upload(requests, timeout=_UPLOAD_S, metadata=metadata)
+                answer = _awaited(
+                    upload.future(requests, timeout=_UPLOAD_S, metadata=metadata), job
+                )
             except grpc.RpcError as exc:
                 if failed:
                     raise failed[0] from exc
@@ -77,6 +81,20 @@ class ViamUpload(Exporter):
             raise failed[0]
         package, version = _created(answer)
         return Exported((), f"{package} version {version}")
+
+
+def _awaited(call: Any, job: Job) -> bytes:
+    """What a call answers; it ends when nobody wants to go on, however slow the server is."""
+    import grpc
+
+    try:
+        while True:
+            job.check()
+            with suppress(grpc.FutureTimeoutError):
+                answer: bytes = call.result(timeout=_LOOK_S)
+                return answer
+    finally:
+        call.cancel()
 
 
 class _Watched:
@@ -113,11 +131,20 @@ def _address(target: str) -> tuple[str, bool]:
     return f"{host}:{port or (443 if secure else 80)}", secure
 
 
-def _login(channel: Any) -> tuple[tuple[str, str], ...]:
-    """What lets in, for every call; nothing without a key in the environment."""
+def _login(channel: Any, *, is_safe: bool) -> tuple[tuple[str, str], ...]:
+    """What lets in, for every call; nothing without a key in the environment.
+
+    Raises:
+        InputError: There is a key, and it would go over a network in clear.
+    """
     key, key_id = os.environ.get(_KEY, ""), os.environ.get(_KEY_ID, "")
     if not key or not key_id:
         return ()
+    if not is_safe:
+        raise InputError(
+            f"{_KEY} is not sent over plain http to another machine",
+            hint=f"use https, or unset {_KEY}",
+        )
     credentials = _field(1, b"api-key") + _field(2, key.encode())
     asked = _field(1, key_id.encode()) + _field(2, credentials)
     answer = channel.unary_unary(_LOGIN, _plain, _plain)(asked, timeout=_LOGIN_S)

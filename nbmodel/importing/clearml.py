@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 from ast import literal_eval
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -92,12 +93,13 @@ def _document(path: Path) -> tuple[Path, Mapping[str, Any]] | None:
             files = [path] if path.suffix.lower() == ".json" else []
         else:
             files = sorted(one for one in path.iterdir() if one.suffix.lower() == ".json")
-        for file in files[:_MAX_FOLDER]:
+    except OSError:
+        return None
+    for file in files[:_MAX_FOLDER]:
+        with suppress(NbModelError, OSError):  # another one may be a model's
             model = _model(read_json(file))
             if model is not None:
                 return file, model
-    except (NbModelError, OSError):
-        return None
     return None
 
 

@@ -162,7 +162,10 @@ def _files(payload: tuple[str, ...], file: Path, job: Job) -> Iterator[tuple[str
         plain = os.path.normpath(pattern.strip()).replace(os.sep, "/")
         if plain.startswith(("/", "..")):
             raise InputError(f"{file.name}: payload {pattern[:80]!r} leads out of the folder")
-        found = [root] if plain == "." else sorted(root.glob(plain))
+        try:
+            found = [root] if plain == "." else sorted(root.glob(plain))
+        except (ValueError, NotImplementedError) as exc:  # "**x", or a NUL
+            raise FormatError(f"{file.name}: payload {pattern[:80]!r} is no pattern") from exc
         if not found:
             raise InputError(f"{file.name}: payload {pattern[:80]!r} is not there")
         for path in found:

@@ -25,7 +25,7 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from nbmodel.core.address import is_loopback
 from nbmodel.core.origin import Origin
-from nbmodel.errors import InputError, NbModelError, PluginError, StorageError
+from nbmodel.errors import InputError, PluginError, StorageError
 from nbmodel.importing.base import (
     Fetched,
     Importer,
@@ -131,6 +131,12 @@ class _Server:
 
     def find(self, name: str, version: str, alias: str) -> _Version:
         """One version, by number, alias, stage, or the newest."""
+        try:
+            return self._found(name, version, alias)
+        except (KeyError, TypeError, ValueError, AttributeError) as exc:
+            raise StorageError("MLflow answered something else than a version") from exc
+
+    def _found(self, name: str, version: str, alias: str) -> _Version:
         if alias:
             found = self._get("registered-models/alias", name=name, alias=alias)["model_version"]
         elif version.isdecimal():
@@ -142,7 +148,7 @@ class _Server:
             return version_of
         try:
             run = self._get("runs/get", run_id=version_of.run_id)["run"]["data"]
-        except (NbModelError, KeyError, TypeError):
+        except InputError:
             return version_of  # a run may have been deleted
         return replace(
             version_of,
@@ -179,10 +185,13 @@ class _Server:
             "model-versions/get-download-uri", name=version.name, version=version.number
         )
         uri = str(asked.get("artifact_uri", ""))
-        if uri.startswith("mlflow-artifacts:"):
-            self._artifacts(urlsplit(uri).path.strip("/"), room)
+        try:
+            kept, path = urlsplit(uri), local_path(uri)
+        except ValueError as exc:
+            raise StorageError(f"MLflow answered {uri[:200]!r}, expected an address") from exc
+        if kept.scheme == "mlflow-artifacts":
+            self._artifacts(kept.path.strip("/"), room)
             return room
-        path = local_path(uri)
         if path is not None:
             # Only a server of this machine may name its folders.
             is_here = is_loopback(urlsplit(self._base).hostname or "")
@@ -202,7 +211,7 @@ class _Server:
 
     def _artifacts(self, root: str, room: Path) -> None:
         base = f"{self._base}/api/2.0/mlflow-artifacts/artifacts"
-        waiting, files = [root], dict[str, int]()
+        waiting, files, seen = [root], dict[str, int](), 0
         while waiting:
             folder = waiting.pop()
             listed = self._web.json("GET", f"{base}?{urlencode({'path': folder})}")
@@ -210,12 +219,13 @@ class _Server:
             if not isinstance(entries, list):
                 raise StorageError("MLflow answered something else than files")
             for one in entries:
+                seen += 1  # folders too, or one in another would have no end
+                self._job.check_count(seen, "the model")
                 name = _inside(one, folder)
                 if one.get("is_dir"):
                     waiting.append(name)
                 else:
-                    files[name] = int(one.get("file_size") or 0)
-                self._job.check_count(len(files) + len(waiting), "the model")
+                    files[name] = _bytes(one.get("file_size"))
         self._job.check_size(sum(files.values()), "the model")
         self._job.expect(sum(files.values()))
         used = 0
@@ -346,6 +356,17 @@ def _inside(entry: object, folder: str) -> str:
     path = str(entry.get("path", "")) if isinstance(entry, Mapping) else ""
     name = safe_path(path.rpartition("/")[2])
     return f"{folder}/{name}" if folder else name
+
+
+def _bytes(said: object) -> int:
+    """A size as the server tells it: a number, or digits, or nothing."""
+    try:
+        size = int(str(said or 0))
+    except ValueError:
+        size = -1
+    if size < 0:
+        raise StorageError(f"MLflow answered {str(said)[:80]!r}, expected the bytes of a file")
+    return size
 
 
 def _credential() -> dict[str, str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import tarfile
+import threading
 from collections.abc import Iterator
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +121,47 @@ def test_no_message_of_an_upload_has_the_key(
     ):
         _upload(client, address)
     assert KEY not in f"{caught.value} {caught.value.hint}"
+
+
+def test_a_key_is_not_sent_in_clear(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("grpc", reason="grpcio carries it")
+    monkeypatch.setenv("VIAM_API_KEY_ID", KEY_ID)
+    monkeypatch.setenv("VIAM_API_KEY", KEY)
+    with pytest.raises(InputError, match="is not sent over plain http") as caught:
+        _upload(client, "http://viam.invalid")
+    assert KEY not in f"{caught.value} {caught.value.hint}"
+
+
+def test_an_upload_that_a_server_never_answers_can_be_cancelled(client: Client) -> None:
+    grpc = pytest.importorskip("grpc", reason="grpcio carries it")
+    came, over = threading.Event(), threading.Event()
+
+    def create(messages: Any, _: Any) -> bytes:
+        for _ in messages:
+            pass
+        came.set()
+        over.wait(30)
+        return b""
+
+    handlers = {"CreatePackage": grpc.stream_unary_rpc_method_handler(create)}
+    server = grpc.server(ThreadPoolExecutor(1))
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("viam.app.packages.v1.PackageService", handlers),)
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with pytest.raises(CancelledError):
+            client.export(
+                "fruit/sorter.v2",
+                f"127.0.0.1:{port}",
+                to="viam-upload",
+                options={"organization": "f1a5"},
+                cancelled=came.is_set,
+            )
+    finally:
+        over.set()
+        server.stop(None).wait(5)
 
 
 @pytest.mark.parametrize(

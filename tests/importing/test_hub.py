@@ -20,8 +20,9 @@ from nbmodel.errors import (
     NbModelError,
     PluginError,
     StorageError,
+    TargetUnreachableError,
 )
-from nbmodel.importing import Job, download
+from nbmodel.importing import Job, Limits, download
 from nbmodel.importing.hf import HuggingFace
 from nbmodel.importing.mlflow import MlflowRegistry
 from nbmodel.importing.object_store import ObjectStore
@@ -200,6 +201,56 @@ def test_an_artifact_that_leads_out_is_refused(mlflow: Site, job: Job) -> None:
     mlflow.pages["/api/2.0/mlflow-artifacts/artifacts"] = Page(json.dumps(listing).encode())
     with pytest.raises(InputError, match="unsafe path"):
         MlflowRegistry().fetch("models:/toy/3", job)
+
+
+@pytest.mark.parametrize(
+    ("route", "uri", "answer"),
+    [
+        ("registered-models/alias", "models:/toy@champion", {}),
+        ("model-versions/get", "models:/toy/3", {"model_version": []}),
+        ("model-versions/search", "models:/toy", {"model_versions": None}),
+        ("model-versions/search", "models:/toy", {"model_versions": [{"version": "x"}] * 2}),
+        ("runs/get", "models:/toy/3", {"run": 3}),
+        ("runs/get", "models:/toy/3", {"run": {"data": []}}),
+        ("model-versions/get-download-uri", "models:/toy/3", {"artifact_uri": "s3://[/x"}),
+    ],
+)
+def test_odd_answers_of_mlflow_are_one_line(
+    mlflow: Site, job: Job, route: str, uri: str, answer: object
+) -> None:
+    mlflow.pages[f"/api/2.0/mlflow/{route}"] = Page(json.dumps(answer).encode())
+    with pytest.raises(StorageError, match="MLflow answered"):
+        MlflowRegistry().fetch(uri, job)
+
+
+def test_sizes_of_mlflow_that_are_none_are_one_line(mlflow: Site, job: Job) -> None:
+    for size in ("x", "-1", "[]"):
+        listing = {"files": [{"path": "a", "is_dir": False, "file_size": size}]}
+        mlflow.pages["/api/2.0/mlflow-artifacts/artifacts"] = Page(json.dumps(listing).encode())
+        with pytest.raises(StorageError, match="expected the bytes of a file"):
+            MlflowRegistry().fetch("models:/toy/3", job)
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(404, None), (401, AuthenticationError), (503, TargetUnreachableError)],
+)
+def test_a_run_may_be_gone_but_not_refused(
+    mlflow: Site, job: Job, status: int, error: type[NbModelError] | None
+) -> None:
+    mlflow.pages["/api/2.0/mlflow/runs/get"] = Page(b"", status)
+    if error is None:
+        assert not MlflowRegistry().fetch("models:/toy/3", job).metrics
+        return
+    with pytest.raises(error):
+        MlflowRegistry().fetch("models:/toy/3", job)
+
+
+def test_folders_of_mlflow_in_one_another_end(mlflow: Site, job: Job) -> None:
+    listing = {"files": [{"path": "a", "is_dir": True}]}
+    mlflow.pages["/api/2.0/mlflow-artifacts/artifacts"] = Page(json.dumps(listing).encode())
+    with pytest.raises(InputError, match="more than 20 files"):
+        MlflowRegistry().fetch("models:/toy/3", replace(job, limits=Limits(files=20)))
 
 
 def test_a_database_needs_mlflow(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

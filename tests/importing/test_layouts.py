@@ -186,6 +186,8 @@ HS_WRONG = {
     "missing": (b"kind: Model\nname: m\npayload: [n]\n", "'n' is not there"),
     "outside": (b"kind: Model\nname: m\npayload: [../../etc/passwd]\n", "leads out"),
     "absolute": (b"kind: Model\nname: m\npayload: [/etc/passwd]\n", "leads out"),
+    "pattern": (b"kind: Model\nname: m\npayload: ['**x/m']\n", "no pattern|is not there"),
+    "nul": (b'kind: Model\nname: m\npayload: ["a\\0b"]\n', "no pattern|is not there"),
     "link": (b"kind: Model\nname: m\npayload: [out]\n", "leads out"),
     "no-yaml": (b"kind: [", "not YAML"),
     "object": (b"kind: !!python/object/apply:os.system [true]\n", "not YAML"),
@@ -366,6 +368,11 @@ def test_only_an_export_of_this_machine_names_files_of_it(
     packed = tape(tmp_path / "sent.tar.gz", {"model.json": json.dumps(told).encode()})
     with pytest.raises(InputError, match="are not beside it"):
         client.import_(str(packed), name="sent", type="regression")
+
+
+def test_broken_json_beside_a_model_does_not_hide_it(tmp_path: Path, model: bytes) -> None:
+    folder = clearml_folder(tmp_path / "export", TOLD, **{"toy.onnx": model, "a.json": b"{"})
+    assert ClearMlExport().recognises(folder)
 
 
 def test_a_folder_with_other_json_is_not_clearmls(tmp_path: Path) -> None:

@@ -17,13 +17,12 @@ from nbmodel.core.claim import is_claim
 from nbmodel.core.digest import short_digest
 from nbmodel.core.manifest import MAX_CONFIG
 from nbmodel.errors import (
-    BlobNotFoundError,
-    DigestMismatchError,
     FormatError,
     ManifestError,
     ModelNotFoundError,
     NbModelError,
     SignatureError,
+    StorageError,
     StorageUnavailableError,
 )
 from nbmodel.registry.catalog import Catalog
@@ -124,6 +123,8 @@ def sync(
 ) -> SyncReport:
     """Know what a remote has of a model, or (None) of all that it has and are shared with it.
 
+    A version that cannot be read is left out, and told of; so is one model among all.
+
     Args:
         catalog: The registry.
         peer: The remote.
@@ -133,7 +134,9 @@ def sync(
 
     Raises:
         ModelNotFoundError: The remote has no such model.
-        TargetUnreachableError, AuthenticationError, StorageError: The remote's own.
+        TargetUnreachableError, AuthenticationError: The remote's own.
+        StorageError: The remote fails over all of it, or over the model that is wanted.
+        StorageUnavailableError: The disk does not take it.
         CancelledError: Nobody wants to go on.
     """
     began = time.monotonic()
@@ -142,7 +145,14 @@ def sync(
     for name in names:
         peer.check()
         note(name)
-        parts.append(_sync_model(catalog, peer, name, wanted=model is not None))
+        try:
+            parts.append(_sync_model(catalog, peer, name, wanted=model is not None))
+        except StorageUnavailableError:
+            raise  # our own disk
+        except (FormatError, StorageError) as exc:
+            if model is not None:
+                raise
+            parts.append(SyncedModel(name, 0, doubts=(f"{name} was left out: {exc}",)))
     return SyncReport(str(peer.remote), tuple(parts), time.monotonic() - began, left_out)
 
 
@@ -160,7 +170,12 @@ def _names(catalog: Catalog, peer: Peer) -> tuple[list[str], int]:
 
 
 def _has_claim(peer: Peer, registry: RemoteRegistry, model: str) -> bool:
-    return any(map(is_claim, registry.tags(peer.remote.repository(model))))
+    try:
+        return any(map(is_claim, registry.tags(peer.remote.repository(model))))
+    except StorageUnavailableError:
+        raise
+    except (FormatError, StorageError):
+        return True  # it may: what is wrong is told where it is looked at
 
 
 def _sync_model(catalog: Catalog, peer: Peer, model: str, *, wanted: bool) -> SyncedModel:
@@ -225,7 +240,7 @@ def _read(
         pull_signatures(catalog, registry, repository, digest)
     except StorageUnavailableError:
         raise  # our own disk
-    except (FormatError, SignatureError, BlobNotFoundError, DigestMismatchError) as exc:
+    except (FormatError, SignatureError, StorageError) as exc:
         return exc
     return raw
 

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from nbmodel.core.digest import short_digest
 from nbmodel.core.reference import Reference
 from nbmodel.errors import (
     BlobNotFoundError,
+    ManifestError,
     ModelNotFoundError,
+    NbModelError,
     RegistryError,
+    RemoteFaultError,
+    StorageError,
+    StorageUnavailableError,
     TargetUnreachableError,
 )
 from nbmodel.registry import Registry
+from nbmodel.registry.remote import peer as peer_module
 from nbmodel.registry.remote import sync
+from nbmodel.storage.distribution_client import Distribution
 from tests.registry.remote.conftest import People
 from tests.tools.people import Person
 
@@ -202,6 +212,52 @@ def test_a_registry_of_many_repositories_is_not_searched_to_its_end(
     report = ben.sync()
     assert ([part.model for part in report.models], report.left_out) == (["one", "three"], 1)
     assert ben.sync("two").models[0].new == ("two:1",)
+
+
+@pytest.mark.parametrize(
+    "error", [RemoteFaultError("500"), StorageError("a manifest of 5 MB"), ManifestError("none")]
+)
+def test_what_cannot_be_read_leaves_the_rest(
+    docker_person: People, monkeypatch: pytest.MonkeyPatch, error: NbModelError
+) -> None:
+    ann, ben = docker_person("ann"), docker_person("ben")
+    bad, good = ann.add(), ann.add()
+    ann.add("fruit")
+    ann.push(None)
+    manifest, tags = Distribution.manifest, Distribution.tags
+
+    def broken(self: Distribution, name: str, reference: str) -> bytes:
+        if reference == bad.digest:
+            raise error
+        return manifest(self, name, reference)
+
+    def closed(self: Distribution, name: str) -> tuple[str, ...]:
+        if name.endswith("fruit"):
+            raise error
+        return tags(self, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Distribution, "manifest", broken)
+        patch.setattr(Distribution, "tags", closed)
+        patch.setattr(peer_module, "_PAUSES_S", ())
+        digits, fruit = ben.sync().models
+        assert (digits.new, ben.numbers()) == (("digits:2",), {good.digest: 2})
+        assert digits.doubts == (f"{short_digest(bad.digest)} was left out: {error}",)
+        assert fruit.doubts == (f"fruit was left out: {error}",)
+        with pytest.raises(type(error)):
+            ben.sync("fruit")
+        patch.setattr(Distribution, "tags", failing(StorageUnavailableError("full")))
+        with pytest.raises(StorageUnavailableError):
+            ben.sync()
+    digits, fruit = ben.sync().models
+    assert (digits.new, fruit.new) == (("digits:1",), ("fruit:1",))
+
+
+def failing(error: NbModelError) -> Callable[..., Any]:
+    def fail(*_: object) -> Any:
+        raise error
+
+    return fail
 
 
 def test_numbers_that_other_tools_gave_count(docker_person: People) -> None:

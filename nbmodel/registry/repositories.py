@@ -35,6 +35,7 @@ from nbmodel.errors import (
 )
 from nbmodel.registry import aliases, pins, removal, versions
 from nbmodel.registry.catalog import Catalog
+from nbmodel.registry.signatures import add_referrer
 from nbmodel.storage.repositories import forget_referrer
 from nbmodel.storage.tags import check_tag
 
@@ -209,9 +210,15 @@ class RegistryRepositories:
         return self._referrers.of(subject)
 
     def refer(self, name: str, subject: str, digest: str) -> None:
-        """Note that a manifest refers to another, which need not be there (yet)."""
+        """Note that a manifest refers to its subject, which need not be there (yet).
+
+        Raises:
+            ManifestError: It is no manifest, or refers to nothing.
+            BlobNotFoundError: It or a blob of it is not here, or was collected meanwhile.
+        """
+        del subject  # the manifest says it
         check_name(name)
-        self._referrers.add(subject, digest)
+        add_referrer(self._catalog, digest)
 
     def _check_number(self, name: str, number: int, digest: str) -> None:
         """Refuse a number that is another version's, or once was."""

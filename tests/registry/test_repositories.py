@@ -10,7 +10,9 @@ import pytest
 
 from nbmodel.core.claim import Claim, claimant, settle
 from nbmodel.core.digest import digest_of
+from nbmodel.core.manifest import MAX_MANIFEST
 from nbmodel.core.reference import normal_stamp
+from nbmodel.core.referrer import EMPTY, signature_manifest
 from nbmodel.core.signature import Signature
 from nbmodel.core.version import Version
 from nbmodel.errors import (
@@ -259,10 +261,25 @@ def test_what_refers_to_a_version_is_listed_and_forgotten(
     registry: Registry, offered: RegistryRepositories
 ) -> None:
     one = add(registry, b"1")
-    note = registry.storage.add_bytes(b"no manifest, but that is looked at elsewhere")
+    raw = registry.storage.read(one.digest, limit=MAX_MANIFEST)
+    for blob in (EMPTY, b"bundle"):
+        registry.storage.add_bytes(blob)
+    note = registry.storage.add_bytes(signature_manifest(raw, b"bundle", created=""))
     offered.refer("digits", one.digest, note)
     assert offered.referrers("digits", one.digest) == (note,)
     assert offered.referrers("digits", note) == ()
     assert offered.has("digits", note)
     offered.forget("digits", note)
     assert not offered.has("digits", note)
+
+
+def test_what_a_collector_has_taken_of_a_referrer_is_told_and_nothing_noted(
+    registry: Registry, offered: RegistryRepositories
+) -> None:
+    one = add(registry, b"1")
+    raw = registry.storage.read(one.digest, limit=MAX_MANIFEST)
+    registry.storage.add_bytes(EMPTY)
+    note = registry.storage.add_bytes(signature_manifest(raw, b"bundle", created=""))
+    with pytest.raises(BlobNotFoundError, match=digest_of(b"bundle")):
+        offered.refer("digits", one.digest, note)
+    assert offered.referrers("digits", one.digest) == ()

@@ -68,6 +68,12 @@ def main(args: Sequence[str] | None = None) -> int:
         # The reader, a `head`, has seen enough; nor may the interpreter write at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
+    except OSError as exc:
+        refused = errors.refused_path(exc)
+        if refused is None:
+            raise
+        _report(refused, as_json=as_json)
+        return exit_code(refused)
 
 
 def viam_module() -> int:

@@ -51,6 +51,7 @@ each of which has one table over these classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os import PathLike, fsdecode
 
 
 class NbModelError(Exception):
@@ -268,3 +269,16 @@ class TrustError(NbModelError):
     def __init__(self, message: str, *, reason: str, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.reason = reason
+
+
+def refused_path(exc: OSError) -> InputError | None:
+    """What a person is told when the system refuses a path; None for what is of no path."""
+    if not isinstance(exc.filename, str | bytes | PathLike) or not exc.strerror:
+        return None
+    where = fsdecode(exc.filename)
+    return InputError(
+        f"cannot use {where}: {exc.strerror}",
+        hint="check the permissions of it and of the folders above it"
+        if isinstance(exc, PermissionError)
+        else None,
+    )

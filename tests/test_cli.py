@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -178,3 +180,38 @@ def test_every_error_class_has_an_exit_code() -> None:
         made = kind.__new__(kind)
         assert exit_code(made) in range(1, 128)
     assert set(EXIT_CODES) <= set(classes(errors.NbModelError))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["upload", "locked/in/m.onnx", "--name", "q"],
+        ["pull", "q", "locked/in/p"],
+        ["export", "q", "locked/in/x", "--to", "triton"],
+        ["import", "locked/in/m.tar.gz", "--name", "q"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_folder_that_may_not_be_entered_is_one_line(
+    words: list[str], linear_onnx: Path, tmp_path: Path
+) -> None:
+    powers = "-dac_override,-dac_read_search"  # to enter every folder: root's, and not wanted here
+    without = ["setpriv", f"--bounding-set={powers}", f"--inh-caps={powers}"]
+    if os.getuid() == 0 and shutil.which("setpriv") is None:
+        pytest.skip("root enters every folder, and setpriv is not installed")
+    assert main(["upload", str(linear_onnx), "--name", "q", "--type", "regression"]) == 0
+    (tmp_path / "locked" / "in").mkdir(parents=True)
+    (tmp_path / "locked").chmod(0)
+    try:
+        done = subprocess.run(
+            [*(without if os.getuid() == 0 else []), sys.executable, "-m", "nbmodel", *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+        )
+    finally:
+        (tmp_path / "locked").chmod(0o700)
+    assert "Permission denied" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.returncode != 0

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import click
 
-from nbmodel.errors import ConfigError, InputError, NbModelError
+from nbmodel.errors import ConfigError, InputError, NbModelError, refused_path
 
 
 @contextmanager
@@ -26,6 +26,12 @@ def short_errors() -> Iterator[None]:
         error = InputError(exc.format_message(), hint=_usage_hint(exc))
         shorten_once(error)
         raise error from exc
+    except OSError as exc:
+        refused = refused_path(exc)
+        if refused is None:
+            raise
+        shorten_once(refused)
+        raise refused from exc
 
 
 def shorten_once(exc: NbModelError) -> None:

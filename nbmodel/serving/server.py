@@ -12,6 +12,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -114,8 +115,9 @@ class RegistryServer:
         self.read_only = offer.read_only
         self._tls = None if offer.tls_cert is None else _check_tls(offer.tls_cert, offer.tls_key)
         self._offer = offer
-        self._listener = listen(offer.host, offer.port)
-        try:
+        with ExitStack() as undo:
+            self._listener = listen(offer.host, offer.port)
+            undo.callback(self._listener.close)
             is_local = is_loopback(self._listener.getsockname()[0])
             self.token_file, self.token, self.new_token = _token(offer, home, is_local=is_local)
             hosts = frozenset({offer.host.lower()}) if is_local else None
@@ -125,12 +127,11 @@ class RegistryServer:
             self.url_for_others = url_for_others(self._listener, scheme=scheme)
             # One of its own: what the verbs do meanwhile, in other threads, does not wait for it.
             self._registry = Registry(root)
+            undo.callback(self._registry.close)
             self._ready = threading.Event()
             self._on_ready: Callable[[], object] = self._ready.set
             self._server = self._make_server()
-        except BaseException:
-            self._listener.close()
-            raise
+            undo.pop_all()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:

@@ -234,6 +234,30 @@ def test_what_cannot_be_offered_is_told(home: Path, offer: dict[str, Any], says:
         server(home, **offer)
 
 
+def test_what_does_not_come_up_leaves_nothing_open(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[RegistryServer] = []
+
+    def broken(self: RegistryServer) -> Any:
+        opened.append(self)
+        raise ConfigError("no")
+
+    closed: list[Registry] = []
+    close = Registry.close
+
+    def closing(self: Registry) -> None:
+        closed.append(self)
+        close(self)
+
+    monkeypatch.setattr(RegistryServer, "_make_server", broken)
+    monkeypatch.setattr(Registry, "close", closing)
+    with pytest.raises(ConfigError):
+        server(home)
+    assert closed == [opened[0]._registry]
+    assert opened[0]._listener.fileno() == -1
+
+
 def test_a_port_that_is_taken_is_told(home: Path) -> None:
     with server(home) as serving:
         port = httpx.URL(serving.url).port

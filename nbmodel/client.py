@@ -115,8 +115,6 @@ class Client:
         registry: str | os.PathLike[str] | None = None,
     ) -> None:
         self.home = settings.home(home)
-        #: Whether nobody waits any more for what is under way.
-        self._cancelled: Callable[[], bool] = lambda: False
         root = settings.setting("registry", registry)
         self._root = self.home / "registry" if root is None else Path(root).expanduser().absolute()
 
@@ -1493,32 +1491,13 @@ class Client:
 
     # ── in the background ─────────────────────────────────────────────────────────
 
-    def transfers(
-        self,
-        *,
-        resume: str | bool = False,
-        cancel: str | None = None,
-        wait: bool = False,
-    ) -> TransferTable:
+    def transfers(self) -> TransferTable:
         """What is pushed and uploaded in the background, by any process of this home.
 
-        Args:
-            resume: Go on with what was interrupted: the id of a transfer, or True for all.
-                ``client.background.resume`` gives the handles.
-            cancel: The id of a transfer that is to end. What it moved stays where it is.
-            wait: Whether to go on with it here, and return when it is through.
-
-        Raises:
-            InputError: There is no such transfer, or it cannot be gone on with.
-            NbModelError: What a verb raises that is waited for.
+        ``client.background`` goes on with what was interrupted, and ends what is not wanted.
         """
         from nbmodel.display import TransferTable
 
-        if cancel is not None:
-            self.background.cancel(cancel)
-        if resume:
-            id_ = None if resume is True else resume
-            (self.background.finish if wait else self.background.resume)(id_)
         queue = self.background.queue
         jobs = queue.jobs()
         held = [job.id for job in jobs if job.is_open and queue.is_held(job.id)]

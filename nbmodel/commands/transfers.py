@@ -23,13 +23,14 @@ def command(context: Context, *, resume: bool, cancel: bool, transfer: str | Non
     """
     if resume and cancel:
         raise InputError("--resume and --cancel: expected one of them")
-    if transfer is None and cancel:
-        raise InputError("--cancel needs the ID of a transfer", hint="`transfers` lists them")
     if transfer is not None and not (resume or cancel):
         raise InputError("a transfer's ID goes with --resume or --cancel")
     if cancel:
-        return context.client.transfers(cancel=transfer)
-    if resume:
-        chosen = transfer or True
-        return context.client.transfers(resume=chosen, wait=not context.in_notebook)
+        if transfer is None:
+            raise InputError("--cancel needs the ID of a transfer", hint="`transfers` lists them")
+        context.client.background.cancel(transfer)
+    if resume and context.in_notebook:
+        context.client.background.resume(transfer)
+    elif resume:
+        context.client.background.finish(transfer)
     return context.client.transfers()

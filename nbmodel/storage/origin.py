@@ -395,9 +395,14 @@ class Origin:
         if status == 404:
             return BlobNotFoundError(message)
         if status == 507:
-            return StorageUnavailableError(message, hint="undeploy what is not needed there, or free some space")
+            return StorageUnavailableError(
+                message, hint="undeploy what is not needed there, or free some space"
+            )
         if status in LATER:
             return TargetUnreachableError(message)
+        if status == 405:
+            hint = "it may be read-only; one of `registry serve` takes pushes with --read-write"
+            return StorageError(message, hint=hint)
         return RemoteFaultError(message) if status >= 500 else StorageError(message)
 
     def refused_stream(

@@ -65,14 +65,12 @@ class Told:
         tool: What packed it: ``kitops``, ``docker``, ``modelpack``.
         name: What it is called there; may be empty.
         description: Free text, may be empty.
-        framework: The format of its file in words of its own; may be empty.
         metadata: The config, under the tool's name.
     """
 
     tool: str
     name: str = ""
     description: str = ""
-    framework: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -144,7 +142,6 @@ def told_by(artifact: Artifact, config: Mapping[str, Any]) -> Told:
             tool,
             _text(package, "name") or _text(model, "name"),
             _text(package, "description") or _text(model, "description"),
-            _text(model, "framework").lower(),
             told,
         )
     descriptor = _object(config, "descriptor")
@@ -152,7 +149,6 @@ def told_by(artifact: Artifact, config: Mapping[str, Any]) -> Told:
         tool,
         _text(descriptor, "name"),
         _text(descriptor, "description"),
-        _text(_object(config, "config"), "format").lower(),
         told,
     )
 

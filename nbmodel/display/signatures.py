@@ -12,7 +12,7 @@ from nbmodel.display.base import Result
 from nbmodel.display.card import Card, Cell, Chip, Facts, Mono, Note, Table
 from nbmodel.display.quantity import count, file_size, moment
 from nbmodel.registry.key_files import KeyFiles
-from nbmodel.registry.signing import Claim
+from nbmodel.registry.signing import ClaimedSignature
 from nbmodel.signing.check import Signed, SignedBy
 
 _NOT_CHECKED = "not checked: `verify` with --public-key or --root does that"
@@ -155,7 +155,7 @@ class KeyCard(Result):
     __repr__ = Result.__str__
 
 
-def claims_table(claims: tuple[Claim, ...]) -> Table:
+def claims_table(claims: tuple[ClaimedSignature, ...]) -> Table:
     """What the signatures of a version say of themselves, a row each."""
     rows = [
         (

@@ -17,7 +17,7 @@ from nbmodel.display.quantity import count, file_size, listed, moment, number
 from nbmodel.display.tensors import label_noun, signature_table
 
 if TYPE_CHECKING:
-    from nbmodel.registry.signing import Claim
+    from nbmodel.registry.signing import ClaimedSignature
 
 _MAX_ROWS = 100
 _MAX_METRICS = 4  # columns of a table
@@ -31,14 +31,14 @@ class VersionCard(Version, Result):
         claims: Its signatures, by what they say of themselves.
     """
 
-    claims: tuple[Claim, ...] = ()
+    claims: tuple[ClaimedSignature, ...] = ()
 
     @classmethod
     def of(cls, version: Version) -> VersionCard:
         """The card of a version; it is that version, too."""
         return cls(**{field.name: getattr(version, field.name) for field in fields(Version)})
 
-    def with_claims(self, claims: tuple[Claim, ...]) -> VersionCard:
+    def with_claims(self, claims: tuple[ClaimedSignature, ...]) -> VersionCard:
         """A copy that tells of the version's signatures."""
         return self._changed(claims=claims)
 

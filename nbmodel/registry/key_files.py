@@ -11,6 +11,7 @@ from nbmodel.core.referrer import MAX_BUNDLE
 from nbmodel.errors import InputError, StorageUnavailableError
 from nbmodel.signing.certificate import Certificate, read_certificates
 from nbmodel.signing.check import Trusted, TrustedKey
+from nbmodel.signing.files import read_small_file
 from nbmodel.signing.key import MAX_PEM, PrivateKey, make_key, read_private_key, read_public_key
 
 
@@ -40,7 +41,7 @@ def open_key(file: Path, password: str | None) -> PrivateKey:
         InputError: It cannot be read, or has no such key.
     """
     secret = None if password is None else password.encode()
-    return read_private_key(_read(file, MAX_PEM), secret, str(file))
+    return read_private_key(read_small_file(file, MAX_PEM), secret, str(file))
 
 
 def open_certificates(files: Iterable[Path]) -> tuple[Certificate, ...]:
@@ -50,7 +51,9 @@ def open_certificates(files: Iterable[Path]) -> tuple[Certificate, ...]:
         InputError: One cannot be read, or has none.
     """
     return tuple(
-        one for file in files for one in read_certificates(_read(file, MAX_PEM), str(file))
+        one
+        for file in files
+        for one in read_certificates(read_small_file(file, MAX_PEM), str(file))
     )
 
 
@@ -68,7 +71,8 @@ def open_trusted(
     """
     trusted = Trusted(
         tuple(
-            TrustedKey(file.name, read_public_key(_read(file, MAX_PEM), str(file))) for file in keys
+            TrustedKey(file.name, read_public_key(read_small_file(file, MAX_PEM), str(file)))
+            for file in keys
         ),
         open_certificates(roots),
         tuple(signers),
@@ -88,7 +92,7 @@ def open_bundle(file: Path) -> bytes:
     Raises:
         InputError: It cannot be read, or is larger than one can be.
     """
-    return _read(file, MAX_BUNDLE)
+    return read_small_file(file, MAX_BUNDLE)
 
 
 def make_key_files(file: Path, password: str | None) -> KeyFiles:
@@ -120,14 +124,3 @@ def make_key_files(file: Path, password: str | None) -> KeyFiles:
     except OSError as exc:
         raise StorageUnavailableError(f"cannot write {file}: {exc.strerror}") from exc
     return KeyFiles(file, public, key.public.hint, key.public.curve, password is not None)
-
-
-def _read(file: Path, limit: int) -> bytes:
-    try:
-        with file.open("rb") as opened:
-            content = opened.read(limit + 1)
-    except OSError as exc:
-        raise InputError(f"cannot read {file}: {exc.strerror}") from exc
-    if len(content) > limit:
-        raise InputError(f"{file} has more than {limit} bytes")
-    return content

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from nbmodel.registry.remote.pull import PullReport, Unpack
     from nbmodel.registry.remote.push import PushReport
     from nbmodel.registry.remote.sync import SyncReport
-    from nbmodel.registry.signing import Claim
+    from nbmodel.registry.signing import ClaimedSignature
     from nbmodel.signing.bundle import Bundle
     from nbmodel.signing.certificate import Certificate
     from nbmodel.signing.check import Signed, Trusted
@@ -497,7 +497,7 @@ class Registry:
         """Write the newest signature of a version beside its files; None when it has none."""
         return signatures.lay_out(self._catalog, version, folder)
 
-    def claims(self, digest: str) -> tuple[Claim, ...]:
+    def claims(self, digest: str) -> tuple[ClaimedSignature, ...]:
         """The signatures of a version by what they say; nothing of that is checked."""
         if not signatures.signatures_of(self._catalog, digest):
             return ()

@@ -21,7 +21,7 @@ from nbmodel.signing.statement import Statement, files_of, statement_of
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class ClaimedSignature:
     """A signature of a version by what it says itself; nothing of that is checked.
 
     Attributes:
@@ -95,7 +95,7 @@ def attach(catalog: Catalog, ref: Reference | str, bundle: bytes) -> tuple[Versi
     return version, read
 
 
-def claims(catalog: Catalog, digest: str) -> tuple[Claim, ...]:
+def claims(catalog: Catalog, digest: str) -> tuple[ClaimedSignature, ...]:
     """The signatures of a version by what they say, newest first.
 
     Args:
@@ -111,7 +111,7 @@ def claims(catalog: Catalog, digest: str) -> tuple[Claim, ...]:
             by, problem = claimed(Bundle.from_bytes(kept.bundle or b"")), None
         except TrustError as exc:
             by, problem = None, str(exc)
-        found.append(Claim(kept.digest, kept.created, by, problem))
+        found.append(ClaimedSignature(kept.digest, kept.created, by, problem))
     return tuple(found)
 
 

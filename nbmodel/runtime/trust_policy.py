@@ -8,6 +8,7 @@ from pathlib import Path
 from nbmodel.core.document import unique_keys
 from nbmodel.errors import ConfigError, InputError
 from nbmodel.plugins import require
+from nbmodel.signing.files import read_small_file
 from nbmodel.signing.key import MAX_PEM
 from nbmodel.signing.policy import TrustPolicy, read_policy
 
@@ -36,21 +37,10 @@ def load_policy(file: Path | None, key: Path | None) -> TrustPolicy | None:
         )
     if file is None:
         only = {"models": [{"name": "*", "keys": [str(key)]}]}
-        return read_policy(only, lambda name: _read(Path(name), MAX_PEM))
+        return read_policy(only, lambda name: read_small_file(Path(name), MAX_PEM))
     try:
-        data = json.loads(_read(file, _MAX_POLICY), object_pairs_hook=unique_keys)
+        data = json.loads(read_small_file(file, _MAX_POLICY), object_pairs_hook=unique_keys)
     except (InputError, ValueError, RecursionError) as exc:
         raise ConfigError(f"trust policy {file} cannot be read: {exc}") from exc
     # Names of files in a policy are relative to it, wherever the runtime is started.
-    return read_policy(data, lambda name: _read(file.absolute().parent / name, MAX_PEM))
-
-
-def _read(file: Path, limit: int) -> bytes:
-    try:
-        with file.open("rb") as opened:
-            content = opened.read(limit + 1)
-    except OSError as exc:
-        raise InputError(f"cannot read {file}: {exc.strerror}") from exc
-    if len(content) > limit:
-        raise InputError(f"{file} has more than {limit} bytes")
-    return content
+    return read_policy(data, lambda name: read_small_file(file.absolute().parent / name, MAX_PEM))

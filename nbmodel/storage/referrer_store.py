@@ -18,7 +18,6 @@ from pathlib import Path
 from nbmodel.core.artifact import Artifact
 from nbmodel.core.digest import check_digest, is_digest
 from nbmodel.core.manifest import MAX_MANIFEST
-from nbmodel.core.referrer import Referrer
 from nbmodel.errors import FormatError, StorageError, StorageUnavailableError
 from nbmodel.storage.atomic import write_atomically
 from nbmodel.storage.base import Storage
@@ -145,27 +144,6 @@ class ReferrerStore:
                     continue
                 needed |= {artifact.config.digest, *(one.digest for one in artifact.layers)}
         return needed
-
-    def entries(self, storage: Storage, subject: str) -> tuple[Referrer, ...]:
-        """The referrers of a manifest, as a registry lists them; damaged ones are left out.
-
-        Args:
-            storage: Where they are.
-            subject: Digest of the manifest.
-
-        Raises:
-            ManifestError: ``subject`` is malformed.
-            StorageUnavailableError: The folder or the storage cannot be read.
-        """
-        found = []
-        for digest in self.of(subject):
-            try:
-                found.append(Referrer.of(storage.read(digest, limit=MAX_MANIFEST)))
-            except StorageUnavailableError:
-                raise
-            except (FormatError, StorageError):
-                continue
-        return tuple(found)
 
     def _written(self, subject: str) -> float:
         """When something was added last, seconds since 1970; for ever when nothing is there."""

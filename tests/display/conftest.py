@@ -33,7 +33,7 @@ from nbmodel.registry.remote.numbering import Renumbered
 from nbmodel.registry.remote.pull import PullReport
 from nbmodel.registry.remote.push import PushedVersion, PushReport
 from nbmodel.registry.remote.sync import SyncedModel, SyncReport
-from nbmodel.registry.signing import Claim
+from nbmodel.registry.signing import ClaimedSignature
 from nbmodel.signing.check import SignedBy
 
 # Markup, quotes, an escape sequence, a line break, a direction override, a lone surrogate.
@@ -319,9 +319,9 @@ def results(
         display.VersionCard.of(version).with_notes([HOSTILE]),
         display.VersionCard.of(version).with_claims(
             (
-                Claim(digest("a"), AT, SignedBy("b" * 64)),
-                Claim(digest("b"), HOSTILE, SignedBy("", HOSTILE)),
-                Claim(digest("c"), "", None, HOSTILE),
+                ClaimedSignature(digest("a"), AT, SignedBy("b" * 64)),
+                ClaimedSignature(digest("b"), HOSTILE, SignedBy("", HOSTILE)),
+                ClaimedSignature(digest("c"), "", None, HOSTILE),
             )
         ),
         display.VersionTable([version, other]),

@@ -14,8 +14,8 @@ from tests.tools.object_server import ObjectServer, object_server
 from tests.tools.people import Person
 
 KINDS = (
-    "docker-registry",
     "folder",
+    pytest.param("docker-registry", marks=pytest.mark.slow),
     pytest.param("registry serve", marks=pytest.mark.slow),
     pytest.param("S3", marks=pytest.mark.slow),
 )

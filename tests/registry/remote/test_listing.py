@@ -28,6 +28,7 @@ def test_models_are_listed_with_what_their_tags_tell(person: People) -> None:
         assert {model.here for model in ann.registry.remote_models(peer)} == {3, 1}
 
 
+@pytest.mark.slow
 def test_many_models_are_asked_for_at_once(docker_person: People) -> None:
     ann = docker_person("ann")
     names = [f"model{number}" for number in range(20)]

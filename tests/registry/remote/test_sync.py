@@ -17,7 +17,6 @@ from nbmodel.errors import (
     NbModelError,
     RegistryError,
     RemoteFaultError,
-    StorageError,
     StorageUnavailableError,
     TargetUnreachableError,
 )
@@ -214,9 +213,7 @@ def test_a_registry_of_many_repositories_is_not_searched_to_its_end(
     assert ben.sync("two").models[0].new == ("two:1",)
 
 
-@pytest.mark.parametrize(
-    "error", [RemoteFaultError("500"), StorageError("a manifest of 5 MB"), ManifestError("none")]
-)
+@pytest.mark.parametrize("error", [RemoteFaultError("500"), ManifestError("none")])
 def test_what_cannot_be_read_leaves_the_rest(
     docker_person: People, monkeypatch: pytest.MonkeyPatch, error: NbModelError
 ) -> None:

@@ -782,12 +782,15 @@ class Client:
         Raises:
             InputError: A file cannot be used.
             TrustError: The signature given is of other files.
+            StorageUnavailableError: The signature is kept, but ``output`` cannot be written.
             PluginError: The signing extra is not installed.
         """
         from nbmodel.display import SignatureCard
         from nbmodel.registry.key_files import open_bundle, open_certificates, open_key
         from nbmodel.signing.check import claimed
         from nbmodel.signing.statement import Statement
+        from nbmodel.storage.atomic import write_atomically
+        from nbmodel.storage.base import translated
 
         _require_signing()
         if (key is None) == (bundle is None):
@@ -806,7 +809,9 @@ class Client:
             certificates = open_certificates(map(_file, (*own, *chain)))
             version, made = self.registry.sign(ref, open_key(_file(key), password), certificates)
         if output is not None:
-            _file(output).write_bytes(made.to_bytes())
+            target = _file(output)
+            with translated(f"write {target}; {version.reference} is signed nevertheless"):
+                write_atomically(target, made.to_bytes())
         statement = Statement.from_json(made.statement)
         card = SignatureCard(
             version.reference,

@@ -64,7 +64,7 @@ class SignatureCard(Result):
             True,
             len(paths) - len(unsigned),
             read,
-            read >= version.size,
+            version.files_on is None,
             any(one.statement.manifest is not None for one in signed),
             tuple(sorted(unsigned)),
         )

@@ -5,14 +5,24 @@ from __future__ import annotations
 import json
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from nbmodel.client import Client
 from nbmodel.core.digest import digest_of
 from nbmodel.core.referrer import BUNDLE_FILE
+from nbmodel.core.signature import Signature
 from nbmodel.core.version import Version
-from nbmodel.errors import BlobNotFoundError, InputError, ManifestError, TrustError
+from nbmodel.display import SignatureCard
+from nbmodel.errors import (
+    BlobNotFoundError,
+    InputError,
+    ManifestError,
+    StorageUnavailableError,
+    TrustError,
+)
 from nbmodel.registry import Registry
 from nbmodel.registry.catalog import Catalog
 from nbmodel.registry.key_files import make_key_files, open_key, open_trusted
@@ -103,6 +113,41 @@ def test_a_version_that_is_not_signed_is_told_with_what_to_do(
     with pytest.raises(TrustError, match=r"^digits:1 is not signed, expected .* key") as refused:
         registry.check_signatures(version, trusting(key))
     assert refused.value.hint == "nbmodel sign digits:1 --key KEY.pem"
+
+
+def test_a_version_whose_files_are_elsewhere_was_not_read(
+    registry: Registry, add: Add, key: PrivateKey
+) -> None:
+    version = add()
+    registry.sign("digits:1", key)
+    signed = registry.check_signatures(version, trusting(key))
+    read = registry.verify("digits:1").bytes
+    assert SignatureCard.of(version, signed, read).is_read
+    # Its manifest and config are here, and larger than its files.
+    away = replace(version, files_on="registry.example")
+    assert read >= away.size
+    assert not SignatureCard.of(away, signed, read).is_read
+
+
+def test_a_signature_that_cannot_be_written_besides_is_told_and_kept(tmp_path: Path) -> None:
+    client = Client(tmp_path / "home", registry=tmp_path / "registry")
+    client.registry.add(
+        "digits", {"m.bin": b"1"}, framework="other", model_type="other", signature=Signature()
+    )
+    made = client.make_key(tmp_path / "key.pem").made
+    (tmp_path / "taken").mkdir()
+    told = r"^cannot write .*taken; digits:1 is signed nevertheless: "
+    with pytest.raises(StorageUnavailableError, match=told):
+        client.sign("digits:1", key=made.private, output=tmp_path / "taken")
+    (kept,) = client.registry.bundles(client.registry.resolve("digits:1").digest)
+    card = client.sign("digits:1", bundle=_saved(tmp_path / "x", kept), output=tmp_path / "out.sig")
+    assert card.output is not None
+    assert card.output.read_bytes() == kept
+
+
+def _saved(file: Path, content: bytes) -> Path:
+    file.write_bytes(content)
+    return file
 
 
 def test_gc_keeps_signatures_as_long_as_their_version(

@@ -47,10 +47,8 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 class Distribution:
     """A registry or runtime that speaks the distribution API.
 
-    Every method raises TargetUnreachableError when the other side does not answer,
-    AuthenticationError when it refuses what it is shown, and StorageError for anything else
-    that it refuses, each with its address. A lost connection is tried again, and so is what
-    it says will go later. May be used by one thread at a time.
+    What its methods take and raise says ``RemoteRegistry``. A lost connection is tried again,
+    and so is what it says will go later.
 
     Args:
         base_url: ``http[s]://host[:port]``, without ``/v2``.
@@ -131,20 +129,10 @@ class Distribution:
         tags: Sequence[str],
         progress: Progress | None = None,
     ) -> Pushed:
-        """Push a version: the blobs that are not there yet, its manifest, its tags.
+        """Push a version, several blobs at a time; ``progress`` is told by one thread at a time.
 
-        Several blobs go at a time. Those that were pushed to, or seen in, another repository
-        are taken from there without a byte being sent.
-
-        Args:
-            name: The repository.
-            storage: Where the blobs are.
-            digest: Of the manifest.
-            tags: Tags to put on it, in that order: a reader that follows a movable tag
-                finds the version's own ones set when they come first. Without any, the
-                manifest is pushed by digest.
-            progress: Called with the bytes just sent, or found to be there; with less than
-                nothing when they have to be sent again. By several threads, one at a time.
+        Blobs that were pushed to, or seen in, another repository are taken from there without
+        a byte being sent.
         """
         raw = storage.read(digest, limit=MAX_MANIFEST)  # as stored: the digest is of these
         tables = {blob: entry.digest for blob, entry in chunked_blobs(raw).items()}
@@ -191,18 +179,7 @@ class Distribution:
         *,
         progress: Progress | None = None,
     ) -> str:
-        """Pull a version's blobs and manifest into a storage.
-
-        Args:
-            name: The repository.
-            reference: A tag or digest.
-            storage: What they are added to; blobs it has are not fetched.
-            progress: Called with the bytes just received, or found to be there; with less
-                than nothing when they are thrown away. By several threads, one at a time.
-
-        Returns:
-            Digest of the manifest.
-        """
+        """Pull a version, several blobs at a time; ``progress`` is told by one thread at a time."""
         raw = self.manifest(name, reference)
         self.pull_blobs(name, storage, blobs_of(raw), progress=progress)
         return storage.add_bytes(raw)
@@ -212,33 +189,13 @@ class Distribution:
     def push_signatures(
         self, name: str, storage: Storage, subject: str, digests: Collection[str]
     ) -> int:
-        """Push the signatures of a version that are not there, as ``send_signatures`` does.
-
-        Args:
-            name: The repository; it need not have the version yet.
-            storage: Where the signatures are.
-            subject: Digest of the version's manifest.
-            digests: Of the signatures' manifests.
-
-        Returns:
-            How many were pushed.
-        """
+        """Push signatures, as ``send_signatures`` does."""
         return send_signatures(self._origin, name, storage, subject, digests)
 
     def pull_signatures(
         self, name: str, subject: str, storage: Storage, *, known: Collection[str] = ()
     ) -> tuple[str, ...]:
-        """Pull the signatures of a version, as ``fetch_signatures`` does.
-
-        Args:
-            name: The repository.
-            subject: Digest of the version's manifest.
-            storage: What they are added to.
-            known: Digests of the manifests of those that are here.
-
-        Returns:
-            Digests of the manifests of those that came, to be noted by the caller.
-        """
+        """Pull signatures, as ``fetch_signatures`` does."""
         return fetch_signatures(self._origin, name, subject, storage, known=known)
 
     # Blobs
@@ -256,20 +213,7 @@ class Distribution:
         table: str | None = None,
         progress: Progress | None = None,
     ) -> Pushed:
-        """Push a blob unless it is there, and say what that took.
-
-        A large one goes in pieces, and after a lost connection, or the end of a process,
-        from where the other side has it.
-
-        Args:
-            name: The repository.
-            storage: Where the blob is.
-            digest: Which one.
-            table: Digest of its chunk table, which the repository has: only what the other
-                side lacks is sent, where it can say so. None to send all of it.
-            progress: Called with the bytes just sent, or found to be there; with less than
-                nothing when they have to be sent again.
-        """
+        """Push a blob, a large one in pieces; after a cut, from where the other side has it."""
         return send_blob(
             self._origin,
             name,
@@ -288,21 +232,7 @@ class Distribution:
         *,
         progress: Progress | None = None,
     ) -> int:
-        """Fetch blobs into a storage, several at a time; those that it has are not fetched.
-
-        Args:
-            name: The repository.
-            storage: What they are added to.
-            blobs: Their digests, and how many bytes each must have.
-            progress: As for ``pull``.
-
-        Returns:
-            Bytes that came over the network.
-
-        Raises:
-            BlobNotFoundError: The repository has no such blob.
-            DigestMismatchError: What came is something else; it was not added.
-        """
+        """Fetch blobs, several at a time."""
         told = _one_at_a_time(progress)
 
         def fetch(origin: Origin, blob: str) -> int:
@@ -325,31 +255,14 @@ class Distribution:
         size: int,
         progress: Progress | None = None,
     ) -> None:
-        """Fetch a blob into a storage, going on with what an earlier time left there.
-
-        Args:
-            name: The repository.
-            storage: What it is added to.
-            digest: What the bytes must have.
-            size: What their number must be.
-            progress: Called with the bytes just received.
-
-        Raises:
-            BlobNotFoundError: The repository has no such blob.
-            DigestMismatchError: What came is something else; nothing was added.
-        """
+        """Fetch a blob, going on with what an earlier time left there."""
         source = BlobSource(name, digest, size)
         fetch_blob(self._origin, source, storage, kept=True, waits=True, progress=progress)
 
     # Manifests and tags
 
     def manifest(self, name: str, reference: str) -> bytes:
-        """The manifest that a tag or digest names.
-
-        Raises:
-            BlobNotFoundError: There is none.
-            DigestMismatchError: Its bytes are not those of the digest asked for, or told.
-        """
+        """The manifest of a tag or digest, checked against the digest asked for, or told."""
         return read_manifest(self._origin, name, reference).raw
 
     def push_manifest(self, name: str, reference: str, raw: bytes) -> str:
@@ -365,19 +278,7 @@ class Distribution:
         return digest_of(raw)
 
     def move_tag(self, name: str, tag: str, raw: bytes, *, expected: str | None) -> bool:
-        """Put a tag on a manifest whose blobs are there, unless somebody else moved it.
-
-        The API has no compare and set: the tag is looked at just before.
-
-        Args:
-            name: The repository.
-            tag: The tag.
-            raw: The manifest.
-            expected: Digest of the manifest that the tag is on; None: there is no such tag.
-
-        Returns:
-            Whether it is there now; False: it was not where it was expected.
-        """
+        """Move a tag that was looked at just before: the API has no compare and set."""
         if self.digest(name, tag) not in (expected, digest_of(raw)):
             return False
         self.push_manifest(name, tag, raw)
@@ -400,7 +301,7 @@ class Distribution:
         return told if is_digest(told) else read_manifest(self._origin, name, tag).digest
 
     def repositories(self) -> tuple[str, ...] | None:
-        """The repositories of the registry, sorted; None where it does not tell."""
+        """The repositories, sorted; None where the registry does not tell."""
         return read_repositories(self._origin)
 
     def delete_tag(self, name: str, tag: str) -> bool:

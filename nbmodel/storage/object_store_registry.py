@@ -70,7 +70,7 @@ _ATTEMPTS, _PAUSE_S = 12, 0.02  # to write what others write at the same time
 
 
 class ObjectStoreRegistry:
-    """Repositories in an object store; see ``storage.remote_registry``.
+    """Repositories in an object store; what its methods take and raise says ``RemoteRegistry``.
 
     Args:
         bucket: Where they are.
@@ -110,16 +110,7 @@ class ObjectStoreRegistry:
         tags: Sequence[str],
         progress: Progress | None = None,
     ) -> Pushed:
-        """Push a version: the blobs that are not there yet, its manifest, its tags.
-
-        Args:
-            name: The repository.
-            storage: Where the blobs are.
-            digest: Of the manifest.
-            tags: Tags to put on it, in that order; without any it is there by digest.
-            progress: Called with the bytes just sent, or found to be there; with less than
-                nothing when they have to be sent again.
-        """
+        """Push a version, one blob after the other."""
         raw = storage.read(digest, limit=MAX_MANIFEST)
         pushed = Pushed(0, 0)
         for blob in blobs_of(raw):
@@ -136,14 +127,7 @@ class ObjectStoreRegistry:
         *,
         progress: Progress | None = None,
     ) -> str:
-        """Pull a version's blobs and manifest into a storage; the manifest's digest.
-
-        Args:
-            name: The repository.
-            reference: A tag or digest.
-            storage: What they are added to; blobs it has are not fetched.
-            progress: Called with the bytes just received, or found to be there.
-        """
+        """Pull a version, one blob after the other."""
         raw = self.manifest(name, reference)
         self.pull_blobs(name, storage, blobs_of(raw), progress=progress)
         return storage.add_bytes(raw)
@@ -153,18 +137,7 @@ class ObjectStoreRegistry:
     def push_signatures(
         self, name: str, storage: Storage, subject: str, digests: Collection[str]
     ) -> int:
-        """Push the signatures of a version that are not there; how many that were.
-
-        Args:
-            name: The repository; it need not have the version yet.
-            storage: Where the signatures are.
-            subject: Digest of the version's manifest.
-            digests: Of the signatures' manifests.
-
-        Raises:
-            BlobNotFoundError: The storage lacks one.
-            ManifestError: One is no signature of that version.
-        """
+        """Push signatures, each as an object beside the version, which need not be there yet."""
         there = set(self._referrers(name, subject))
         missing = [digest for digest in digests if digest not in there]
         for digest in missing:
@@ -178,17 +151,7 @@ class ObjectStoreRegistry:
     def pull_signatures(
         self, name: str, subject: str, storage: Storage, *, known: Collection[str] = ()
     ) -> tuple[str, ...]:
-        """Pull the signatures of a version; what is no signature is left.
-
-        Args:
-            name: The repository.
-            subject: Digest of the version's manifest.
-            storage: What they are added to.
-            known: Digests of the manifests of those that are here.
-
-        Returns:
-            Digests of the manifests of those that came, to be noted by the caller.
-        """
+        """Pull signatures; what is no signature is left."""
         came: list[str] = []
         for digest in self._referrers(name, subject):
             if digest in known:
@@ -220,23 +183,7 @@ class ObjectStoreRegistry:
         table: str | None = None,  # noqa: ARG002 - a store puts nothing together
         progress: Progress | None = None,
     ) -> Pushed:
-        """Push a blob unless it is there, and say what that took.
-
-        Its bytes are checked on the way: a damaged one never arrives.
-
-        Args:
-            name: The repository.
-            storage: Where the blob is.
-            digest: Which one.
-            table: Not used: all of a blob is sent.
-            progress: Called with the bytes just sent, or found to be there; with less than
-                nothing when they came to nothing.
-
-        Raises:
-            BlobNotFoundError: The storage has no such blob.
-            DigestMismatchError: Its bytes are not what the digest says.
-            CancelledError: Nobody wants to go on.
-        """
+        """Push all of a blob, ``table`` or not; a damaged one never arrives."""
         check_repository(name)
         key, size = _blob_key(digest), storage.size(digest)
         there = self._bucket.find(key)
@@ -258,21 +205,7 @@ class ObjectStoreRegistry:
         *,
         progress: Progress | None = None,
     ) -> int:
-        """Fetch blobs into a storage, one after the other; those that it has are not fetched.
-
-        Args:
-            name: The repository.
-            storage: What they are added to.
-            blobs: Their digests, and how many bytes each must have.
-            progress: As for ``pull``.
-
-        Returns:
-            Bytes that came over the network.
-
-        Raises:
-            BlobNotFoundError: There is no such blob.
-            DigestMismatchError: What came is something else; it was not added.
-        """
+        """Fetch blobs, one after the other."""
         came = 0
         for blob, size in blobs.items():
             if storage.keep(blob):
@@ -291,21 +224,7 @@ class ObjectStoreRegistry:
         size: int,
         progress: Progress | None = None,
     ) -> None:
-        """Fetch a blob into a storage; what came before a cut is gone on with.
-
-        Args:
-            name: The repository.
-            storage: What it is added to.
-            digest: What the bytes must have.
-            size: What their number must be.
-            progress: Called with the bytes just received, or found to be there; with less
-                than nothing when they are thrown away.
-
-        Raises:
-            BlobNotFoundError: There is no such blob.
-            DigestMismatchError: What came is something else; nothing was added.
-            CancelledError: Nobody wants to go on.
-        """
+        """Fetch a blob; what came before a cut is gone on with."""
         check_repository(name)
         item = self._bucket.find(_blob_key(digest))
         if item is None:
@@ -320,12 +239,7 @@ class ObjectStoreRegistry:
     # Manifests and tags
 
     def manifest(self, name: str, reference: str) -> bytes:
-        """The manifest that a tag or digest names, checked against its digest.
-
-        Raises:
-            BlobNotFoundError: There is none.
-            DigestMismatchError: Its bytes are not those of the digest.
-        """
+        """The manifest of a tag or digest, whose bytes are checked here."""
         check_repository(name)
         digest = reference if is_digest(reference) else self._tagged(name, reference)
         _, raw = self._bucket.read(_blob_key(digest), limit=MAX_MANIFEST)
@@ -336,7 +250,7 @@ class ObjectStoreRegistry:
         return raw
 
     def push_manifest(self, name: str, reference: str, raw: bytes) -> str:
-        """Push a manifest whose blobs are there, by tag or digest; its digest."""
+        """Push a manifest; ``index.json`` follows its tag."""
         if not is_digest(reference):
             key = _tag_key(name, reference)
             descriptor = self._keep(raw)
@@ -349,19 +263,9 @@ class ObjectStoreRegistry:
         return digest_of(raw)
 
     def move_tag(self, name: str, tag: str, raw: bytes, *, expected: str | None) -> bool:
-        """Put a tag on a manifest whose blobs are there, unless somebody else moved it.
+        """Move a tag in one step with the look at it, except where a store cannot do that.
 
-        In one step with the look at it, except where a store cannot do that, as a folder
-        when the tag is not new: there it is looked at just before.
-
-        Args:
-            name: The repository.
-            tag: The tag.
-            raw: The manifest.
-            expected: Digest of the manifest that the tag is on; None: there is no such tag.
-
-        Returns:
-            Whether it is there now; False: it was not where it was expected.
+        A folder cannot when the tag is not new: there it is looked at just before.
         """
         key = _tag_key(name, tag)
         item, found = self._read_tag(name, tag)

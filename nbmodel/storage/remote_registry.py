@@ -60,7 +60,9 @@ class RemoteRegistry(Protocol):
             name: The repository.
             storage: Where the blobs are.
             digest: Of the manifest.
-            tags: Tags to put on it, in that order; without any it is there by digest.
+            tags: Tags to put on it, in that order: a reader that follows a movable tag finds
+                the version's own ones set when they come first. Without any it is there by
+                digest.
             progress: Called with the bytes just sent, or found to be there; with less than
                 nothing when they have to be sent again.
         """
@@ -79,7 +81,8 @@ class RemoteRegistry(Protocol):
             name: The repository.
             reference: A tag or digest.
             storage: What they are added to; blobs it has are not fetched.
-            progress: Called with the bytes just received, or found to be there.
+            progress: Called with the bytes just received, or found to be there; with less than
+                nothing when they are thrown away.
         """
 
     def has_blob(self, name: str, digest: str) -> bool:
@@ -94,7 +97,21 @@ class RemoteRegistry(Protocol):
         table: str | None = None,
         progress: Progress | None = None,
     ) -> Pushed:
-        """Push a blob unless it is there, and say what that took."""
+        """Push a blob unless it is there, and say what that took.
+
+        Args:
+            name: The repository.
+            storage: Where the blob is.
+            digest: Which one.
+            table: Digest of its chunk table, which the repository has: only what the other
+                side lacks is sent, where it can say so. None to send all of it.
+            progress: As for ``push``.
+
+        Raises:
+            BlobNotFoundError: The storage has no such blob.
+            DigestMismatchError: Its bytes are not what the digest says.
+            CancelledError: Nobody wants to go on.
+        """
 
     def pull_blobs(
         self,
@@ -131,9 +148,17 @@ class RemoteRegistry(Protocol):
     ) -> None:
         """Fetch a blob into a storage.
 
+        Args:
+            name: The repository.
+            storage: What it is added to.
+            digest: What the bytes must have.
+            size: What their number must be.
+            progress: As for ``pull``.
+
         Raises:
             BlobNotFoundError: The repository has no such blob.
             DigestMismatchError: What came is something else; nothing was added.
+            CancelledError: Nobody wants to go on.
         """
 
     def manifest(self, name: str, reference: str) -> bytes:
@@ -186,10 +211,14 @@ class CarriesSignatures(Protocol):
         """Push the signatures of a version that are not there; how many that were.
 
         Args:
-            name: The repository.
+            name: The repository; it need not have the version yet.
             storage: Where the signatures are.
             subject: Digest of the version's manifest.
             digests: Of the signatures' manifests.
+
+        Raises:
+            BlobNotFoundError: The storage lacks one.
+            ManifestError: One is no signature of that version.
         """
 
     def pull_signatures(

@@ -2,8 +2,8 @@
 
 from nbmodel.importing.base import MAX_BYTES as MAX_BYTES
 from nbmodel.importing.base import Fetched as Fetched
+from nbmodel.importing.base import Import as Import
 from nbmodel.importing.base import Importer as Importer
-from nbmodel.importing.base import Job as Job
 from nbmodel.importing.base import Layout as Layout
 from nbmodel.importing.base import Limits as Limits
 from nbmodel.importing.bring import bring as bring

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from nbmodel.errors import FormatError, UnknownFormatError
 from nbmodel.formats import format_of
-from nbmodel.importing.base import Fetched, Job, Layout, name_from
+from nbmodel.importing.base import Fetched, Import, Layout, name_from
 from nbmodel.importing.unpack import is_archive, unpack
 
 
@@ -29,6 +29,6 @@ class PlainArchive(Layout):
             return path.suffix.lower() == ".zip"
         return False
 
-    def read(self, path: Path, job: Job) -> Fetched:
+    def read(self, path: Path, job: Import) -> Fetched:
         """Its files, without a folder around all of them."""
         return Fetched(unpack(path, job), self.here(), name=name_from(path.name))

@@ -44,8 +44,8 @@ class Limits:
     """How much an import may bring.
 
     Attributes:
-        size: Bytes, on the way and unpacked.
-        files: How many.
+        size: Bytes that come, and again bytes that come out of archives.
+        files: How many; folders that a tape or a server lists count too.
     """
 
     size: int = MAX_BYTES
@@ -53,7 +53,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Job:
+class Import:
     """One import under way: where it writes, whom it tells, and when it ends.
 
     Attributes:
@@ -212,7 +212,7 @@ class Importer(ABC):
         """Whether an address is of this kind; nothing is fetched to tell."""
 
     @abstractmethod
-    def fetch(self, uri: str, job: Job) -> Fetched:
+    def fetch(self, uri: str, job: Import) -> Fetched:
         """Bring what an address means.
 
         Raises:
@@ -238,7 +238,7 @@ class Layout(Importer):
             return False
 
     @final
-    def fetch(self, uri: str, job: Job) -> Fetched:
+    def fetch(self, uri: str, job: Import) -> Fetched:
         """Read what a path leads to.
 
         Raises:
@@ -260,7 +260,7 @@ class Layout(Importer):
         """Whether a file or folder lies in this way, from names and a few bytes."""
 
     @abstractmethod
-    def read(self, path: Path, job: Job) -> Fetched:
+    def read(self, path: Path, job: Import) -> Fetched:
         """What lies there. Of its origin, only ``kind`` and ``revision`` count.
 
         Raises:
@@ -302,7 +302,7 @@ def safe_path(path: str) -> str:
         ) from exc
 
 
-def file_digest(path: Path, job: Job) -> str:
+def file_digest(path: Path, job: Import) -> str:
     """The sha256 digest of a file."""
 
     def watched(_: memoryview) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from nbmodel.errors import DigestMismatchError, InputError
 from nbmodel.importing.base import (
     Fetched,
-    Job,
+    Import,
     Layout,
     Limits,
     file_digest,
@@ -39,14 +39,14 @@ def workplace(
     max_size: int | None = None,
     sha256: str | None = None,
     **given: Any,
-) -> Iterator[Job]:
+) -> Iterator[Import]:
     """An import's place on this machine, removed at the end but for what was broken off.
 
     Args:
         home: Folder for all imports; made when it is missing.
         max_size: The most bytes that may come; None: as usual.
         sha256: 64 hex digits, in any case, that the file must have.
-        given: Further fields of the ``Job``.
+        given: Further fields of the ``Import``.
 
     Raises:
         InputError: ``sha256`` or ``max_size`` is none.
@@ -63,7 +63,7 @@ def workplace(
         _sweep(home)
         folder = Path(tempfile.mkdtemp(prefix=_JOB, dir=home))
     try:
-        yield Job(folder, home / "parts", limits, wanted, **given)
+        yield Import(folder, home / "parts", limits, wanted, **given)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -77,7 +77,7 @@ def _sweep(home: Path) -> None:
                 shutil.rmtree(one, ignore_errors=True)
 
 
-def bring(uri: str, job: Job, importer: str | None = None) -> Fetched:
+def bring(uri: str, job: Import, importer: str | None = None) -> Fetched:
     """Bring what an address means, and say everything that is known of it.
 
     Args:
@@ -110,7 +110,7 @@ def bring(uri: str, job: Job, importer: str | None = None) -> Fetched:
     return replace(fetched, origin=origin)
 
 
-def _laid_out(fetched: Fetched, job: Job, seen: set[str]) -> Fetched:
+def _laid_out(fetched: Fetched, job: Import, seen: set[str]) -> Fetched:
     """With what the layouts say that its files lie in, one inside of the other."""
     for _ in range(_DEPTH):
         job.check()
@@ -133,7 +133,7 @@ def _layout(path: Path, seen: set[str]) -> Layout | None:
     return None
 
 
-def _chosen(path: Path, job: Job) -> Path:
+def _chosen(path: Path, job: Import) -> Path:
     """A folder with the files that were asked for, or the only one of them."""
     files = dict(_files(path, job))
     paths = picked(sorted(files), job.paths, "what came")
@@ -144,13 +144,13 @@ def _chosen(path: Path, job: Job) -> Path:
     return room if len(paths) > 1 else room / PurePosixPath(paths[0]).name
 
 
-def _digest(path: Path, job: Job) -> str:
+def _digest(path: Path, job: Import) -> str:
     if path.is_file():
         return file_digest(path, job)
     return tree_digest({name: file_digest(file, job) for name, file in _files(path, job)})
 
 
-def _files(path: Path, job: Job) -> Iterator[tuple[str, Path]]:
+def _files(path: Path, job: Import) -> Iterator[tuple[str, Path]]:
     """The files that would be uploaded, with their paths."""
     if path.is_file():
         yield path.name, path

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from nbmodel.errors import InputError
 from nbmodel.formats import FORMATS
-from nbmodel.importing.base import Job, picked
+from nbmodel.importing.base import Import, picked
 
 _LAYOUTS = frozenset(
     ("MLmodel", "serving.yaml", "serving.yml")
@@ -19,7 +19,7 @@ _COMPANIONS = frozenset(("readme.md", "config.json", "labels.txt", "config.pbtxt
 _VAGUE = frozenset((".py", ".xml", ".json", ".pt", ".pth", ".bin"))  # of much that is no model
 
 
-def chosen(files: Mapping[str, int], job: Job, what: str) -> tuple[str, ...]:
+def chosen(files: Mapping[str, int], job: Import, what: str) -> tuple[str, ...]:
     """The paths to bring.
 
     Args:

@@ -23,9 +23,9 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from nbmodel.errors import FormatError, InputError, NbModelError
-from nbmodel.importing.base import Fetched, Job, Layout, kept_tags, local_path, name_from
+from nbmodel.importing.base import Fetched, Import, Layout, kept_tags, local_path, name_from
 from nbmodel.importing.documents import read_json, text
-from nbmodel.importing.download import plain_name
+from nbmodel.importing.download import safe_name
 from nbmodel.importing.unpack import unpack
 
 _MARKS = ("id", "uri", "framework")  # fields that every model has
@@ -42,7 +42,7 @@ class ClearMlExport(Layout):
         """Whether it is such a JSON file, or a folder with one."""
         return _document(path) is not None
 
-    def read(self, path: Path, job: Job) -> Fetched:
+    def read(self, path: Path, job: Import) -> Fetched:
         """The weights; id, project, task, framework and tags as they are there."""
         found = _document(path)
         if found is None:
@@ -116,7 +116,7 @@ def _weights(file: Path, model: Mapping[str, Any], *, is_own: bool) -> Path:
     uri = str(model["uri"])
     if uri.endswith(("/uploading_file", "/failed_uploading")):
         raise InputError(f"{file.name}: ClearML never had the weights of this model ({uri[-40:]})")
-    name = plain_name(unquote(urlsplit(uri).path)) if "://" in uri else plain_name(uri)
+    name = safe_name(unquote(urlsplit(uri).path)) if "://" in uri else safe_name(uri)
     beside = file.parent / name
     if name and beside.exists() and beside.resolve().parent == file.parent.resolve():
         return beside

@@ -30,7 +30,7 @@ from nbmodel.errors import (
     StorageError,
     TargetUnreachableError,
 )
-from nbmodel.importing.base import Job, shown
+from nbmodel.importing.base import Import, shown
 from nbmodel.importing.parts import part_file
 from nbmodel.storage.access import CA_VARIABLE, authorities
 from nbmodel.storage.base import translated
@@ -76,7 +76,9 @@ class Web:
             a token.
     """
 
-    def __init__(self, job: Job, base: str = "", headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, job: Import, base: str = "", headers: Mapping[str, str] | None = None
+    ) -> None:
         import httpx
 
         self._job = job
@@ -393,7 +395,7 @@ class _Part:
         self._facts.unlink(missing_ok=True)
         self.condition = ""
 
-    def finish(self, target: Path, job: Job) -> str:
+    def finish(self, target: Path, job: Import) -> str:
         """Put the whole file in its place; its digest."""
 
         def watched(_: memoryview) -> None:
@@ -444,10 +446,10 @@ def _file_name(headers: Mapping[str, str], url: str) -> str:
     if not name:
         found = re.search(r'filename="?([^";]+)"?', said)
         name = found[1] if found else unquote(url.partition("?")[0].partition("#")[0])
-    return plain_name(name)
+    return safe_name(name)
 
 
-def plain_name(name: str) -> str:
+def safe_name(name: str) -> str:
     """The last part of a path as a name of a file that any system takes; may be empty."""
     last = PurePosixPath(name.replace("\\", "/")).name
     return re.sub(r"[\x00-\x1f\x7f:*?\"<>|]", "_", last)[:200].strip().lstrip(".")

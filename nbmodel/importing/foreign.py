@@ -15,7 +15,7 @@ from nbmodel.core.model_type import model_type_of
 from nbmodel.core.signature import Signature
 from nbmodel.core.version import Version
 from nbmodel.errors import InputError, ModelNotFoundError, UnknownFormatError
-from nbmodel.importing.base import Fetched, Job
+from nbmodel.importing.base import Fetched, Import
 from nbmodel.importing.bring import workplace
 from nbmodel.importing.oci import unpack_artifact
 from nbmodel.importing.source import source_of
@@ -37,7 +37,7 @@ def unpacking(registry: Registry, home: Path, name: str, **given: Any) -> Unpack
         registry: Where versions are made.
         home: Folder for all imports.
         name: The model.
-        given: Fields of the ``Job``: ``progress``, ``cancelled`` …
+        given: Fields of the ``Import``: ``progress``, ``cancelled`` …
     """
 
     def unpack(remote: RemoteRegistry, repository: str, digest: str) -> tuple[Version, bool]:
@@ -54,7 +54,7 @@ def adopt_artifact(
     digest: str,
     *,
     name: str,
-    job: Job,
+    job: Import,
 ) -> tuple[Version, bool]:
     """Make a version of an artifact that another tool packed.
 

@@ -34,7 +34,15 @@ from nbmodel.errors import (
     StorageError,
     TargetUnreachableError,
 )
-from nbmodel.importing.base import Fetched, Importer, Job, file_digest, name_from, safe_path, shown
+from nbmodel.importing.base import (
+    Fetched,
+    Import,
+    Importer,
+    file_digest,
+    name_from,
+    safe_path,
+    shown,
+)
 from nbmodel.importing.choice import chosen
 from nbmodel.importing.download import Web
 from nbmodel.storage.base import translated
@@ -96,7 +104,7 @@ class Git(Importer):
         path = uri.partition("#")[0].partition("?")[0]
         return re.match(r"(https?|file)://[^/]*/.*\.git(@[^@]*)?/?$", path) is not None
 
-    def fetch(self, uri: str, job: Job) -> Fetched:
+    def fetch(self, uri: str, job: Import) -> Fetched:
         """The files of a revision, which is the default branch's when nobody says."""
         if shutil.which("git") is None:
             raise PluginError("importing from Git needs the program git", hint="apt install git")
@@ -131,7 +139,7 @@ class Git(Importer):
 class _Repository:
     """A bare repository of our own, into which one commit is fetched."""
 
-    def __init__(self, folder: Path, job: Job) -> None:
+    def __init__(self, folder: Path, job: Import) -> None:
         self._folder = folder
         self._job = job
         self.env = {
@@ -357,7 +365,7 @@ class _Repository:
 class _Lfs:
     """Where LFS keeps the files of a repository."""
 
-    def __init__(self, remote: str, job: Job, env: Mapping[str, str]) -> None:
+    def __init__(self, remote: str, job: Import, env: Mapping[str, str]) -> None:
         self._remote = remote
         self._job = job
         self._env = env

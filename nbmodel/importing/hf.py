@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from nbmodel.core.origin import Origin
 from nbmodel.errors import InputError, StorageError
-from nbmodel.importing.base import Fetched, Importer, Job, safe_path
+from nbmodel.importing.base import Fetched, Import, Importer, safe_path
 from nbmodel.importing.choice import chosen
 from nbmodel.importing.download import Web
 from nbmodel.importing.hf_cache import described, verify_blob
@@ -36,7 +36,7 @@ class HuggingFace(Importer):
         """Whether it is an address of the hub."""
         return uri.startswith("hf://")
 
-    def fetch(self, uri: str, job: Job) -> Fetched:
+    def fetch(self, uri: str, job: Import) -> Fetched:
         """The files of a revision, or those of them that are wanted."""
         found = _URI.fullmatch(uri)
         if found is None:

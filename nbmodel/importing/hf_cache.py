@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nbmodel.core.origin import Origin
 from nbmodel.errors import DigestMismatchError, InputError, StorageUnavailableError
-from nbmodel.importing.base import Fetched, Job, Layout, name_from
+from nbmodel.importing.base import Fetched, Import, Layout, name_from
 from nbmodel.importing.choice import chosen
 from nbmodel.importing.hf_card import read_card, read_labels
 from nbmodel.storage.base import translated
@@ -34,7 +34,7 @@ class HuggingFaceCache(Layout):
         """Whether it is such a folder."""
         return _place(path) is not None
 
-    def read(self, path: Path, job: Job) -> Fetched:
+    def read(self, path: Path, job: Import) -> Fetched:
         """The snapshot of a revision, which is ``main`` when nobody says."""
         place = _place(path)
         if place is None:
@@ -58,7 +58,7 @@ class HuggingFaceCache(Layout):
         return described(folder, _name(root), self.here(commit), job)
 
 
-def described(folder: Path, repo: str, origin: Origin, job: Job) -> Fetched:
+def described(folder: Path, repo: str, origin: Origin, job: Import) -> Fetched:
     """Files of a repository with what its card says.
 
     Args:
@@ -80,7 +80,7 @@ def described(folder: Path, repo: str, origin: Origin, job: Job) -> Fetched:
     )
 
 
-def verify_blob(file: Path, name: str, job: Job) -> None:
+def verify_blob(file: Path, name: str, job: Import) -> None:
     """Check a file against the name that the hub gives to its content.
 
     Raises:

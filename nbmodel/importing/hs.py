@@ -18,7 +18,7 @@ from typing import Any
 
 from nbmodel.core.signature import Signature, Tensor
 from nbmodel.errors import FormatError, InputError, SignatureError
-from nbmodel.importing.base import Fetched, Job, Layout, name_from, safe_path
+from nbmodel.importing.base import Fetched, Import, Layout, name_from, safe_path
 from nbmodel.importing.documents import read_yaml, text
 
 FILES = ("serving.yaml", "serving.yml")
@@ -63,7 +63,7 @@ class HsFolder(Layout):
         """Whether it is such a folder, or its ``serving.yaml``."""
         return _file(path) is not None
 
-    def read(self, path: Path, job: Job) -> Fetched:
+    def read(self, path: Path, job: Import) -> Fetched:
         """The payload's files; the contract as signature, the rest as metadata."""
         file = _file(path)
         if file is None:
@@ -155,7 +155,7 @@ def _payload(value: object, file: Path) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _files(payload: tuple[str, ...], file: Path, job: Job) -> Iterator[tuple[str, Path]]:
+def _files(payload: tuple[str, ...], file: Path, job: Import) -> Iterator[tuple[str, Path]]:
     """The files that a payload names, with their paths in the model."""
     root = file.parent.resolve()
     for pattern in payload:

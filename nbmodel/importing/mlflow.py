@@ -28,8 +28,8 @@ from nbmodel.core.origin import Origin
 from nbmodel.errors import InputError, PluginError, StorageError
 from nbmodel.importing.base import (
     Fetched,
+    Import,
     Importer,
-    Job,
     kept_tags,
     local_path,
     name_from,
@@ -79,7 +79,7 @@ class MlflowRegistry(Importer):
         """Whether it is of a registry of models."""
         return uri.startswith("models:/")
 
-    def fetch(self, uri: str, job: Job) -> Fetched:
+    def fetch(self, uri: str, job: Import) -> Fetched:
         """The files of a version, with all that the registry and its run say."""
         found = _URI.fullmatch(uri)
         if found is None:
@@ -124,7 +124,7 @@ class MlflowRegistry(Importer):
 class _Server:
     """A tracking server, asked over its REST API."""
 
-    def __init__(self, web: Web, base: str, job: Job) -> None:
+    def __init__(self, web: Web, base: str, job: Import) -> None:
         self._web = web
         self._base = base
         self._job = job
@@ -245,7 +245,7 @@ class _Server:
 class _Library:
     """A registry that MLflow itself opens: a database, a folder, Databricks."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Import) -> None:
         self._job = job
         try:
             # Not a dependency, so that nobody else's tools look for it either.

@@ -18,7 +18,7 @@ from typing import Any
 
 from nbmodel.core.signature import Signature, Tensor
 from nbmodel.errors import FormatError, SignatureError
-from nbmodel.importing.base import Fetched, Job, Layout, name_from, safe_path
+from nbmodel.importing.base import Fetched, Import, Layout, name_from, safe_path
 from nbmodel.importing.documents import read_yaml, text
 from nbmodel.importing.record import KEY, read_record
 
@@ -74,7 +74,7 @@ class MlflowModel(Layout):
         """Whether it is such a folder."""
         return path.is_dir() and (path / MARKER).is_file()
 
-    def read(self, path: Path, job: Job) -> Fetched:
+    def read(self, path: Path, job: Import) -> Fetched:
         """The files of its flavor; where it comes from as metadata."""
         documents = read_yaml(path / MARKER)
         data = documents[0] if len(documents) == 1 else None
@@ -147,7 +147,7 @@ def _tensor(field: Mapping[str, Any]) -> Tensor:
     return Tensor(str(field.get("name") or ""), datatype, tuple(int(dim) for dim in spec["shape"]))
 
 
-def _files(path: Path, flavors: Mapping[str, Any], job: Job) -> dict[str, Path]:
+def _files(path: Path, flavors: Mapping[str, Any], job: Import) -> dict[str, Path]:
     """The files of the model, with their paths from the folder that all are in."""
     root = path
     for flavor, key in (("nbmodel", "data"), ("onnx", "data"), ("tensorflow", "saved_model_dir")):

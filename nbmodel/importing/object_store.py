@@ -7,9 +7,17 @@ from pathlib import Path
 from nbmodel.core.address import STORES
 from nbmodel.core.origin import Origin, without_credentials
 from nbmodel.errors import InputError
-from nbmodel.importing.base import Fetched, Importer, Job, file_digest, name_from, safe_path, shown
+from nbmodel.importing.base import (
+    Fetched,
+    Import,
+    Importer,
+    file_digest,
+    name_from,
+    safe_path,
+    shown,
+)
 from nbmodel.importing.choice import chosen
-from nbmodel.importing.download import plain_name
+from nbmodel.importing.download import safe_name
 from nbmodel.importing.parts import part_file
 from nbmodel.storage.base import translated
 from nbmodel.storage.object_store import Bucket, Item, open_store
@@ -26,7 +34,7 @@ class ObjectStore(Importer):
         scheme, found, _ = uri.partition("://")
         return bool(found) and scheme in STORES and scheme != "file"
 
-    def fetch(self, uri: str, job: Job) -> Fetched:
+    def fetch(self, uri: str, job: Import) -> Fetched:
         """The object, whose ETag is its revision; or those below the address."""
         above, _, last = uri.rstrip("/").rpartition("/")
         origin = Origin(self.name, without_credentials(uri))
@@ -48,8 +56,8 @@ class ObjectStore(Importer):
         return Fetched(room, origin, name=name_from(last))
 
 
-def _single(bucket: Bucket, item: Item, room: Path, origin: Origin, job: Job) -> Fetched:
-    name = plain_name(item.key) or "model"
+def _single(bucket: Bucket, item: Item, room: Path, origin: Origin, job: Import) -> Fetched:
+    name = safe_name(item.key) or "model"
     job.check_size(item.size, name)
     job.expect(item.size)
     _download(bucket, item, room / name, job)
@@ -60,7 +68,7 @@ def _single(bucket: Bucket, item: Item, room: Path, origin: Origin, job: Job) ->
     )
 
 
-def _download(bucket: Bucket, item: Item, target: Path, job: Job) -> None:
+def _download(bucket: Bucket, item: Item, target: Path, job: Import) -> None:
     """Bring an object; what an earlier import brought of this state of it stays."""
     # Without an ETag nobody knows whether it is what it was.
     what = f"{bucket.url}\n{item.key}\n{item.etag}\n{item.size}" if item.etag else None
@@ -71,7 +79,7 @@ def _download(bucket: Bucket, item: Item, target: Path, job: Job) -> None:
             part.replace(target)
 
 
-def _append(bucket: Bucket, item: Item, part: Path, job: Job) -> None:
+def _append(bucket: Bucket, item: Item, part: Path, job: Import) -> None:
     with translated("keep what is imported"):
         file = part.open("ab", buffering=0)
     with file:

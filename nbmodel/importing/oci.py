@@ -18,7 +18,7 @@ from nbmodel.core.origin import Origin
 from nbmodel.core.reference import check_repository
 from nbmodel.core.remote import Remote
 from nbmodel.errors import FormatError, InputError, ManifestError, RefError
-from nbmodel.importing.base import Fetched, Importer, Job, name_from, shown
+from nbmodel.importing.base import Fetched, Import, Importer, name_from, shown
 from nbmodel.importing.unpack import Counter, unpack
 from nbmodel.storage.layout import OciLayout
 from nbmodel.storage.remote_registry import open_registry
@@ -39,7 +39,7 @@ class OciArtifact(Importer):
         """Whether it is the address of an artifact."""
         return uri.startswith(_SCHEME)
 
-    def fetch(self, uri: str, job: Job) -> Fetched:
+    def fetch(self, uri: str, job: Import) -> Fetched:
         """Fetch the layers and unpack them; the manifest's digest is the revision."""
         from nbmodel.storage.access import Access
 
@@ -48,7 +48,9 @@ class OciArtifact(Importer):
             return unpack_artifact(registry, repository, job.revision or reference, job)
 
 
-def unpack_artifact(registry: RemoteRegistry, repository: str, reference: str, job: Job) -> Fetched:
+def unpack_artifact(
+    registry: RemoteRegistry, repository: str, reference: str, job: Import
+) -> Fetched:
     """Bring the files of an artifact of a model.
 
     Args:
@@ -98,7 +100,7 @@ def _told(registry: RemoteRegistry, repository: str, artifact: Artifact, store: 
     return told_by(artifact, read_object(raw, "config of an artifact", MAX_CONFIG))
 
 
-def _gathered(parts: tuple[Part, ...], store: OciLayout, job: Job) -> Path:
+def _gathered(parts: tuple[Part, ...], store: OciLayout, job: Import) -> Path:
     """A folder with the files of all layers."""
     files: dict[str, Path] = {}
     counter = Counter(job)

@@ -17,7 +17,7 @@ from nbmodel.core.digest import digest_of
 from nbmodel.core.signature import Signature, Tensor
 from nbmodel.core.version import Version
 from nbmodel.errors import InputError, ModelNotFoundError, SignatureError
-from nbmodel.importing.base import Fetched, Job, file_digest
+from nbmodel.importing.base import Fetched, Import, file_digest
 from nbmodel.registry import Registry
 from nbmodel.source import LabelsGiven, Source, read_source
 
@@ -104,7 +104,7 @@ def _fitted(said: Signature, source: Source) -> Signature:
     return Signature(side(said.inputs, read.inputs), side(said.outputs, read.outputs))
 
 
-def same_bytes(registry: Registry, name: str, source: Source, job: Job) -> Version | None:
+def same_bytes(registry: Registry, name: str, source: Source, job: Import) -> Version | None:
     """The newest version of a model with the very files of a source; None without one."""
     try:
         versions = registry.versions(name)

@@ -16,7 +16,7 @@ from nbmodel.core.signature import Signature
 from nbmodel.errors import FormatError, InputError, NbModelError
 from nbmodel.formats.sidecar import signature_of
 from nbmodel.formats.textproto import MAX_TEXT, Fields, parse
-from nbmodel.importing.base import Fetched, Job, Layout, name_from, safe_path
+from nbmodel.importing.base import Fetched, Import, Layout, name_from, safe_path
 from nbmodel.importing.documents import read_json
 from nbmodel.importing.record import Record, read_record
 from nbmodel.label_file import read_label_file
@@ -37,7 +37,7 @@ class TritonModel(Layout):
         """Whether it is such a folder."""
         return _model(path) is not None
 
-    def read(self, path: Path, job: Job) -> Fetched:
+    def read(self, path: Path, job: Import) -> Fetched:
         """The files of the version that is served, else the newest, or the one asked for."""
         model = _model(path)
         if model is None:

@@ -27,7 +27,7 @@ from typing import IO, TYPE_CHECKING
 from nbmodel.errors import FormatError, InputError
 from nbmodel.formats.archive import MAX_DIRECTORY, open_archive
 from nbmodel.formats.base import open_source
-from nbmodel.importing.base import Job, safe_path
+from nbmodel.importing.base import Import, safe_path
 from nbmodel.storage.base import translated
 
 if TYPE_CHECKING:
@@ -56,7 +56,9 @@ def is_archive(path: Path) -> bool:
     return head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0")) or head[257:262] == b"ustar"
 
 
-def unpack(path: Path, job: Job, *, is_plain: bool = False, counter: Counter | None = None) -> Path:
+def unpack(
+    path: Path, job: Import, *, is_plain: bool = False, counter: Counter | None = None
+) -> Path:
     """The folder with all files of an archive.
 
     Args:
@@ -87,7 +89,7 @@ def unpack(path: Path, job: Job, *, is_plain: bool = False, counter: Counter | N
 class Counter:
     """Counts what comes out of the archives of one import, and raises when it is too much."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Import) -> None:
         self._what = ""
         self._job = job
         self._size = 0
@@ -127,7 +129,7 @@ def _damage(path: Path) -> Iterator[None]:
         raise FormatError(f"{path.name} is no archive that can be unpacked: {reason}") from exc
 
 
-def _unzip(path: Path, room: Path, counter: Counter, job: Job) -> None:
+def _unzip(path: Path, room: Path, counter: Counter, job: Import) -> None:
     with open_source(path) as source:  # which bounds the directory before zipfile reads it
         open_archive(source, path.name, max_directory=MAX_DIRECTORY)
     seen: set[str] = set()
@@ -147,7 +149,7 @@ def _unzip(path: Path, room: Path, counter: Counter, job: Job) -> None:
                 _write(content, target, counter)
 
 
-def _untar(path: Path, room: Path, counter: Counter, job: Job) -> None:
+def _untar(path: Path, room: Path, counter: Counter, job: Import) -> None:
     seen: set[str] = set()
     links: dict[str, str] = {}
     # As a stream: nothing is read twice, and a directory of members is not kept for seeking.

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from nbmodel.core.address import is_loopback
 from nbmodel.core.origin import Origin, without_credentials
-from nbmodel.importing.base import Fetched, Importer, Job, name_from
+from nbmodel.importing.base import Fetched, Import, Importer, name_from
 from nbmodel.importing.download import Web
 
 _PLAIN = (
@@ -25,7 +25,7 @@ class Url(Importer):
         """Whether it is an address of the web."""
         return uri.startswith(("https://", "http://"))
 
-    def fetch(self, uri: str, job: Job) -> Fetched:
+    def fetch(self, uri: str, job: Import) -> Fetched:
         """Download it; its ETag is its revision."""
         with Web(job) as web:
             got = web.download(uri, job.room("url") / "download", sha256=job.sha256)

@@ -21,7 +21,7 @@ from typing import Any
 from nbmodel.core.model_type import check_model_type
 from nbmodel.core.reference import normal_stamp
 from nbmodel.errors import FormatError, InputError, StorageUnavailableError
-from nbmodel.importing.base import Fetched, Job, Layout, name_from
+from nbmodel.importing.base import Fetched, Import, Layout, name_from
 from nbmodel.importing.documents import read_json, text
 from nbmodel.importing.record import KEY, read_record
 from nbmodel.importing.unpack import unpack
@@ -72,7 +72,7 @@ class ViamPackage(Layout):
         except (FormatError, StorageUnavailableError):
             return False
 
-    def read(self, path: Path, job: Job) -> Fetched:
+    def read(self, path: Path, job: Import) -> Fetched:
         """Its files; version, organisation and framework as tags and metadata."""
         stem = path.name
         for suffix in _SUFFIXES:

@@ -11,7 +11,7 @@ import pytest
 
 from nbmodel.client import Client
 from nbmodel.errors import DigestMismatchError, InputError
-from nbmodel.importing import IMPORTERS, Job, download
+from nbmodel.importing import IMPORTERS, Import, download
 from nbmodel.importing.table import importer_named, importer_of
 from tests.tools.model_places import PLACES, Stand
 from tests.tools.site import site
@@ -95,7 +95,7 @@ def test_what_comes_is_told_as_it_comes(uri: str, tmp_path: Path) -> None:
     came: list[int] = []
     expected: list[int] = []
     (tmp_path / "job").mkdir()
-    job = Job(tmp_path / "job", tmp_path / "parts", progress=came.append, expect=expected.append)
+    job = Import(tmp_path / "job", tmp_path / "parts", progress=came.append, expect=expected.append)
     fetched = importer_of(uri).fetch(uri, job)
     root = fetched.path
     files = [root] if root.is_file() else [one for one in root.rglob("*") if one.is_file()]

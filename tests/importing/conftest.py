@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nbmodel.client import Client
-from nbmodel.importing import Job
+from nbmodel.importing import Import
 from tests.tools.site import Site, site
 
 
@@ -26,7 +26,7 @@ def web() -> Iterator[Site]:
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> Job:
+def job(tmp_path: Path) -> Import:
     folder = tmp_path / "job"
     folder.mkdir()
-    return Job(folder, tmp_path / "parts")
+    return Import(folder, tmp_path / "parts")

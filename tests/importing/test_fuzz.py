@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nbmodel.errors import NbModelError
-from nbmodel.importing import Job
+from nbmodel.importing import Import
 from nbmodel.importing.table import importer_named
 from tests.tools.model_places import CONFIG, MLMODEL, SERVING, tape
 
@@ -65,7 +65,7 @@ ODD = (b"", b"null", b"[]", b"{}", b"-1", b"1e999", b".nan", b'"', b"\x00", b"\x
 
 @pytest.mark.parametrize("importer", DESCRIPTIONS)
 def test_a_changed_description_is_a_model_or_one_line(
-    importer: str, tmp_path: Path, job: Job
+    importer: str, tmp_path: Path, job: Import
 ) -> None:
     description, name, put = DESCRIPTIONS[importer]
     place = tmp_path / "place"

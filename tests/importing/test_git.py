@@ -25,7 +25,7 @@ from nbmodel.errors import (
     InputError,
     NbModelError,
 )
-from nbmodel.importing import Job, Limits, download
+from nbmodel.importing import Import, Limits, download
 from nbmodel.importing.git import Git, _Repository
 from tests.tools.model_places import commit, git, pointer, repository
 from tests.tools.site import Asked, Page, Site
@@ -48,7 +48,7 @@ def model(linear_onnx: Path) -> bytes:
 
 
 def test_every_way_to_name_a_revision_means_that_commit(
-    tmp_path: Path, job: Job, model: bytes
+    tmp_path: Path, job: Import, model: bytes
 ) -> None:
     repo = tmp_path / "repo"
     first = repository(repo, {"m.onnx": model})
@@ -87,7 +87,7 @@ def test_a_folder_of_a_repository(tmp_path: Path, client: Client, model: bytes) 
 
 
 def test_hooks_filters_attributes_and_submodules_of_a_repository_do_nothing(
-    tmp_path: Path, job: Job, model: bytes
+    tmp_path: Path, job: Import, model: bytes
 ) -> None:
     repo = tmp_path / "repo"
     ran = tmp_path / "ran"
@@ -114,7 +114,7 @@ def test_hooks_filters_attributes_and_submodules_of_a_repository_do_nothing(
 
 
 def test_links_inside_are_followed_and_others_left_out(
-    tmp_path: Path, job: Job, model: bytes
+    tmp_path: Path, job: Import, model: bytes
 ) -> None:
     repo = tmp_path / "repo"
     repository(repo, {"real/m.onnx": model})
@@ -138,7 +138,7 @@ def _lfs_objects(repo: Path, content: bytes) -> Path:
 
 
 def test_what_lfs_keeps_is_taken_from_a_clone_on_this_machine(
-    tmp_path: Path, job: Job, client: Client, model: bytes
+    tmp_path: Path, job: Import, client: Client, model: bytes
 ) -> None:
     repo = tmp_path / "repo"
     repository(repo, {"m.onnx": pointer(model)})
@@ -233,7 +233,7 @@ def test_what_lfs_keeps_on_a_server_is_asked_for_in_a_batch(
     ids=["error", "no-action"],
 )
 def test_a_server_without_the_file_is_one_line(
-    web: Site, served: str, job: Job, model: bytes, change: dict[str, object],
+    web: Site, served: str, job: Import, model: bytes, change: dict[str, object],
     error: type[NbModelError], match: str,
 ) -> None:  # fmt: skip
     _batch(web, model, **change)
@@ -242,7 +242,7 @@ def test_a_server_without_the_file_is_one_line(
 
 
 def test_other_bytes_than_the_pointer_says_are_refused(
-    web: Site, served: str, job: Job, model: bytes
+    web: Site, served: str, job: Import, model: bytes
 ) -> None:
     _batch(web, model)
     web.pages[f"/lfs/{hashlib.sha256(model).hexdigest()}"] = Page(model[::-1])
@@ -251,7 +251,7 @@ def test_other_bytes_than_the_pointer_says_are_refused(
 
 
 def test_credentials_of_the_address_go_to_its_host_and_into_no_message(
-    web: Site, served: str, job: Job, model: bytes
+    web: Site, served: str, job: Import, model: bytes
 ) -> None:
     place = web.url.removeprefix("http://")
     with pytest.raises(NbModelError) as caught:
@@ -266,7 +266,7 @@ def test_credentials_of_the_address_go_to_its_host_and_into_no_message(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="helpers are shell there too, of Git's own")
 def test_a_password_of_the_address_is_in_no_list_of_processes(
-    tmp_path: Path, web: Site, job: Job, model: bytes, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, web: Site, job: Import, model: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repository(tmp_path / "served" / "toy.git", {"m.onnx": model})
     login = "Basic " + base64.b64encode(b"me:hu$h 'q").decode()
@@ -292,7 +292,7 @@ def test_a_password_of_the_address_is_in_no_list_of_processes(
     assert not [word for word in words if "hu$h" in word or login in word]
 
 
-def test_a_server_that_wants_a_login_is_told_as_such(web: Site, job: Job) -> None:
+def test_a_server_that_wants_a_login_is_told_as_such(web: Site, job: Import) -> None:
     refusal = Page(b"", 401, {"WWW-Authenticate": 'Basic realm="git"'})
     web.pages["/team/toy.git/info/refs?service=git-upload-pack"] = refusal
     with pytest.raises(AuthenticationError, match="git:"):
@@ -311,14 +311,14 @@ def test_a_server_that_wants_a_login_is_told_as_such(web: Site, job: Job) -> Non
         "git+file:///tmp/x.git#subdirectory=../..",
     ],
 )
-def test_addresses_that_could_be_commands_are_refused(uri: str, job: Job) -> None:
+def test_addresses_that_could_be_commands_are_refused(uri: str, job: Import) -> None:
     with pytest.raises(InputError):
         Git().fetch(uri, job)
 
 
 @pytest.mark.parametrize("revision", ["--upload-pack=touch x", "a b", "-"])
 def test_revisions_that_could_be_options_are_refused(
-    tmp_path: Path, job: Job, revision: str
+    tmp_path: Path, job: Import, revision: str
 ) -> None:
     repository(tmp_path / "repo", {"m": b"x"})
     with pytest.raises(InputError, match="not a revision"):
@@ -326,7 +326,7 @@ def test_revisions_that_could_be_options_are_refused(
 
 
 def test_what_is_too_large_or_cancelled_leaves_nothing(
-    tmp_path: Path, client: Client, job: Job, model: bytes
+    tmp_path: Path, client: Client, job: Import, model: bytes
 ) -> None:
     repository(tmp_path / "repo", {"m.onnx": model, "big.bin": os.urandom(300_000)})
     uri = f"git+file://{tmp_path / 'repo'}"
@@ -337,7 +337,7 @@ def test_what_is_too_large_or_cancelled_leaves_nothing(
     assert not list((client.home / "imports").glob("job-*"))
 
 
-def test_the_size_is_looked_at_however_few_objects_come(tmp_path: Path, job: Job) -> None:
+def test_the_size_is_looked_at_however_few_objects_come(tmp_path: Path, job: Import) -> None:
     repository(tmp_path / "repo", {"big.bin": os.urandom(300_000)})
     limited = replace(job, limits=Limits(size=100_000))
     fetched = _Repository(job.room("git"), limited)
@@ -346,7 +346,7 @@ def test_the_size_is_looked_at_however_few_objects_come(tmp_path: Path, job: Job
 
 
 def test_few_objects_that_are_many_files_are_not_listed_to_the_end(
-    tmp_path: Path, job: Job
+    tmp_path: Path, job: Import
 ) -> None:
     repo = tmp_path / "repo"
     repository(repo, {"m": b"x"})
@@ -364,7 +364,7 @@ def test_few_objects_that_are_many_files_are_not_listed_to_the_end(
         fetched._run(["ls-tree", "-r", "--long", commit_])
 
 
-def test_a_repository_with_names_that_lead_out_is_refused(tmp_path: Path, job: Job) -> None:
+def test_a_repository_with_names_that_lead_out_is_refused(tmp_path: Path, job: Import) -> None:
     repo = tmp_path / "repo"
     repository(repo, {"m": b"x"})
     blob = git(repo, "rev-parse", "HEAD:m")
@@ -380,7 +380,7 @@ def test_a_repository_with_names_that_lead_out_is_refused(tmp_path: Path, job: J
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such program there")
 def test_without_git_it_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, job: Job
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, job: Import
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(NbModelError, match="needs the program git"):

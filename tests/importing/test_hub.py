@@ -22,7 +22,7 @@ from nbmodel.errors import (
     StorageError,
     TargetUnreachableError,
 )
-from nbmodel.importing import Job, Limits, download
+from nbmodel.importing import Import, Limits, download
 from nbmodel.importing.hf import HuggingFace
 from nbmodel.importing.mlflow import MlflowRegistry
 from nbmodel.importing.object_store import ObjectStore
@@ -73,7 +73,7 @@ def test_only_what_a_model_needs_is_brought(hub: Site, client: Client, model: by
 
 
 def test_the_token_goes_to_the_hub_and_not_to_where_it_sends_us(
-    hub: Site, job: Job, model: bytes
+    hub: Site, job: Import, model: bytes
 ) -> None:
     serve_hub(hub, "fruit/toy", COMMIT, {"toy.onnx": model}, "main")
     with site() as cdn:
@@ -87,7 +87,7 @@ def test_the_token_goes_to_the_hub_and_not_to_where_it_sends_us(
 
 @pytest.mark.parametrize("name", ["toy.onnx", "README.md"], ids=["lfs", "git"])
 def test_a_hub_that_sends_other_bytes_is_refused(
-    hub: Site, job: Job, model: bytes, name: str
+    hub: Site, job: Import, model: bytes, name: str
 ) -> None:
     serve_hub(hub, "fruit/toy", COMMIT, {"toy.onnx": model, "README.md": b"# Toy"}, "main")
     page = hub.pages[f"/fruit/toy/resolve/{COMMIT}/{name}"]
@@ -116,7 +116,7 @@ def test_a_hub_that_sends_other_bytes_is_refused(
     ids=["gone", "private", "html", "commit", "shape", "escape"],
 )
 def test_a_hub_that_answers_otherwise_is_one_line_without_the_token(
-    hub: Site, job: Job, page: Page, error: type[NbModelError], match: str
+    hub: Site, job: Import, page: Page, error: type[NbModelError], match: str
 ) -> None:
     hub.pages["/api/models/fruit/toy/revision/main"] = page
     with pytest.raises(error, match=match) as caught:
@@ -126,7 +126,7 @@ def test_a_hub_that_answers_otherwise_is_one_line_without_the_token(
 
 
 @pytest.mark.parametrize("uri", ["hf://", "hf://a/b/c", "hf://a/b@", "hf://../x", "hf://a b"])
-def test_what_is_no_repository_is_refused(uri: str, hub: Site, job: Job) -> None:
+def test_what_is_no_repository_is_refused(uri: str, hub: Site, job: Import) -> None:
     with pytest.raises(InputError):
         HuggingFace().fetch(uri, job)
 
@@ -174,14 +174,14 @@ def test_version_run_metrics_tags_and_aliases_come_along(
     ],
 )
 def test_a_version_that_is_not_there_is_one_line(
-    mlflow: Site, job: Job, uri: str, match: str
+    mlflow: Site, job: Import, uri: str, match: str
 ) -> None:
     with pytest.raises(InputError, match=match):
         MlflowRegistry().fetch(uri, job)
 
 
 def test_only_a_server_of_this_machine_names_folders_of_it(
-    mlflow: Site, job: Job, tmp_path: Path, model: bytes, monkeypatch: pytest.MonkeyPatch
+    mlflow: Site, job: Import, tmp_path: Path, model: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "artifacts"
     folder.mkdir()
@@ -196,7 +196,7 @@ def test_only_a_server_of_this_machine_names_folders_of_it(
         MlflowRegistry().fetch("models:/toy/3", job)
 
 
-def test_an_artifact_that_leads_out_is_refused(mlflow: Site, job: Job) -> None:
+def test_an_artifact_that_leads_out_is_refused(mlflow: Site, job: Import) -> None:
     listing = {"files": [{"path": "a/..", "is_dir": False, "file_size": 1}]}
     mlflow.pages["/api/2.0/mlflow-artifacts/artifacts"] = Page(json.dumps(listing).encode())
     with pytest.raises(InputError, match="unsafe path"):
@@ -216,14 +216,14 @@ def test_an_artifact_that_leads_out_is_refused(mlflow: Site, job: Job) -> None:
     ],
 )
 def test_odd_answers_of_mlflow_are_one_line(
-    mlflow: Site, job: Job, route: str, uri: str, answer: object
+    mlflow: Site, job: Import, route: str, uri: str, answer: object
 ) -> None:
     mlflow.pages[f"/api/2.0/mlflow/{route}"] = Page(json.dumps(answer).encode())
     with pytest.raises(StorageError, match="MLflow answered"):
         MlflowRegistry().fetch(uri, job)
 
 
-def test_sizes_of_mlflow_that_are_none_are_one_line(mlflow: Site, job: Job) -> None:
+def test_sizes_of_mlflow_that_are_none_are_one_line(mlflow: Site, job: Import) -> None:
     for size in ("x", "-1", "[]"):
         listing = {"files": [{"path": "a", "is_dir": False, "file_size": size}]}
         mlflow.pages["/api/2.0/mlflow-artifacts/artifacts"] = Page(json.dumps(listing).encode())
@@ -236,7 +236,7 @@ def test_sizes_of_mlflow_that_are_none_are_one_line(mlflow: Site, job: Job) -> N
     [(404, None), (401, AuthenticationError), (503, TargetUnreachableError)],
 )
 def test_a_run_may_be_gone_but_not_refused(
-    mlflow: Site, job: Job, status: int, error: type[NbModelError] | None
+    mlflow: Site, job: Import, status: int, error: type[NbModelError] | None
 ) -> None:
     mlflow.pages["/api/2.0/mlflow/runs/get"] = Page(b"", status)
     if error is None:
@@ -246,14 +246,14 @@ def test_a_run_may_be_gone_but_not_refused(
         MlflowRegistry().fetch("models:/toy/3", job)
 
 
-def test_folders_of_mlflow_in_one_another_end(mlflow: Site, job: Job) -> None:
+def test_folders_of_mlflow_in_one_another_end(mlflow: Site, job: Import) -> None:
     listing = {"files": [{"path": "a", "is_dir": True}]}
     mlflow.pages["/api/2.0/mlflow-artifacts/artifacts"] = Page(json.dumps(listing).encode())
     with pytest.raises(InputError, match="more than 20 files"):
         MlflowRegistry().fetch("models:/toy/3", replace(job, limits=Limits(files=20)))
 
 
-def test_a_database_needs_mlflow(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_needs_mlflow(job: Import, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setitem(__import__("sys").modules, "mlflow", None)
     with pytest.raises(PluginError, match="needs mlflow") as caught:
@@ -299,7 +299,7 @@ def test_an_object_or_all_below_a_prefix(bucket: str, client: Client, model: byt
 
 
 def test_what_an_earlier_import_brought_is_not_fetched_again(
-    bucket: str, job: Job, model: bytes
+    bucket: str, job: Import, model: bytes
 ) -> None:
     content = bytes(range(256)) * (24 << 12)  # 24 MiB: three ranges
     _put(f"{bucket}/big.bin", content)
@@ -322,7 +322,7 @@ def test_what_an_earlier_import_brought_is_not_fetched_again(
     ],
 )
 def test_what_is_not_there_is_one_line_without_secrets(
-    bucket: str, job: Job, uri: str, match: str
+    bucket: str, job: Import, uri: str, match: str
 ) -> None:
     with pytest.raises(NbModelError, match=match) as caught:
         ObjectStore().fetch(uri, job)

@@ -13,7 +13,7 @@ import pytest
 
 from nbmodel.client import Client
 from nbmodel.errors import DigestMismatchError, FormatError, InputError, NbModelError
-from nbmodel.importing import Fetched, Job
+from nbmodel.importing import Fetched, Import
 from nbmodel.importing.clearml import ClearMlExport
 from nbmodel.importing.hf_cache import HuggingFaceCache
 from nbmodel.importing.hs import HsFolder
@@ -45,7 +45,7 @@ PACKAGE = {"package": "f1a5/toy", "name": "toy", "type": "ml_model"}
     ],
 )
 def test_versions_of_viam_are_kept_in_every_form(
-    tmp_path: Path, job: Job, model: bytes, version: str, stamp: str | None
+    tmp_path: Path, job: Import, model: bytes, version: str, stamp: str | None
 ) -> None:
     path = tape(tmp_path / "toy.tar.gz", {"toy.onnx": model})
     (tmp_path / "toy.json").write_text(json.dumps({**PACKAGE, "version": version}))
@@ -58,7 +58,7 @@ def test_versions_of_viam_are_kept_in_every_form(
     assert got.origin.digest == f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
-def test_the_folder_of_an_export_is_its_version(tmp_path: Path, job: Job, model: bytes) -> None:
+def test_the_folder_of_an_export_is_its_version(tmp_path: Path, job: Import, model: bytes) -> None:
     path = tape(tmp_path / "20240228133651" / "toy.tar.gz", {"toy.onnx": model})
     assert ViamPackage().fetch(str(path), job).metadata["viam"] == {
         "version": "20240228133651",
@@ -67,7 +67,7 @@ def test_the_folder_of_an_export_is_its_version(tmp_path: Path, job: Job, model:
 
 
 def test_package_info_says_type_framework_and_platform(
-    tmp_path: Path, job: Job, model: bytes
+    tmp_path: Path, job: Import, model: bytes
 ) -> None:
     path = tape(tmp_path / "toy.tgz", {"toy.onnx": model, "labels.txt": b"a\nb\nc\n"})
     info = {
@@ -102,7 +102,7 @@ def test_package_info_says_type_framework_and_platform(
     ids=["type", "size", "outside", "files", "version", "metadata"],
 )
 def test_a_package_that_is_not_what_its_json_says_is_refused(
-    tmp_path: Path, job: Job, model: bytes, change: dict[str, Any], match: str
+    tmp_path: Path, job: Import, model: bytes, change: dict[str, Any], match: str
 ) -> None:
     path = tape(tmp_path / "toy.tar.gz", {"toy.onnx": model})
     (tmp_path / "toy.json").write_text(json.dumps({**PACKAGE, **change}))
@@ -165,7 +165,7 @@ def test_a_contract_that_the_file_contradicts_is_told_and_left_out(
     ],
 )
 def test_shapes_and_types_of_a_contract(
-    tmp_path: Path, job: Job, shape: str, kind: str, expected: tuple[Any, str]
+    tmp_path: Path, job: Import, shape: str, kind: str, expected: tuple[Any, str]
 ) -> None:
     serving = f"kind: Model\nname: m\npayload: [m]\ncontract:\n  inputs:\n    x: {{shape: {shape}, type: {kind}}}\n"
     got = HsFolder().read(hs_folder(tmp_path / "hs", serving.encode(), m=b"m"), job)
@@ -199,7 +199,7 @@ HS_WRONG = {
 
 @pytest.mark.parametrize(("serving", "match"), HS_WRONG.values(), ids=HS_WRONG)
 def test_a_wrong_serving_yaml_is_one_line_that_names_the_place(
-    tmp_path: Path, job: Job, serving: bytes, match: str
+    tmp_path: Path, job: Import, serving: bytes, match: str
 ) -> None:
     folder = hs_folder(tmp_path / "hs", serving, m=b"m")
     (folder / "out").symlink_to("/etc/hostname")
@@ -261,7 +261,7 @@ def test_a_pickle_of_mlflow_is_not_opened(tmp_path: Path, client: Client) -> Non
         (b'flavors: {f: {}}\nsignature: {inputs: \'[{"type": "tensor"}]\'}', "malformed signature"),
     ],
 )
-def test_a_wrong_mlmodel_is_one_line(tmp_path: Path, job: Job, said: bytes, match: str) -> None:
+def test_a_wrong_mlmodel_is_one_line(tmp_path: Path, job: Import, said: bytes, match: str) -> None:
     with pytest.raises(NbModelError, match=match):
         MlflowModel().read(mlflow_folder(tmp_path / "toy", said, x=b"x"), job)
 
@@ -351,7 +351,7 @@ def test_what_clearml_knows_comes_along(tmp_path: Path, client: Client, model: b
     ids=["gone", "failed", "labels", "file"],
 )
 def test_an_export_that_lacks_something_is_one_line(
-    tmp_path: Path, job: Job, change: dict[str, Any], files: dict[str, bytes], match: str
+    tmp_path: Path, job: Import, change: dict[str, Any], files: dict[str, bytes], match: str
 ) -> None:
     folder = clearml_folder(tmp_path / "export", {**TOLD, **change}, **files)
     with pytest.raises(NbModelError, match=match):
@@ -425,7 +425,7 @@ def test_a_snapshot_says_task_licence_and_labels(
 
 @pytest.mark.parametrize("kind", ["sha256", "git"])
 def test_a_blob_that_is_not_what_it_is_called_is_refused(
-    tmp_path: Path, job: Job, model: bytes, kind: str
+    tmp_path: Path, job: Import, model: bytes, kind: str
 ) -> None:
     root = cache(tmp_path, {"toy.onnx": model, "README.md": b"# Toy"})
     length = 64 if kind == "sha256" else 40
@@ -435,7 +435,7 @@ def test_a_blob_that_is_not_what_it_is_called_is_refused(
         HuggingFaceCache().read(root, job)
 
 
-def test_a_cache_cannot_lead_to_other_files(tmp_path: Path, job: Job, model: bytes) -> None:
+def test_a_cache_cannot_lead_to_other_files(tmp_path: Path, job: Import, model: bytes) -> None:
     root = cache(tmp_path, {"toy.onnx": model})
     (root / "snapshots" / ("c" * 40) / "config.json").symlink_to("/etc/hostname")
     with pytest.raises(InputError, match="leads out"):
@@ -453,7 +453,7 @@ def test_several_models_in_one_place_are_told(tmp_path: Path, client: Client, mo
 
 
 def test_a_version_of_a_model_repository_is_the_newest_or_the_one_asked_for(
-    tmp_path: Path, job: Job
+    tmp_path: Path, job: Import
 ) -> None:
     for number in (1, 2, 10):
         (tmp_path / "toy" / str(number)).mkdir(parents=True)

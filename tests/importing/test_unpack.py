@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nbmodel.errors import FormatError, InputError, NbModelError
-from nbmodel.importing import Job, Limits
+from nbmodel.importing import Import, Limits
 from nbmodel.importing import unpack as module
 from nbmodel.importing.unpack import Counter, is_archive, unpack
 
@@ -51,18 +51,18 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
-def test_a_tape_of_every_compression_is_unpacked(tmp_path: Path, job: Job, mode: str) -> None:
+def test_a_tape_of_every_compression_is_unpacked(tmp_path: Path, job: Import, mode: str) -> None:
     path = tar(tmp_path / "any", ("./m/a.bin", b"a"), ("m/sub/b.bin", b"b"), mode=mode)
     assert is_archive(path)
     assert tree(unpack(path, job, is_plain=True)) == {"m/a.bin": b"a", "m/sub/b.bin": b"b"}
 
 
-def test_a_folder_around_everything_is_left_out(tmp_path: Path, job: Job) -> None:
+def test_a_folder_around_everything_is_left_out(tmp_path: Path, job: Import) -> None:
     path = zipped(tmp_path / "m.zip", ("top/a", b"a"), ("top/b/c", b"c"), ("__MACOSX/x", b"x"))
     assert tree(unpack(path, job)) == {"a": b"a", "b/c": b"c"}
 
 
-def test_links_inside_stand_for_the_files_they_lead_to(tmp_path: Path, job: Job) -> None:
+def test_links_inside_stand_for_the_files_they_lead_to(tmp_path: Path, job: Import) -> None:
     path = tar(tmp_path / "m.tar.gz", ("a/one", "../b/two"), ("b/two", "three"), ("b/three", b"3"))
     found = unpack(path, job, is_plain=True)
     assert tree(found) == {"a/one": b"3", "b/two": b"3", "b/three": b"3"}
@@ -104,7 +104,7 @@ def _written(path: Path, content: bytes) -> Path:
 
 @pytest.mark.parametrize("make", HOSTILE.values(), ids=HOSTILE)
 def test_what_leads_out_or_is_damaged_is_one_line_and_writes_nothing_outside(
-    tmp_path: Path, job: Job, make: Callable[[Path], Path]
+    tmp_path: Path, job: Import, make: Callable[[Path], Path]
 ) -> None:
     path = make(tmp_path)
     before = {one for one in tmp_path.rglob("*") if job.folder not in one.parents}
@@ -116,7 +116,7 @@ def test_what_leads_out_or_is_damaged_is_one_line_and_writes_nothing_outside(
 
 @pytest.mark.parametrize("make", [tar, zipped], ids=["tar", "zip"])
 def test_a_bomb_is_stopped_before_it_fills_the_disk(
-    tmp_path: Path, job: Job, make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, job: Import, make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_SMALL", 1 << 20)
     path = make(tmp_path / "bomb", ("zeros", bytes(64 << 20)))
@@ -131,7 +131,7 @@ def test_a_bomb_is_stopped_before_it_fills_the_disk(
     ids=["size", "count"],
 )
 def test_limits_hold_for_what_comes_out(
-    tmp_path: Path, job: Job, limits: Limits, match: str
+    tmp_path: Path, job: Import, limits: Limits, match: str
 ) -> None:
     path = tar(tmp_path / "m.tar.gz", *((f"f{at}", bytes(600)) for at in range(3)))
     error: type[NbModelError] = InputError
@@ -157,14 +157,14 @@ HEADERS: dict[str, bytes] = {
 
 @pytest.mark.parametrize("content", HEADERS.values(), ids=HEADERS)
 def test_headers_of_a_tape_that_fill_memory_are_refused(
-    tmp_path: Path, job: Job, content: bytes
+    tmp_path: Path, job: Import, content: bytes
 ) -> None:
     path = _written(tmp_path / "m.tar", content + bytes(1024))
     with pytest.raises(FormatError, match="1,048,576 bytes of headers"):
         unpack(path, job)
 
 
-def test_a_sparse_file_is_refused_before_its_map_is_read(tmp_path: Path, job: Job) -> None:
+def test_a_sparse_file_is_refused_before_its_map_is_read(tmp_path: Path, job: Import) -> None:
     old, new = tarfile.TarInfo("old"), tarfile.TarInfo("new")
     old.type = tarfile.GNUTYPE_SPARSE
     new.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}
@@ -174,7 +174,7 @@ def test_a_sparse_file_is_refused_before_its_map_is_read(tmp_path: Path, job: Jo
             unpack(path, job)
 
 
-def test_folders_of_a_tape_are_counted(tmp_path: Path, job: Job) -> None:
+def test_folders_of_a_tape_are_counted(tmp_path: Path, job: Import) -> None:
     path = tar(tmp_path / "m.tar", *((f"d{at}", b"") for at in range(3)), kind=tarfile.DIRTYPE)
     with pytest.raises(InputError, match="more than 2 files"):
         unpack(path, replace(job, limits=Limits(files=2)))
@@ -186,7 +186,7 @@ def test_folders_of_a_tape_are_counted(tmp_path: Path, job: Job) -> None:
     ids=["size", "count"],
 )
 def test_limits_hold_for_all_archives_that_one_counter_is_for(
-    tmp_path: Path, job: Job, limits: Limits, match: str
+    tmp_path: Path, job: Import, limits: Limits, match: str
 ) -> None:
     limited = replace(job, limits=limits)
     counter = Counter(limited)

@@ -20,7 +20,7 @@ from nbmodel.errors import (
     StorageError,
     TargetUnreachableError,
 )
-from nbmodel.importing import Job, Limits, download
+from nbmodel.importing import Import, Limits, download
 from nbmodel.importing.download import Web
 from nbmodel.importing.url import Url, is_open
 from tests.tools.certificate import OPENSSL, Certificate
@@ -76,7 +76,7 @@ def test_credentials_are_sent_and_kept_nowhere(
     assert all(word not in str(card.to_json()) for word in ("hush", "0f0f", "abc"))
 
 
-def test_a_download_that_is_cut_goes_on_where_it_ended(web: Site, job: Job) -> None:
+def test_a_download_that_is_cut_goes_on_where_it_ended(web: Site, job: Import) -> None:
     web.pages["/m.bin"] = Page(CONTENT, cut_after=300_000)
     got = Url().fetch(f"{web.url}/m.bin", job)
     assert got.path.read_bytes() == CONTENT
@@ -94,7 +94,7 @@ def test_a_download_that_is_cut_goes_on_where_it_ended(web: Site, job: Job) -> N
     ids=["old", "weak", "fresh", "nonsense"],
 )
 def test_a_time_long_past_is_a_promise_too(
-    web: Site, job: Job, changed: str, etag: str, goes_on: bool
+    web: Site, job: Import, changed: str, etag: str, goes_on: bool
 ) -> None:
     said = {"Last-Modified": formatdate(usegmt=True) if changed == "now" else changed}
     web.pages["/m.bin"] = Page(CONTENT, headers=said, etag=etag, cut_after=300_000)
@@ -103,7 +103,7 @@ def test_a_time_long_past_is_a_promise_too(
 
 
 def test_the_next_import_goes_on_where_one_was_cancelled(
-    web: Site, job: Job, tmp_path: Path
+    web: Site, job: Import, tmp_path: Path
 ) -> None:
     web.pages["/m.bin"] = Page(CONTENT, cut_after=500_000)
     came = 0
@@ -122,7 +122,7 @@ def test_the_next_import_goes_on_where_one_was_cancelled(
 
 @pytest.mark.parametrize("ranges", [True, False], ids=["changed", "no-ranges"])
 def test_what_changed_or_comes_only_whole_is_brought_anew(
-    web: Site, job: Job, ranges: bool
+    web: Site, job: Import, ranges: bool
 ) -> None:
     other = CONTENT[::-1]
     pages = [Page(other, cut_after=1000, etag='"old"'), Page(CONTENT, ranges=ranges, etag='"new"')]
@@ -130,7 +130,7 @@ def test_what_changed_or_comes_only_whole_is_brought_anew(
     assert Url().fetch(f"{web.url}/m.bin", job).path.read_bytes() == CONTENT
 
 
-def test_a_digest_that_is_promised_is_kept_to(web: Site, job: Job) -> None:
+def test_a_digest_that_is_promised_is_kept_to(web: Site, job: Import) -> None:
     web.pages["/m.bin"] = Page(CONTENT)
     assert Url().fetch(f"{web.url}/m.bin", replace(job, sha256=SHA256)).path.is_file()
     with pytest.raises(DigestMismatchError, match=f"sha256:{'0' * 64}, found sha256:{SHA256}"):
@@ -138,7 +138,7 @@ def test_a_digest_that_is_promised_is_kept_to(web: Site, job: Job) -> None:
 
 
 @pytest.mark.parametrize("length", [None, -1], ids=["told", "untold"])
-def test_more_than_the_limit_is_refused(web: Site, job: Job, length: int | None) -> None:
+def test_more_than_the_limit_is_refused(web: Site, job: Import, length: int | None) -> None:
     web.pages["/m.bin"] = Page(CONTENT, length=length)
     limited = replace(job, limits=Limits(size=100_000))
     with pytest.raises(InputError, match=r"expected at most 100,000") as caught:
@@ -146,7 +146,7 @@ def test_more_than_the_limit_is_refused(web: Site, job: Job, length: int | None)
     assert caught.value.hint == "--max-size allows more"
 
 
-def test_a_token_for_https_is_not_sent_in_clear(web: Site, job: Job) -> None:
+def test_a_token_for_https_is_not_sent_in_clear(web: Site, job: Import) -> None:
     web.pages["/m.bin"] = Page(CONTENT)
     base = web.url.replace("http://", "https://")
     with Web(job, base, {"Authorization": "Bearer hush"}) as servers:
@@ -154,7 +154,7 @@ def test_a_token_for_https_is_not_sent_in_clear(web: Site, job: Job) -> None:
     assert "Authorization" not in web.asked[0].headers
 
 
-def test_bytes_are_told_once_however_often_a_download_breaks(web: Site, job: Job) -> None:
+def test_bytes_are_told_once_however_often_a_download_breaks(web: Site, job: Import) -> None:
     def breaks_twice(asked: Asked) -> Page:
         if len(web.asked) < 3:
             web.cut.clear()
@@ -167,13 +167,13 @@ def test_bytes_are_told_once_however_often_a_download_breaks(web: Site, job: Job
     assert sum(told) == len(CONTENT)
 
 
-def test_a_compressed_answer_that_nobody_asked_for_is_one_line(web: Site, job: Job) -> None:
+def test_a_compressed_answer_that_nobody_asked_for_is_one_line(web: Site, job: Import) -> None:
     web.pages["/told"] = Page(b"no gzip", headers={"Content-Encoding": "gzip"})
     with Web(job) as servers, pytest.raises(StorageError, match="answered no JSON"):
         servers.json("GET", f"{web.url}/told")
 
 
-def test_a_token_does_not_follow_to_another_host(web: Site, job: Job) -> None:
+def test_a_token_does_not_follow_to_another_host(web: Site, job: Import) -> None:
     with site() as other:
         other.pages["/m.bin"] = Page(CONTENT)
         web.pages["/m.bin"] = Page(status=302, headers={"Location": f"{other.url}/m.bin"})
@@ -187,7 +187,7 @@ def test_a_token_does_not_follow_to_another_host(web: Site, job: Job) -> None:
 
 @pytest.mark.skipif(OPENSSL is None, reason="openssl makes the certificate")
 def test_https_is_checked_and_never_left_for_http(
-    tmp_path: Path, web: Site, job: Job, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, web: Site, job: Import, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     certificate = Certificate.make(tmp_path / "tls")
     web.pages["/m.bin"] = Page(CONTENT)
@@ -225,7 +225,7 @@ def _redirects_for_ever(asked: Asked) -> Page:
     ids=["gone", "refused", "away", "teapot", "for-ever", "elsewhere", "short"],
 )
 def test_a_server_that_does_not_do_its_part_is_one_line(
-    web: Site, job: Job, page: Page, error: type[NbModelError], match: str
+    web: Site, job: Import, page: Page, error: type[NbModelError], match: str
 ) -> None:
     web.pages["/m.bin"] = page
     with pytest.raises(error, match=match) as caught:
@@ -248,7 +248,7 @@ def test_what_anybody_could_have_changed_is_told(
     assert is_open(uri, sha256) == warned
 
 
-def test_the_name_of_a_server_is_a_plain_one(web: Site, job: Job) -> None:
+def test_the_name_of_a_server_is_a_plain_one(web: Site, job: Import) -> None:
     said = {"Content-Disposition": 'attachment; filename="../../evil\x01.onnx"'}
     web.pages["/download"] = Page(b"x", headers={k: v.replace("\x01", "") for k, v in said.items()})
     assert Url().fetch(f"{web.url}/download", job).path.name == "evil.onnx"

@@ -1133,14 +1133,14 @@ class Client:
             TargetUnreachableError, AuthenticationError: Who takes it is away, or refuses.
         """
         from nbmodel.display import ExportCard, Progress
-        from nbmodel.exporting import Job, check_options, exporter_named
+        from nbmodel.exporting import Export, check_options, exporter_named
 
         version = self.registry.resolve(_local(reference))
         exporter = exporter_named(to)
         check_options(exporter, options or {})
         self._fetch(version, cancelled)
         with Progress(f"export {version.reference}", total=version.size) as progress:
-            job = Job(
+            job = Export(
                 self.registry,
                 version,
                 os.fspath(target),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Job:
+class Export:
     """One export: of what, to where, and whom it tells.
 
     Attributes:
@@ -84,7 +84,7 @@ class Exporter(ABC):
     options: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
-    def export(self, job: Job) -> Exported:
+    def export(self, job: Export) -> Exported:
         """Write a version.
 
         Raises:

@@ -15,7 +15,7 @@ from typing import IO
 from nbmodel.core.manifest import FileEntry
 from nbmodel.core.reference import Reference
 from nbmodel.errors import DigestMismatchError, InputError
-from nbmodel.exporting.base import Job
+from nbmodel.exporting.base import Export
 from nbmodel.storage.atomic import TEMPORARY, sync_folder
 from nbmodel.storage.base import translated
 
@@ -30,7 +30,7 @@ class CheckedFile(io.RawIOBase):
         entry: Which file.
     """
 
-    def __init__(self, job: Job, entry: FileEntry) -> None:
+    def __init__(self, job: Export, entry: FileEntry) -> None:
         super().__init__()
         self._job = job
         self._entry = entry
@@ -107,7 +107,7 @@ def write_text(target: Path, text: str) -> Path:
     return target
 
 
-def extract(job: Job, folder: Path) -> tuple[Path, ...]:
+def extract(job: Export, folder: Path) -> tuple[Path, ...]:
     """The files of the version in a folder.
 
     Raises:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from nbmodel.core.origin import without_credentials
 from nbmodel.errors import InputError
-from nbmodel.exporting.base import Exported, Exporter, Job
+from nbmodel.exporting.base import Export, Exported, Exporter
 from nbmodel.exporting.files import plain_name, write_text
 from nbmodel.exporting.yaml import to_yaml
 
@@ -46,7 +46,7 @@ class KServe(Exporter):
         "replicas": "the fewest, such as 0",
     }
 
-    def export(self, job: Job) -> Exported:
+    def export(self, job: Export) -> Exported:
         """Write the document; the files are to be where ``storage`` says."""
         version = job.version
         if version.framework not in FORMATS:
@@ -77,7 +77,7 @@ class KServe(Exporter):
         return Exported((written,), f"inferenceservice/{name}", tuple(notes))
 
 
-def _document(job: Job, name: str, storage: str) -> dict[str, Any]:
+def _document(job: Export, name: str, storage: str) -> dict[str, Any]:
     version = job.version
     metadata: dict[str, Any] = {"name": name}
     if job.option("namespace"):

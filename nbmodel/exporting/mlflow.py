@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from nbmodel.core.signature import Tensor, describe
 from nbmodel.core.version import Version
-from nbmodel.exporting.base import Exported, Exporter, Job
+from nbmodel.exporting.base import Export, Exported, Exporter
 from nbmodel.exporting.files import check_free, extract, write_text
 from nbmodel.exporting.yaml import to_yaml
 from nbmodel.formats import model_file
@@ -36,7 +36,7 @@ class Mlflow(Exporter):
     about = "TARGET, a folder with MLmodel that mlflow loads and registers"
     options: ClassVar[Mapping[str, str]] = {}
 
-    def export(self, job: Job) -> Exported:
+    def export(self, job: Export) -> Exported:
         """Copy the files, then write what says what they are."""
         version, folder = job.version, job.folder
         check_free(folder, lambda there: _is_of(there / MARKER, version), "the model")
@@ -92,13 +92,13 @@ def _is_of(marker: Path, version: Version) -> bool:
         return False
 
 
-def _place(job: Job) -> str:
+def _place(job: Export) -> str:
     """Where the files are: beside ``MLmodel``, but for those that have MLflow's own names."""
     tops = {entry.path.partition("/")[0] for entry in job.version.files}
     return _DATA if tops & OWN_FILES else "."
 
 
-def _flavors(job: Job, data: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _flavors(job: Export, data: str) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Flavor → its fields, and what must be installed to load them."""
     version = job.version
     own = {"framework": version.framework, "data": data, "digest": version.digest}
@@ -128,7 +128,7 @@ def _flavors(job: Job, data: str) -> tuple[dict[str, Any], tuple[str, ...]]:
     }, ("mlflow", "tensorflow")
 
 
-def _signature(job: Job) -> tuple[dict[str, Any], str]:
+def _signature(job: Export) -> tuple[dict[str, Any], str]:
     """The signature in MLflow's words, or why there is none."""
     signature = job.version.signature
     for tensor in (*signature.inputs, *signature.outputs):

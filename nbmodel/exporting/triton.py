@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from nbmodel.backends.triton_config import ENGINES
 from nbmodel.errors import InputError
-from nbmodel.exporting.base import Exported, Exporter, Job
+from nbmodel.exporting.base import Export, Exported, Exporter
 from nbmodel.exporting.files import extract, plain_name, write_text
 from nbmodel.importing.record import record_of
 from nbmodel.importing.triton import CONFIG, RECORD
@@ -22,7 +22,7 @@ class Triton(Exporter):
     about = "TARGET/<model>/<number>/ with config.pbtxt: a model repository"
     options: ClassVar[Mapping[str, str]] = {"model": "what it is called there"}
 
-    def export(self, job: Job) -> Exported:
+    def export(self, job: Export) -> Exported:
         """Copy the files; the configuration is there after what it names."""
         version = job.version
         name = plain_name(job.option("model", version.model), "A-Za-z0-9._-")

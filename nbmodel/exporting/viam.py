@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import ClassVar
 
-from nbmodel.exporting.base import Exported, Exporter, Job
+from nbmodel.exporting.base import Export, Exported, Exporter
 from nbmodel.exporting.files import new_file, write_text
 from nbmodel.exporting.viam_package import FRAMEWORKS, PackageInfo, write_archive
 from nbmodel.fleet.plan import package_json
@@ -23,7 +23,7 @@ class Viam(Exporter):
         "platform": "what it is for, such as linux/arm64",
     }
 
-    def export(self, job: Job) -> Exported:
+    def export(self, job: Export) -> Exported:
         """Pack the files; equal versions give equal bytes."""
         version = job.version
         organization = job.option("organization")

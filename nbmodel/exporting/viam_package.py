@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from nbmodel.core.version import Version
-from nbmodel.exporting.base import Job
+from nbmodel.exporting.base import Export
 from nbmodel.exporting.files import CheckedFile
 from nbmodel.fleet.plan import local_name
 from nbmodel.protocol.wire import key_of, varint
@@ -121,7 +121,7 @@ def create_requests(info: PackageInfo, contents: Iterator[bytes]) -> Iterator[by
         yield _field(2, bytes(held))
 
 
-def archive(job: Job) -> Iterator[bytes]:
+def archive(job: Export) -> Iterator[bytes]:
     """The ``.tar.gz`` of the version's files, in pieces, as they are read and checked.
 
     Raises:
@@ -149,7 +149,7 @@ def archive(job: Job) -> Iterator[bytes]:
     yield outlet.take()
 
 
-def write_archive(job: Job, file: IO[bytes]) -> None:
+def write_archive(job: Export, file: IO[bytes]) -> None:
     """Write the ``.tar.gz`` of the version's files."""
     for piece in archive(job):
         file.write(piece)

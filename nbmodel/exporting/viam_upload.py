@@ -22,7 +22,7 @@ from nbmodel.errors import (
     StorageError,
     TargetUnreachableError,
 )
-from nbmodel.exporting.base import Exported, Exporter, Job
+from nbmodel.exporting.base import Export, Exported, Exporter
 from nbmodel.exporting.viam_package import PackageInfo, archive, create_requests
 from nbmodel.plugins import require
 from nbmodel.protocol.wire import BYTES, fields, key_of, text
@@ -45,7 +45,7 @@ class ViamUpload(Exporter):
         "platform": "what it is for, such as linux/arm64",
     }
 
-    def export(self, job: Job) -> Exported:
+    def export(self, job: Export) -> Exported:
         """Send the package; nothing of it is written here."""
         require("an upload to Viam", "grpc", extra="runtime")
         import grpc
@@ -83,7 +83,7 @@ class ViamUpload(Exporter):
         return Exported((), f"{package} version {version}")
 
 
-def _awaited(call: Any, job: Job) -> bytes:
+def _awaited(call: Any, job: Export) -> bytes:
     """What a call answers; it ends when nobody wants to go on, however slow the server is."""
     import grpc
 

@@ -42,8 +42,8 @@ from nbmodel.storage.patience import Patience
 from nbmodel.storage.sessions import Session, UploadSessions
 
 PIECE = 1024 * 1024  # bytes read from a file and sent at a time
-CHUNK = 32 * 1024 * 1024  # bytes of one request when a blob goes in several
-CHUNKED_FROM = 2 * CHUNK  # smaller blobs go in one request, which every registry takes
+CHUNK = 16 * 1024 * 1024  # bytes of one request when a blob goes in several
+CHUNKED_FROM = CHUNK  # smaller blobs go in one request, which every registry takes
 _MAX_ANSWER = 1024 * 1024  # bytes
 _MAX_RANGES = 64 * 1024 * 1024  # bytes; the most ranges that can be asked for take 30
 _WORTH_A_PATCH = 0.9  # share of the blob; above it, putting it together costs more than it saves

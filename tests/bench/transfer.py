@@ -86,6 +86,8 @@ def _rows(
 
 def push(home: str, remote: str) -> tuple[float, float]:
     """Milliseconds and MB that a push takes; runs in a process of its own."""
+    # What it remembers of other repositories would be mounted from there, and not sent.
+    shutil.rmtree(Path(home) / "uploads", ignore_errors=True)
     client = Client(home)
     client.list()
     taken: list[float] = []

@@ -155,7 +155,8 @@ def check_signatures(
         raise TrustError(
             f"{version.reference} is not signed, expected a signature by {trusted}",
             reason="Unsigned",
-            hint=f"nbmodel sign {version.reference} --key KEY.pem",
+            hint="one that was made elsewhere since comes with `pull`; "
+            f"else `sign {version.reference} --key KEY.pem`",
         )
     told = "; ".join(dict.fromkeys(map(str, troubles)))
     raise TrustError(

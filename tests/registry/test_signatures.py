@@ -112,7 +112,9 @@ def test_a_version_that_is_not_signed_is_told_with_what_to_do(
     version = add()
     with pytest.raises(TrustError, match=r"^digits:1 is not signed, expected .* key") as refused:
         registry.check_signatures(version, trusting(key))
-    assert refused.value.hint == "nbmodel sign digits:1 --key KEY.pem"
+    assert refused.value.hint == (
+        "one that was made elsewhere since comes with `pull`; else `sign digits:1 --key KEY.pem`"
+    )
 
 
 def test_a_version_whose_files_are_elsewhere_was_not_read(

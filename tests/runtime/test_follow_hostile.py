@@ -458,7 +458,7 @@ def _with_layer(site: Site, of: str, **changes: Any) -> str:
     path = changes.pop("path", None)
     layer.update(changes)
     if path is not None:
-        layer["annotations"][FILEPATH] = path
+        layer["annotations"] = {FILEPATH: path}
     return site.registry.put(json.dumps(data).encode())
 
 

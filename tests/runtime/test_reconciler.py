@@ -669,6 +669,7 @@ def test_a_copy_that_is_damaged_is_fetched_again(box: Box) -> None:
             box.configure(config)
             box.ask()
             box.wait(lambda status, wanted=version.number: status["number"] == wanted)
+        assert box.runtime.wait_settled(SETTLE_S)  # the link is at the second version, too
         damage(box.home / "packages" / MODEL / "model.onnx")
         box.restart()
         assert box.wait(lambda status: status["number"] == 2)["error"] is None

@@ -105,7 +105,7 @@ def test_a_service_may_do_what_it_must_and_no_more(
 @pytest.mark.parametrize(
     ("unit", "private"),
     [
-        pytest.param(OF_ADA, "yes", id="elsewhere"),
+        pytest.param(replace(OF_ADA, command=["/opt/python"]), "yes", id="elsewhere"),
         pytest.param(
             replace(OF_ADA, command=["/tmp/venv/bin/python"]), "no", id="a program in /tmp"
         ),

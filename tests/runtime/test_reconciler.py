@@ -29,6 +29,7 @@ from nbmodel.runtime.packages import PackageFolder
 from nbmodel.runtime.repository import LoadRequest
 from nbmodel.runtime.state import StateFolder
 from nbmodel.storage import MemoryStorage
+from nbmodel.storage.atomic import TEMPORARY
 from nbmodel.storage.manifests import blobs_of, load_manifest
 from tests.tools.hostile_registry import HostileRegistry
 from tests.tools.toy_versions import (
@@ -118,7 +119,9 @@ class Box:
     def power_cut(self) -> None:
         """End the runtime without a word, and start another on what is on its disk."""
         after = self.home.with_name(self.home.name + "+")
-        shutil.copytree(self.home, after, symlinks=True)
+        # What is being written comes and goes while it is copied.
+        unfinished = shutil.ignore_patterns(f"{TEMPORARY}*")
+        shutil.copytree(self.home, after, symlinks=True, ignore=unfinished)
         self.runtime.close()
         self.home = after
         self._start_again()
@@ -492,6 +495,7 @@ def test_a_copy_that_is_damaged_is_no_fault_of_its_version(
 ) -> None:
     deployed.configure(machine(confirm_s=0))
     deployed.wait(lambda status: status["provisional"] is None)
+    assert deployed.runtime.wait_settled(SETTLE_S)  # that is on its disk, too
     if is_cautious:
         deployed.power_cut()
     (model,) = (

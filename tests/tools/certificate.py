@@ -36,6 +36,9 @@ class Certificate:
         made = cls(folder / "certificate.pem", folder / "key.pem")
         command = [OPENSSL, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
         command += ["-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1"]
+        # Python 3.13 wants an authority to say that it may sign.
+        usage = "keyUsage=critical,digitalSignature,keyEncipherment,keyCertSign"
+        command += ["-addext", usage]
         command += ["-keyout", str(made.key), "-out", str(made.certificate)]
         subprocess.run(command, check=True, capture_output=True)
         return made
@@ -51,6 +54,7 @@ class Certificate:
         request, extensions = folder / "request.pem", folder / "extensions"
         extensions.write_text(
             f"subjectAltName=DNS:{host},IP:127.0.0.1\nbasicConstraints=CA:FALSE\n"
+            "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
         )
         command = [OPENSSL or "openssl", "req", "-newkey", "rsa:2048", "-nodes"]
         command += ["-subj", f"/CN={host}", "-keyout", str(made.key), "-out", str(request)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any, TypeVar
 
 import click
@@ -130,3 +131,32 @@ def command_object(text: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise InputError(f"expected a JSON object, found {type(value).__name__}")
     return value
+
+
+def limit_options(
+    names: Iterable[str] | None = None,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A decorator that gives a command an option for each limit.
+
+    Args:
+        names: Those of ``runtime.limits.Limits`` that it has; None: all.
+    """
+    from nbmodel.runtime.limits import Limits, option_of  # for verbs that start servers alone
+
+    wanted = None if names is None else frozenset(names)
+    limits = [one for one in fields(Limits) if wanted is None or one.name in wanted]
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for limit in reversed(limits):
+            function = click.option(
+                option_of(limit.name),
+                limit.name,
+                type=type(limit.default),
+                default=limit.default,
+                show_default=True,
+                metavar="N" if isinstance(limit.default, int) else "SECONDS",
+                help=limit.metadata["help"],
+            )(function)
+        return function
+
+    return decorate

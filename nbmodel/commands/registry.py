@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
 
 from nbmodel.commands.context import Context, pass_context
+from nbmodel.commands.options import limit_options
 from nbmodel.errors import InputError
-from nbmodel.runtime.limits import Limits, option_of
+from nbmodel.runtime.limits import Limits
 
 _LIMITS = ("max_connections", "head_timeout_s", "body_timeout_s", "idle_timeout_s", "drain_s")
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -20,21 +19,6 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.group("registry")
 def command() -> None:
     """The local registry as a server, for devices, colleagues and container tools."""
-
-
-def _limit_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """An option for each limit of a registry's server."""
-    for limit in reversed([one for one in fields(Limits) if one.name in _LIMITS]):
-        function = click.option(
-            option_of(limit.name),
-            limit.name,
-            type=type(limit.default),
-            default=limit.default,
-            show_default=True,
-            metavar="N" if isinstance(limit.default, int) else "SECONDS",
-            help=limit.metadata["help"],
-        )(function)
-    return function
 
 
 @command.command("serve")
@@ -50,7 +34,7 @@ def _limit_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--tls-cert", type=_FILE, metavar="FILE", help="speak TLS, with this PEM file")
 @click.option("--tls-key", type=_FILE, metavar="FILE", help="the certificate's key")
 @click.option("--max-blob-bytes", type=click.IntRange(1), metavar="N", help="largest file taken in")
-@_limit_options
+@limit_options(_LIMITS)
 @pass_context
 def serve(
     context: Context,

@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from nbmodel.commands.context import Context, json_view, pass_context
+from nbmodel.commands.options import limit_options
 from nbmodel.errors import InputError
-from nbmodel.runtime.limits import Limits, option_of
+from nbmodel.runtime.limits import Limits
 
 
 @click.group("runtime")
 def command() -> None:
     """Runtimes: the processes on edge machines (or on this one) that serve models."""
-
-
-def _limit_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """An option for each limit."""
-    for limit in reversed(fields(Limits)):
-        function = click.option(
-            option_of(limit.name),
-            limit.name,
-            type=type(limit.default),
-            default=limit.default,
-            show_default=True,
-            metavar="N" if isinstance(limit.default, int) else "SECONDS",
-            help=limit.metadata["help"],
-        )(function)
-    return function
 
 
 def _start_options(http: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -89,7 +74,7 @@ def _start_options(http: str) -> Callable[[Callable[..., Any]], Callable[..., An
     )
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        function = _limit_options(function)
+        function = limit_options()(function)
         for option in reversed(options):
             function = option(function)
         return function

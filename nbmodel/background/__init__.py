@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
@@ -19,7 +20,7 @@ from typing import Any, Protocol, TypeVar
 from nbmodel.background.queue import JobQueue
 from nbmodel.background.transfer import Transfer
 from nbmodel.core.job import CANCELLED, DONE, FAILED, Job
-from nbmodel.display.progress import Sink, progress_to
+from nbmodel.display.progress import Sink, progress_to, sink_here
 from nbmodel.display.quantity import duration
 from nbmodel.errors import InputError, TargetUnreachableError
 from nbmodel.storage.patience import Patience
@@ -27,8 +28,11 @@ from nbmodel.storage.patience import Patience
 __all__ = ["Did", "Transfer", "Transfers"]
 
 FOLDER = "transfers"  # below the home
-#: For a network that is away: about six minutes.
-PATIENCE = Patience(tries=8, first_s=2.0, longest_s=90.0)
+#: Seconds in which the other side is tried again: when it never answered, an address may be
+#: wrong; a network that broke in the midst comes back.
+UNREACHED_S, BROKEN_S = 60.0, 600.0
+#: How long the pauses between the tries are; the seconds above end them.
+PATIENCE = Patience(tries=100, first_s=2.0, longest_s=60.0)
 _WRITE_S = 1.0  # between two times that a job's progress is written down
 _LOOK_S = 0.1  # between two looks whether a job that waits was cancelled
 
@@ -139,7 +143,10 @@ class Transfers:
                 if id_ is not None:
                     job = self._required(job, id_)
                 if job is not None:
-                    results.append(self._finish(job, None))
+                    ended = self._finish(job, None)
+                    if ended.error is not None:
+                        raise ended.error
+                    results.append(ended.result)
         return tuple(results)
 
     def cancel(self, id_: str) -> Job:
@@ -209,54 +216,75 @@ class Transfers:
         while (waiting := self._waiting.get()) is not None:
             job, transfer, stack = waiting
             with stack:
-                try:
-                    self._finish(job, transfer)
-                except BaseException:  # noqa: BLE001, S110 - those who wait for it were told
-                    pass
-                finally:
-                    with self._lock:
-                        self._mine.pop(job.id, None)
+                ended = self._finish(job, transfer)
+            # Whoever waited may begin it again at once: it is nobody's by then.
+            with self._lock:
+                self._mine.pop(job.id, None)
+            transfer.end(ended.line, result=ended.result, error=ended.error)
 
-    def _finish(self, job: Job, transfer: Transfer | None) -> Any:
-        """Do a job that is held."""
+    def _finish(self, job: Job, transfer: Transfer | None) -> _Ended:
+        """Do a job that is held, and write down how it ended."""
         began = time.monotonic()
         watch = _Watch(self.queue, job, transfer)
+        if transfer is not None:
+            transfer.say(f"{job.what}: under way")
         try:
             with watch.shown():
                 did = self._patiently(job, watch)
-        except BaseException as exc:
-            is_cancelled = isinstance(exc, CancelledError)
-            state = CANCELLED if is_cancelled else FAILED
-            # An interrupted job is gone on with.
-            if isinstance(exc, Exception):
-                words = "cancelled" if is_cancelled else f"failed: {exc}"
-                line = f"{job.what}: {words} after {duration(time.monotonic() - began)}"
-                self.queue.update(job, state=state, line=line, share=watch.share)
-            else:
-                line = f"{job.what}: interrupted"
-            if transfer is not None:
-                transfer.end(line, error=exc)
-            raise
+        except TargetUnreachableError as exc:
+            # What is there already is not sent again: it stays to be gone on with.
+            tried = f"tried for {duration(time.monotonic() - began)}"
+            next_step = f"`transfers --resume {job.id}` goes on with it"
+            line = f"{job.what}: interrupted, {exc}, {tried}; {next_step}"
+            self.queue.update(job, line=line, share=watch.share)
+            doubt = "" if watch.furthest else "is the address right? "
+            error = TargetUnreachableError(
+                f"{exc}, {tried}", hint=f"{doubt}it stays in the queue: {next_step}"
+            )
+            error.__cause__ = exc
+            return _Ended(line, error=error)
+        except CancelledError as exc:
+            return self._over(job, watch, began, CANCELLED, "cancelled", exc)
+        except Exception as exc:  # noqa: BLE001 - raised again by who waits for it
+            return self._over(job, watch, began, FAILED, f"failed: {exc}", exc)
+        except BaseException as exc:  # noqa: BLE001 - as above; an interrupted job is gone on with
+            return _Ended(f"{job.what}: interrupted", error=exc)
         line = f"{job.what}: done, {did.line}, {duration(time.monotonic() - began)}"
         self.queue.update(job, state=DONE, line=line, share=1.0)
-        if transfer is not None:
-            transfer.end(line, result=did.result)
-        return did.result
+        return _Ended(line, result=did.result)
+
+    def _over(
+        self, job: Job, watch: _Watch, began: float, state: str, words: str, error: Exception
+    ) -> _Ended:
+        line = f"{job.what}: {words} after {duration(time.monotonic() - began)}"
+        self.queue.update(job, state=state, line=line, share=watch.share)
+        return _Ended(line, error=error)
 
     def _patiently(self, job: Job, watch: _Watch) -> Did:
-        """Do a job, and again while the other side is away."""
-        failures = 0
+        """Do a job, and again while the other side is away, as long as that makes sense."""
+        failures, since, before = 0, time.monotonic(), 0.0
         while True:
             watch.check()
-            share = watch.share
             try:
                 return self._do(job, cancelled=watch.is_cancelled)
             except TargetUnreachableError as exc:
-                failures = 1 if (watch.share or 0) > (share or 0) else failures + 1
+                if watch.furthest > before:
+                    failures, since, before = 0, time.monotonic(), watch.furthest
+                failures += 1
                 pause = PATIENCE.pause_s(failures)
-                if pause is None:
+                left = since + (BROKEN_S if watch.furthest else UNREACHED_S) - time.monotonic()
+                if pause is None or pause > left:
                     raise
-                watch.wait(pause, f"{job.what}: {exc}; again in {pause:.0f} s")
+                watch.wait(pause, f"{job.what}: {exc}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """How a job ended."""
+
+    line: str
+    result: Any = None
+    error: BaseException | None = None
 
 
 class _Watch(Sink):
@@ -264,6 +292,7 @@ class _Watch(Sink):
 
     def __init__(self, queue: JobQueue, job: Job, transfer: Transfer | None) -> None:
         self.share: float | None = None
+        self.furthest = 0.0
         self._queue, self._job, self._transfer = queue, job, transfer
         self._written = time.monotonic()
 
@@ -279,7 +308,7 @@ class _Watch(Sink):
     def show(self, line: str, share: float | None) -> None:
         """Pass it on; ends what tells it when the job was cancelled."""
         self.check()
-        self.share = share
+        self.share, self.furthest = share, max(self.furthest, share or 0.0)
         if self._transfer is not None:
             self._transfer.tell(line, share)
         if time.monotonic() - self._written >= _WRITE_S:
@@ -298,9 +327,21 @@ class _Watch(Sink):
         if self.is_cancelled():
             raise CancelledError
 
-    def wait(self, seconds: float, line: str) -> None:
-        """Wait, unless somebody does."""
+    def wait(self, seconds: float, why: str) -> None:
+        """Wait, unless somebody does.
+
+        Args:
+            seconds: How long.
+            why: What is shown meanwhile, with the time at which it is over.
+        """
         until = time.monotonic() + seconds
+        at = datetime.now().astimezone() + timedelta(seconds=seconds)
+        line = f"{why}; next try at {at:%H:%M:%S}"
+        if self._transfer is None:
+            sink_here().close(line)
+        else:
+            self._transfer.say(line)
+        self._queue.update(self._job, line=line, share=self.share)
         while (left := until - time.monotonic()) > 0:
-            self.show(line, self.share)
             time.sleep(min(left, _LOOK_S))
+            self.check()

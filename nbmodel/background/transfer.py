@@ -17,7 +17,7 @@ from nbmodel.display.card import Card, Facts
 from nbmodel.display.printable import printable
 from nbmodel.display.progress import NotebookSink
 
-_INTERVAL_S = 0.1  # between two updates: ten a second are as many as an eye follows
+_INTERVAL_S = 0.25  # between two updates of what nobody looks at all the time
 
 
 class Transfer(Result):
@@ -49,6 +49,7 @@ class Transfer(Result):
         self._share: float | None = None
         self._line = f"{self.what}: waiting"
         self._shown_at = 0.0
+        self._shown = self._line
         self._display = _notebook_display()
         if self._display is not None:
             # Here and now: begun by the thread that works, it would be below whatever cell runs.
@@ -95,13 +96,23 @@ class Transfer(Result):
     # What the work says
 
     def tell(self, line: str, share: float | None) -> None:
-        """Show how far it is, where it is time to."""
+        """Show how far it is, where that is new and it is time to."""
         with self._lock:
             self._line, self._share = line, share
-            if time.monotonic() - self._shown_at >= _INTERVAL_S and not self._future.done():
-                self._shown_at = time.monotonic()
-                if self._display is not None:
-                    self._display.show(line, share)
+            if time.monotonic() - self._shown_at >= _INTERVAL_S:
+                self._show()
+
+    def say(self, line: str) -> None:
+        """Show at once what it does now, where that is no number."""
+        with self._lock:
+            self._line = line
+            self._show()
+
+    def _show(self) -> None:
+        if self._display is None or self._future.done() or self._shown == self._line:
+            return
+        self._shown, self._shown_at = self._line, time.monotonic()
+        self._display.show(self._line, self._share)
 
     def end(self, line: str, *, result: Any = None, error: BaseException | None = None) -> None:
         """Leave the last line, and let those go on that wait."""

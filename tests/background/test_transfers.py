@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
@@ -16,6 +17,7 @@ from nbmodel.background import Did, Transfer, Transfers, transfer
 from nbmodel.background.queue import JobQueue
 from nbmodel.core.job import Job
 from nbmodel.display import Progress
+from nbmodel.display.progress import sink_here
 from nbmodel.errors import InputError, StorageError, TargetUnreachableError
 from nbmodel.storage.patience import Patience
 
@@ -152,6 +154,97 @@ def test_a_network_that_is_away_is_waited_for(
         push(here).result(WAIT_S)
 
 
+def away(words: str = "host:1 does not answer") -> list[Any]:
+    return [TargetUnreachableError(words) for _ in range(10_000)]
+
+
+def test_who_never_answers_is_given_up_and_stays_in_the_queue(
+    here: Transfers, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "PATIENCE", Patience(tries=10_000, first_s=0.01, longest_s=0.1))
+    monkeypatch.setattr(background, "UNREACHED_S", 0.3)
+    work.raises = away()
+    work.go.set()
+    handle = push(here)
+    error = handle.exception(WAIT_S)
+    assert isinstance(error, TargetUnreachableError)
+    assert str(error).startswith("host:1 does not answer, tried for ")
+    resumes = f"`transfers --resume {handle.id}` goes on with it"
+    assert error.hint == f"is the address right? it stays in the queue: {resumes}"
+    assert handle.line.startswith("push digits: interrupted, host:1 does not answer, tried for ")
+    assert handle.line.endswith(resumes)
+    job = here.queue.get(handle.id)
+    assert (job.state, job.line) == ("open", handle.line)
+    assert not here.queue.is_held(handle.id)
+    work.raises = []
+    (resumed,) = here.resume(handle.id)
+    assert resumed.result(WAIT_S) == {"card": "push digits"}
+    assert here.queue.get(handle.id).state == "done"
+
+
+def test_who_runs_the_cell_again_goes_on_with_what_was_given_up(
+    here: Transfers, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "UNREACHED_S", 0.0)
+    work.raises = away()[:1]
+    work.go.set()
+    handle = push(here)
+    assert isinstance(handle.exception(WAIT_S), TargetUnreachableError)
+    again = push(here)
+    assert (again.id, again.result(WAIT_S)) == (handle.id, {"card": "push digits"})
+    assert again is not handle
+
+
+def test_a_network_that_breaks_in_the_midst_is_waited_for_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "PATIENCE", Patience(tries=10_000, first_s=0.01, longest_s=0.1))
+    monkeypatch.setattr(background, "UNREACHED_S", 0.0)
+    shares = [0.2, 0.2, 0.5, 1.0]
+
+    def verb(job: Job, *, cancelled: Callable[[], bool]) -> Did:
+        share = shares.pop(0)
+        sink_here().show(f"{job.what}  {share:.0%}", share)
+        if shares:
+            raise TargetUnreachableError("broken")
+        return Did("there", "done")
+
+    here = Transfers(tmp_path, tmp_path / "registry", verb)
+    assert push(here).result(WAIT_S) == "there"
+
+
+def test_a_wait_is_shown_once_with_the_time_at_which_it_is_over(
+    here: Transfers, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notebook = Notebook()
+    shown = transfer._Display(notebook.display, lambda: 1)
+    monkeypatch.setattr(transfer, "_notebook_display", lambda: shown)
+    monkeypatch.setattr(background, "PATIENCE", Patience(tries=2, first_s=1.0))
+    work.raises = away("host:1 is away")[:2]
+    work.go.set()
+    push(here).result(WAIT_S)
+    lines = [bundle["text/plain"] for bundle, *_ in notebook.shown]
+    waits = [line for line in lines if "next try" in line]
+    assert len(waits) == 2, "however long they are"
+    for line in waits:
+        assert re.fullmatch(r"push digits: host:1 is away; next try at \d\d:\d\d:\d\d", line)
+
+
+def test_the_command_line_is_told_of_a_wait(
+    here: Transfers,
+    work: Work,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(background, "PATIENCE", Patience(tries=1, first_s=0.01))
+    left_in(tmp_path, {"reference": "digits"})
+    work.raises = away("host:1 is away")[:1]
+    work.go.set()
+    assert here.finish() == ({"card": "push digits"},)
+    assert "push digits: host:1 is away; next try at " in capsys.readouterr().err
+
+
 def test_the_same_again_is_the_one_that_is_under_way(here: Transfers, work: Work) -> None:
     handle = push(here)
     assert push(here) is handle
@@ -271,7 +364,7 @@ def test_a_notebook_has_one_display_that_ends_as_a_line(
     handle._ipython_display_()  # it is the value of the cell that began it
     assert len({id_ for _, id_, _ in notebook.shown}) == 1
     assert [update for *_, update in notebook.shown] == [False] + [True] * (len(notebook.shown) - 1)
-    assert len(notebook.shown) < 100, "at most ten a second"
+    assert len(notebook.shown) < 100, "at most four a second"
     last = notebook.shown[-1][0]
     assert last["text/plain"] == "push <digits>: done, 3 kB sent, 2 kB there already, 3.2 s"
     assert "<progress" in notebook.shown[0][0]["text/html"]

@@ -101,8 +101,10 @@ class Ledger:
 
     def _update(self, change: Callable[[State], State]) -> None:
         with self._lock:
-            self._state = change(self._state)
-            self._keep(self._state)
+            state = change(self._state)
+            self._keep(state)
+            # Only now: what is told to others outlives a power cut.
+            self._state = state
 
     def _keep(self, state: State) -> None:
         try:

@@ -156,10 +156,12 @@ def test_a_cheap_model_runs_in_the_loop_once_that_is_known(make: Make, session: 
     live, inbox = make(), Inbox()
     live.submit(ask(1), inbox)
     inbox.wait(1)
+    assert session.threads[0] != threading.get_ident()
+    for _ in range(100):  # a first run may have been interrupted, and then looks dear
+        live.infer(ask(1))
     live.submit(ask(2), inbox)
     assert [value_of(result) for result in inbox.results] == [2, 4]  # before it returned
-    assert session.threads[0] != threading.get_ident()
-    assert session.threads[1] == inbox.threads[1] == threading.get_ident()
+    assert session.threads[-1] == inbox.threads[1] == threading.get_ident()
 
 
 def test_larger_inputs_than_seen_are_not_taken_for_cheap(make: Make, session: Doubling) -> None:

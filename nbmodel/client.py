@@ -34,7 +34,6 @@ from nbmodel.errors import (
     RefError,
     RegistryError,
     TargetError,
-    VersionNotFoundError,
 )
 
 if TYPE_CHECKING:
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
     from nbmodel.background import Did, Transfer, Transfers
     from nbmodel.benchmark import Subject
     from nbmodel.core.job import Job
-    from nbmodel.core.remote import Remote
     from nbmodel.display import (
         AliasCard,
         AliasHistory,
@@ -60,7 +58,6 @@ if TYPE_CHECKING:
         ModelTable,
         PackageCard,
         PinCard,
-        Progress,
         PullCard,
         PushCard,
         RemoteModelTable,
@@ -76,13 +73,11 @@ if TYPE_CHECKING:
         VersionTable,
     )
     from nbmodel.display.live import View
+    from nbmodel.exchange import Exchange
     from nbmodel.fleet.kinds import Runtime
     from nbmodel.fleet.runtimes import Runtimes
     from nbmodel.local import LocalModels
     from nbmodel.registry import Registry
-    from nbmodel.registry.remote.numbering import Renumbered
-    from nbmodel.registry.remote.peer import Peer
-    from nbmodel.registry.remote.pull import PullReport
     from nbmodel.serving.server import Offer, RegistryServer
     from nbmodel.source import LabelsGiven, Source
 
@@ -140,6 +135,13 @@ class Client:
         return LocalModels(self.registry)
 
     @cached_property
+    def exchange(self) -> Exchange:
+        """What goes between the registry here and others."""
+        from nbmodel.exchange import Exchange
+
+        return Exchange(self.registry, self.home, self._follow)
+
+    @cached_property
     def _served(self) -> list[RegistryServer]:
         """The servers of the registry that run in this process."""
         return []
@@ -154,6 +156,7 @@ class Client:
     def close(self) -> None:
         """Free the registry and every model loaded for inference here; end its servers."""
         self.stop_serving()
+        self.__dict__.pop("exchange", None)
         for name in ("background", "models", "runtimes", "registry"):
             if name in self.__dict__:
                 self.__dict__.pop(name).close()
@@ -400,8 +403,15 @@ class Client:
             PluginError: What the importer needs is not installed.
         """
         from nbmodel.display import Progress, VersionCard
-        from nbmodel.importing.bring import bring, workplace
-        from nbmodel.importing.source import same_bytes, says_the_same, source_of
+        from nbmodel.importing.bring import workplace
+        from nbmodel.importing.version import import_version
+
+        def answer(source: Source) -> Source:
+            if sample is None:
+                return source
+            from nbmodel.local import answer_source
+
+            return answer_source(source, sample, Golden(rtol=rtol, atol=atol))
 
         if name is not None:
             check_name(name)
@@ -419,40 +429,26 @@ class Client:
                 cancelled=cancelled,
             ) as job,
         ):
-            fetched = bring(uri, job, importer)
-            model = check_name(name or fetched.name) if name or fetched.name else ""
-            if not model:
-                raise InputError("nothing there says what the model is called", hint="--name NAME")
-            source, left_out = source_of(fetched, labels=labels, signature=signature)
-            if sample is not None:
-                from nbmodel.local import answer_source
-
-                source = answer_source(source, sample, Golden(rtol=rtol, atol=atol))
-            says: dict[str, Any] = {
-                "metrics": {**fetched.metrics, **(metrics or {})},
-                "metadata": {**fetched.metadata, **(metadata or {})},
-                "tags": {**fetched.tags, **(tags or {})},
-                "description": description or fetched.description,
-            }
-            notes = (*fetched.notes, *left_out)
-            known = same_bytes(self.registry, model, source, job)
-            whole = says | {"metadata": {**source.metadata, **says["metadata"]}}
-            kind = type or fetched.model_type
-            if known is not None:
-                if not parents and says_the_same(known, source, model_type=kind, **whole):
-                    same = f"{known.reference} is this very import already: nothing was made"
-                    return VersionCard.of(known).with_notes((same, *notes))
-                notes = (f"the same bytes as {known.reference}", *notes)
-            version = self._add(
-                model,
-                source,
-                lambda _: job.check(),
-                model_type=kind,
+            imported = import_version(
+                self.registry,
+                uri,
+                job,
+                self._add,
+                name=name,
+                importer=importer,
+                model_type=type,
+                labels=labels,
+                signature=signature,
+                metrics=metrics or {},
+                metadata=metadata or {},
+                tags=tags or {},
+                description=description,
                 parents=parents,
-                origin=fetched.origin,
-                **says,
+                answer=answer,
             )
-        return self._made(version).with_notes(notes)
+        version = imported.version
+        card = self._made(version) if imported.is_new else VersionCard.of(version)
+        return card.with_notes(imported.notes)
 
     # ── look ──────────────────────────────────────────────────────────────────────
 
@@ -486,7 +482,14 @@ class Client:
         from nbmodel.display import ModelTable, VersionTable
 
         if remote is not None:
-            return self._list_remote(name, query, remote, cancelled)
+            if query:
+                raise InputError(
+                    "a query is answered here, not by a registry",
+                    hint="`sync` first, and then list with the query",
+                )
+            model = None if name is None else _local(name).name
+            place = self.exchange.remote(remote)
+            return self.exchange.list(model, place, cancelled=cancelled)
         if name is None and not query:
             return ModelTable(self.registry.models(archived=archived))
         return VersionTable(self.registry.versions(name, query, archived=archived))
@@ -909,15 +912,13 @@ class Client:
             TargetUnreachableError, AuthenticationError: The registry is away, or refuses.
             CancelledError: Of ``concurrent.futures``: nobody wants to go on.
         """
-        from nbmodel.display import Progress, PushCard
-
         if (reference is None) != everything:
             raise InputError(
                 "push takes a version, a model, or everything",
                 hint="`push digits:3`, `push digits`, or `push --all`",
             )
         ref = None if reference is None else _local(reference)
-        place = self._remote(remote)
+        place = self.exchange.remote(remote)
         if background:
             return self.background.begin(
                 "push",
@@ -929,15 +930,7 @@ class Client:
                     "force": force,
                 },
             )
-        with (
-            Progress(f"push {reference or 'all'}") as progress,
-            self._peer(place, progress, cancelled) as peer,
-        ):
-            report = self.registry.push(peer, ref, aliases=aliases or None, force=force)
-        # What was renumbered runs somewhere, whatever else could not be done.
-        notes = self._bring_renumbered(report.renumbered)
-        report.check(notes)
-        return PushCard.of(report).with_notes(notes)
+        return self.exchange.push(ref, place, aliases=aliases, force=force, cancelled=cancelled)
 
     def pull(
         self,
@@ -964,26 +957,7 @@ class Client:
             TargetUnreachableError, AuthenticationError: The registry is away, or refuses.
             CancelledError: Of ``concurrent.futures``: nobody wants to go on.
         """
-        from nbmodel.core.remote import locate
-        from nbmodel.display import PullCard
-
-        located = locate(reference, self._known_remotes())
-        report: PullReport | None = None
-        if located is not None:
-            report = self._pull_from(*located, cancelled)
-            version = report.version
-        else:
-            version, report = self._local_or_pulled(reference, cancelled)
-            folder = "." if folder is None else folder
-        self._fetch(version, cancelled)
-        own = Reference(version.model, digest=version.digest)
-        target = None if folder is None else Path(folder).expanduser()
-        paths = () if target is None else self.registry.extract(own, target)
-        if target is not None:
-            signature = self.registry.lay_out_signature(version, target)
-            paths = paths if signature is None else (*paths, signature)
-        card = PullCard(version.reference, paths, report)
-        return card if report is None else card.with_notes(self._bring_followers(version.model))
+        return self.exchange.pull(reference, folder, cancelled=cancelled)
 
     def sync(
         self,
@@ -1008,19 +982,8 @@ class Client:
             TargetUnreachableError, AuthenticationError: The registry is away, or refuses.
             CancelledError: Of ``concurrent.futures``: nobody wants to go on.
         """
-        from nbmodel.display import Progress, SyncCard
-
         name = None if model is None else _local(model).name
-        place = self._remote(remote)
-        with (
-            Progress(f"sync {place}") as progress,
-            self._peer(place, progress, cancelled) as peer,
-        ):
-            report = self.registry.sync(peer, name, note=progress.note)
-        card = SyncCard.of(report)
-        return card.with_notes(
-            line for changed in card.changed for line in self._bring_followers(changed.model)
-        )
+        return self.exchange.sync(name, self.exchange.remote(remote), cancelled=cancelled)
 
     # ── offer ─────────────────────────────────────────────────────────────────────
 
@@ -1510,113 +1473,10 @@ class Client:
 
     # ── inside ────────────────────────────────────────────────────────────────────
 
-    def _remote(self, given: str | None) -> Remote:
-        """The registry that is meant: given, configured, or the only one that was used."""
-        from nbmodel.core.remote import Remote
-
-        text = settings.setting("remote", given or None)
-        if text is not None:
-            return Remote.parse(text)
-        known = self.registry.remotes()
-        if len(known) == 1:
-            return known[0]
-        used = f"; used before: {', '.join(map(str, known))}" if known else ""
-        raise InputError(
-            "no registry was given, and none is configured",
-            hint=f"name one, as in `push digits localhost:5000/team`, or set NBMODEL_REMOTE{used}",
-        )
-
-    def _known_remotes(self) -> Sequence[Remote]:
-        """The registries that were configured or used before."""
-        from nbmodel.core.remote import Remote
-
-        text = settings.setting("remote")
-        return [*([] if text is None else [Remote.parse(text)]), *self.registry.remotes()]
-
-    def _peer(self, remote: Remote, progress: Progress, cancelled: Callable[[], bool]) -> Peer:
-        from nbmodel.registry.remote.peer import Peer, connect
-
-        text = settings.setting("remote")
-        return Peer(
-            remote,
-            partial(connect, cancelled=cancelled, sessions=self.home / "uploads"),
-            leads=text is not None and type(remote).parse(text) == remote,
-            progress=progress.advance,
-            cancelled=cancelled,
-            expect=progress.expect,
-        )
-
-    def _pull_from(
-        self, remote: Remote, ref: Reference, cancelled: Callable[[], bool]
-    ) -> PullReport:
-        from nbmodel.display import Progress
-        from nbmodel.importing.foreign import unpacking
-
-        with (
-            Progress(f"pull {ref}") as progress,
-            self._peer(remote, progress, cancelled) as peer,
-        ):
-            take = unpacking(
-                self.registry,
-                self.home / "imports",
-                ref.name,
-                progress=progress.advance,
-                cancelled=cancelled,
-            )
-            return self.registry.pull(peer, ref, unpack=take)
-
-    def _local_or_pulled(
-        self, reference: str, cancelled: Callable[[], bool]
-    ) -> tuple[Version, PullReport | None]:
-        """A version that is known here, or that the configured registry has."""
-        ref = _local(reference)
-        try:
-            return self.registry.resolve(ref), None
-        except (ModelNotFoundError, VersionNotFoundError) as exc:
-            text = settings.setting("remote")
-            if text is None:
-                raise
-            try:
-                report = self._pull_from(self._remote(text), ref, cancelled)
-            except (ModelNotFoundError, VersionNotFoundError) as there:
-                raise type(exc)(f"{exc}, nor on {text}", hint=exc.hint) from there
-            return report.version, report
-
     def _fetch(self, version: Version, cancelled: Callable[[], bool] = lambda: False) -> None:
         """Bring the files of a version that are on a remote alone."""
-        if version.files_on is None:
-            return
-        from nbmodel.display import Progress
-
-        what = f"fetch {version.reference} from {version.files_on}"
-        with Progress(what, total=version.size) as progress:
-            self.registry.fetch(version, progress=progress.advance, cancelled=cancelled)
-
-    def _list_remote(
-        self, name: str | None, query: str, remote: str, cancelled: Callable[[], bool]
-    ) -> RemoteModelTable | RemoteVersionTable:
-        from nbmodel.display import Progress, RemoteModelTable, RemoteVersionTable
-
-        if query:
-            raise InputError(
-                "a query is answered here, not by a registry",
-                hint="`sync` first, and then list with the query",
-            )
-        place = self._remote(remote)
-        with (
-            Progress(f"list {place}") as progress,
-            self._peer(place, progress, cancelled) as peer,
-        ):
-            if name is None:
-                return RemoteModelTable(str(place), self.registry.remote_models(peer))
-            model = _local(name).name
-            versions = self.registry.remote_versions(peer, model)
-            return RemoteVersionTable(str(place), model, versions)
-
-    def _bring_renumbered(self, renumbered: Iterable[Renumbered]) -> tuple[str, ...]:
-        """Bring along what follows models whose ``latest`` may be another one now."""
-        models = dict.fromkeys(one.model for one in renumbered)
-        return tuple(line for model in models for line in self._bring(model=model))
+        if version.files_on is not None:  # else nothing of what remotes need is imported
+            self.exchange.fetch(version, cancelled)
 
     def _do(self, job: Job, *, cancelled: Callable[[], bool]) -> Did:
         """Do a job of the background, in whatever thread that is."""
@@ -1686,6 +1546,10 @@ class Client:
         return self._bring_all(
             [one for one in deployments if runtime is not None or not one.is_fixed]
         )
+
+    def _follow(self, model: str, *, fixed: bool) -> tuple[str, ...]:
+        """Bring what follows a model along, or (fixed) all that runs it."""
+        return self._bring(model=model) if fixed else self._bring_followers(model)
 
     def _bring_all(self, deployments: Sequence[Deployment]) -> tuple[str, ...]:
         if not deployments:

@@ -26,12 +26,14 @@ class Context:
         evaluate: Gives the value of a Python expression in the kernel; None on the
             command line, where there is no kernel.
         in_notebook: Whether the result is shown rather than printed.
+        has_kernel: Whether that is in a page, whose displays can change later.
         as_json: Whether it is printed for machines.
     """
 
     client: Client
     evaluate: Callable[[str], Any] | None = None
     in_notebook: bool = False
+    has_kernel: bool = False
     as_json: bool = False
 
     def value(self, text: str) -> Any:
@@ -50,12 +52,19 @@ class Context:
                 hint="the name of a variable, an expression such as X[:1], or a path",
             ) from exc
 
-    def stays(self, background: bool) -> bool:
-        """Whether to go on in the background, where that was asked for.
+    def stays(self, background: bool | None, large: int, size: Callable[[], int]) -> bool:
+        """Whether to go on in the background: as asked for, else where it is worth it.
+
+        Args:
+            background: What was asked for; None: nothing.
+            large: Bytes from which it is worth it, where a kernel stays and shows a handle.
+            size: Gives how many bytes there are; called where that matters.
 
         Raises:
             InputError: Nothing stays there: the process ends with the command.
         """
+        if background is None:
+            return self.has_kernel and size() >= large
         if background and not self.in_notebook:
             raise InputError(
                 "--background is for notebooks: the command line ends with its process",

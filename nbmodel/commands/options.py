@@ -12,6 +12,7 @@ import click
 from nbmodel.commands.context import Context
 from nbmodel.core.golden import ATOL, RTOL
 from nbmodel.core.model_type import MODEL_TYPES
+from nbmodel.display.quantity import file_size
 from nbmodel.errors import InputError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -39,13 +40,18 @@ def about_version(function: F) -> F:
     return function
 
 
-def in_background(function: F) -> F:
-    """The option that lets a notebook go on at once."""
+def in_background(large: int) -> Callable[[F], F]:
+    """The option that lets a notebook go on at once.
+
+    Args:
+        large: Bytes from which a notebook does so by itself.
+    """
     return click.option(
-        "--background",
-        is_flag=True,
-        help="in a notebook: go on at once, with a handle to wait for or to cancel",
-    )(function)
+        "--background/--foreground",
+        default=None,
+        help="in a notebook: go on at once, with a handle to wait for or to cancel, or wait "
+        f"here; by itself it goes on from {file_size(large)} on",
+    )
 
 
 def read_about(context: Context, about: Mapping[str, Any]) -> dict[str, Any]:

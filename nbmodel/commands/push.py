@@ -11,6 +11,8 @@ from nbmodel.commands.context import Context, pass_context
 from nbmodel.commands.options import in_background
 from nbmodel.errors import InputError
 
+LARGE = 100_000_000  # bytes; seconds on a fast line, minutes on a slow one
+
 
 @click.command("push")
 @click.argument("words", nargs=-1, metavar="[REF|MODEL] [REMOTE]")
@@ -19,7 +21,7 @@ from nbmodel.errors import InputError
     "--alias", "aliases", multiple=True, metavar="NAME", help="only this alias; several times"
 )
 @click.option("--force", is_flag=True, help="move aliases there that somebody else moved")
-@in_background
+@in_background(LARGE)
 @pass_context
 def command(
     context: Context,
@@ -28,12 +30,13 @@ def command(
     everything: bool,
     aliases: tuple[str, ...],
     force: bool,
-    background: bool,
+    background: bool | None,
 ) -> Any:
     """Push a version, or all versions of a model, to the registry REMOTE.
 
     What is there already is not sent again. Without REMOTE: the configured registry, else the
-    only one that was used before.
+    only one that was used before. Where an address never answers, a push in the background is
+    given up after a minute, and one that breaks off after ten; `transfers --resume` goes on.
 
     \b
     nbmodel push digits:3 registry.example/team
@@ -46,6 +49,7 @@ def command(
         expected = "--all and a registry" if everything else "a version or model and a registry"
         raise InputError(f"push {' '.join(words)}: expected {expected}, found {len(words)} words")
     reference, remote = (None, *words, None)[:2] if everything else (*words, None, None)[:2]
+    size = partial(context.client.registry.push_size, reference, aliases=aliases or None)
     push = partial(
         context.client.push,
         reference,
@@ -54,4 +58,4 @@ def command(
         aliases=aliases,
         force=force,
     )
-    return push(background=True) if context.stays(background) else push()
+    return push(background=True) if context.stays(background, LARGE, size) else push()

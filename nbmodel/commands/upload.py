@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import click
@@ -9,15 +13,23 @@ import click
 from nbmodel.commands.context import Context, pass_context
 from nbmodel.commands.options import about_version, in_background, read_about
 
+LARGE = 1_000_000_000  # bytes; they are copied and read in seconds
+
 
 @click.command("upload")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option("--name", required=True, metavar="NAME", help="the model it is a version of")
 @about_version
-@in_background
+@in_background(LARGE)
 @pass_context
 def command(
-    context: Context, /, *, paths: tuple[str, ...], name: str, background: bool, **about: Any
+    context: Context,
+    /,
+    *,
+    paths: tuple[str, ...],
+    name: str,
+    background: bool | None,
+    **about: Any,
 ) -> Any:
     """Make a version of a model file with its companions, or of a folder.
 
@@ -26,6 +38,26 @@ def command(
     nbmodel upload exported/ --name fruit --metric acc=0.93 --tag stage=trial
     """
     given = read_about(context, about)
-    if context.stays(background):
+    if background is None and not all(
+        given[key] is None or isinstance(given[key], str) for key in ("sample", "labels")
+    ):
+        background = False  # objects of the kernel cannot be written down
+    if context.stays(background, LARGE, partial(_size, paths)):
         return context.client.upload(*paths, name=name, background=True, **given)
     return context.client.upload(*paths, name=name, **given)
+
+
+def _size(paths: Iterable[str]) -> int:
+    """Bytes of files, and of all that is in folders; what is not there has none."""
+    return sum(_bytes(Path(path).expanduser()) for path in paths)
+
+
+def _bytes(path: Path) -> int:
+    if path.is_dir():
+        return sum(
+            _bytes(Path(folder, name)) for folder, _, names in os.walk(path) for name in names
+        )
+    try:
+        return path.stat().st_size
+    except OSError:  # the verb itself says so
+        return 0

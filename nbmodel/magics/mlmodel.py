@@ -79,6 +79,7 @@ class MLModel(Magics):
                 # The user's own expression in the user's own kernel, as typed in a cell.
                 evaluate=lambda text: eval(text, dict(namespace)),  # noqa: S307
                 in_notebook=True,
+                has_kernel=hasattr(self.shell, "kernel"),
             )
             result = verbs("%mlmodel").main(
                 words or ["--help"], prog_name="%mlmodel", obj=context, standalone_mode=False

@@ -243,6 +243,14 @@ class Registry:
 
         return push(self._catalog, peer, ref, aliases=aliases, force=force)
 
+    def push_size(
+        self, ref: Reference | str | None, *, aliases: Sequence[str] | None = None
+    ) -> int:
+        """Bytes of what ``push`` would push, there already or not; raises as it would here."""
+        from nbmodel.registry.remote.push import push_size
+
+        return push_size(self._catalog, ref, aliases=aliases)
+
     def pull(self, peer: Peer, ref: Reference, *, unpack: Unpack | None = None) -> PullReport:
         """Bring a version with its files from a remote; see ``registry.remote.pull``."""
         from nbmodel.registry.remote.pull import pull

@@ -202,6 +202,19 @@ def push(
     return replace(report, seconds=time.monotonic() - began)
 
 
+def push_size(
+    catalog: Catalog, ref: Reference | str | None, *, aliases: Sequence[str] | None = None
+) -> int:
+    """Bytes of the blobs of what ``push`` would push, those that are there already included.
+
+    Raises:
+        ModelNotFoundError, VersionNotFoundError: There is no such thing to push.
+    """
+    with catalog.db.read() as db:
+        chosen = _chosen(db, ref, aliases)
+        return sum(_sizes(db, (row for rows in chosen for row in rows)).values())
+
+
 def _some(things: Iterable[str]) -> list[str]:
     """Things to tell of, the first few."""
     told = list(things)

@@ -21,9 +21,9 @@ from nbmodel.core.benchmark import CONCURRENCIES, SECONDS
 from nbmodel.core.deployment import Deployment
 from nbmodel.core.digest import is_digest
 from nbmodel.core.golden import ATOL, RTOL, Golden
+from nbmodel.core.job import LINEAGE
 from nbmodel.core.lineage import Lineage
 from nbmodel.core.model_type import MODEL_TYPES, check_model_type, model_type_of
-from nbmodel.core.origin import Origin
 from nbmodel.core.pin import Pin
 from nbmodel.core.reference import Reference, check_name
 from nbmodel.core.signature import Signature
@@ -232,7 +232,7 @@ class Client:
                 metadata=metadata or {},
                 tags=tags or {},
                 description=description,
-                parents=parents,
+                lineage=self._lineage(parents),
             )
         return self._made(version)
 
@@ -269,6 +269,7 @@ class Client:
         parents: Sequence[str] = (),
         rtol: float = RTOL,
         atol: float = ATOL,
+        lineage: Lineage | None = None,
         background: bool = False,
     ) -> VersionCard | Transfer:
         """Make a version of a model file with its companions, or of a folder.
@@ -288,6 +289,7 @@ class Client:
             parents: References of versions this one was made from.
             rtol: Relative tolerance of the golden sample, ≥ 0.
             atol: Absolute tolerance of the golden sample, ≥ 0.
+            lineage: Where it comes from, parents aside; None: from the code that runs now.
             background: Whether to go on at once, with a handle in place of the version. What
                 is given is then written down, so it must be files and JSON values.
 
@@ -302,10 +304,12 @@ class Client:
         """
         from nbmodel.display import Progress
         from nbmodel.local import answer_source
-        from nbmodel.source import read_source
+        from nbmodel.source import gather_files, read_source
 
         check_name(name)
+        lineage = self._lineage(parents, lineage)
         if background:
+            gather_files(paths)  # what is not there is told at once
             return self.background.begin(
                 "upload",
                 {
@@ -322,6 +326,7 @@ class Client:
                     "parents": list(parents),
                     "rtol": rtol,
                     "atol": atol,
+                    "lineage": lineage.to_json(),
                 },
             )
         source = read_source([Path(path) for path in paths], labels, signature)
@@ -337,7 +342,7 @@ class Client:
                 metadata=metadata or {},
                 tags=tags or {},
                 description=description,
-                parents=parents,
+                lineage=lineage,
             )
         return self._made(version)
 
@@ -920,6 +925,7 @@ class Client:
         ref = None if reference is None else _local(reference)
         place = self.exchange.remote(remote)
         if background:
+            self.registry.push_size(ref, aliases=aliases or None)  # what is not there is told
             return self.background.begin(
                 "push",
                 {
@@ -1486,6 +1492,8 @@ class Client:
         client = Client(self.home, job.registry)
         try:
             given = dict(job.given)
+            if LINEAGE in given:  # the cell that runs now is another one
+                given[LINEAGE] = Lineage.from_json(given[LINEAGE])
             if job.verb == "push":
                 card = client.push(**given, cancelled=cancelled)
                 there = f"{file_size(card.sent)} sent, {file_size(card.present)} there already"
@@ -1506,8 +1514,7 @@ class Client:
         metadata: Mapping[str, Any],
         tags: Mapping[str, str],
         description: str,
-        parents: Sequence[str],
-        origin: Origin | None = None,
+        lineage: Lineage,
     ) -> Version:
         return self.registry.add(
             name,
@@ -1517,7 +1524,7 @@ class Client:
             signature=source.signature,
             metadata={**source.metadata, **metadata},
             metrics=metrics,
-            lineage=replace(self._lineage(parents), origin=origin),
+            lineage=lineage,
             golden=source.golden,
             conversion=source.conversion,
             description=description or source.description,
@@ -1582,10 +1589,11 @@ class Client:
                 hint=f"add --type and one of {', '.join(MODEL_TYPES)}",
             ) from None
 
-    def _lineage(self, parents: Sequence[str]) -> Lineage:
+    def _lineage(self, parents: Sequence[str], begun_in: Lineage | None = None) -> Lineage:
         from nbmodel.provenance import lineage_here
 
-        return lineage_here([self.registry.resolve(_local(ref)).digest for ref in parents])
+        digests = tuple(self.registry.resolve(_local(ref)).digest for ref in parents)
+        return lineage_here(digests) if begun_in is None else replace(begun_in, parents=digests)
 
     def _service(self, target: str) -> tuple[str, Runtime]:
         service, at, runtime = target.rpartition("@")

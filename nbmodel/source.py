@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
@@ -96,7 +97,7 @@ def read_source(
         FormatError: The model file is not what it claims to be.
         SignatureError: ``signature`` contradicts the file.
     """
-    files = _gather([Path(path).expanduser() for path in paths])
+    files = gather_files(paths)
     model_path, facts = _find_model(files)
     if facts.gap:
         facts = _told(files[model_path], facts, signature)
@@ -212,7 +213,17 @@ def _labels_file(path: Path) -> tuple[str, ...]:
     return labels
 
 
-def _gather(paths: Sequence[Path]) -> dict[str, Path]:
+def gather_files(given: Sequence[str | PathLike[str]]) -> dict[str, Path]:
+    """The files that an upload names, unread: path in the version → where it is.
+
+    Args:
+        given: Files, or a single folder, hidden files in it excepted.
+
+    Raises:
+        InputError: One does not exist, leads out of its folder or cannot be in a version; or
+            there are too many.
+    """
+    paths = [Path(path).expanduser() for path in given]
     if not paths:
         raise InputError("nothing to upload: expected a model file or a folder")
     for path in paths:

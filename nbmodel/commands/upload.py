@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
-from functools import partial
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -42,22 +39,13 @@ def command(
         given[key] is None or isinstance(given[key], str) for key in ("sample", "labels")
     ):
         background = False  # objects of the kernel cannot be written down
-    if context.stays(background, LARGE, partial(_size, paths)):
+    if context.stays(background, LARGE, lambda: _size(paths)):
         return context.client.upload(*paths, name=name, background=True, **given)
     return context.client.upload(*paths, name=name, **given)
 
 
-def _size(paths: Iterable[str]) -> int:
-    """Bytes of files, and of all that is in folders; what is not there has none."""
-    return sum(_bytes(Path(path).expanduser()) for path in paths)
+def _size(paths: Sequence[str]) -> int:
+    """Bytes of the files."""
+    from nbmodel.source import gather_files
 
-
-def _bytes(path: Path) -> int:
-    if path.is_dir():
-        return sum(
-            _bytes(Path(folder, name)) for folder, _, names in os.walk(path) for name in names
-        )
-    try:
-        return path.stat().st_size
-    except OSError:  # the verb itself says so
-        return 0
+    return sum(path.stat().st_size for path in gather_files(paths).values())

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 import nbmodel
-from nbmodel import cli
+from nbmodel import cli, provenance
 from nbmodel.background.queue import JobQueue
 from nbmodel.client import Client
-from nbmodel.errors import InputError, ModelNotFoundError
+from nbmodel.core.lineage import Lineage
+from nbmodel.errors import FormatError, InputError
 from tests.tools.docker_registry import PROGRAM, docker_registry
 
 pytestmark = pytest.mark.unhurried
@@ -80,9 +81,41 @@ def test_an_upload_takes_what_can_be_written_down(client: Client, linear_onnx: P
     assert client.transfers() == []
 
 
-def test_what_fails_is_told_by_its_handle(client: Client, registry: str) -> None:
-    handle = client.push("nothing", f"{registry}/a", background=True)
-    with pytest.raises(ModelNotFoundError):
+def test_the_lineage_of_an_upload_is_of_the_code_that_began_it(
+    client: Client, linear_onnx: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = iter(range(1, 100))
+
+    def lineage(parents: tuple[str, ...]) -> Lineage:
+        return Lineage(parents=tuple(parents), cell=next(cells))
+
+    monkeypatch.setattr(provenance, "lineage_here", lineage)
+    handle = client.upload(linear_onnx, name="lines", parents=["lines:1"], background=True)
+    (job,) = client.transfers()
+    begun_in = Lineage.from_json(job.given["lineage"])
+    assert begun_in.cell == 1
+    made = client.registry.resolve(handle.result(WAIT_S).reference)
+    assert made.manifest.lineage == begun_in
+    assert made.manifest.lineage.parents == (client.registry.resolve("lines:1").digest,)
+
+
+def test_an_upload_that_another_cell_began_is_gone_on_with(
+    client: Client, linear_onnx: Path
+) -> None:
+    queue = JobQueue(client.home / "transfers")
+    client.upload(linear_onnx, name="lines", background=True).result(WAIT_S)
+    (done,) = queue.jobs()
+    given = {**done.given, "lineage": {"cell": 7}}
+    left = queue.add(queue.make("upload", given, str(client.home / "registry")))
+    handle = client.upload(linear_onnx, name="lines", background=True)
+    assert handle.id == left.id
+    assert handle.result(WAIT_S).reference == "lines:3"
+
+
+def test_what_fails_is_told_by_its_handle(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"no model")
+    handle = client.upload(tmp_path / "broken.onnx", name="lines", background=True)
+    with pytest.raises(FormatError):
         handle.result(WAIT_S)
     assert "failed" in client.transfers().text()
 

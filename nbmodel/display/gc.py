@@ -19,11 +19,14 @@ class GcCard(GcReport, Result):
         return cls(**{field.name: getattr(report, field.name) for field in fields(GcReport)})
 
     def card(self) -> Card:
-        """Bytes, blobs and unfinished uploads."""
+        """Bytes, blobs and unfinished uploads, and what was packed."""
         verb = "would free" if self.dry_run else "freed"
         what = f"{count(self.blobs, 'blob')}, {count(self.uploads, 'unfinished upload')}"
         chips = [Chip("dry run", "info")] if self.dry_run else []
-        title = f"{verb} {file_size(self.freed)}"
-        return Card(title, chips, [Facts([("what", what)])], kind="report")
+        title = f"{verb} {file_size(self.freed + self.packed)}"
+        facts = [("what", what)]
+        if self.packed:
+            facts.append(("packed", f"{file_size(self.packed)} of former versions"))
+        return Card(title, chips, [Facts(facts)], kind="report")
 
     __repr__ = Result.__str__

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from nbmodel.errors import BlobNotFoundError, InputError
+from nbmodel.errors import InputError, StorageError, StorageUnavailableError
 from nbmodel.registry.catalog import Catalog
 
 
@@ -23,14 +23,17 @@ class GcReport:
     Attributes:
         blobs: How many blobs.
         uploads: How many unfinished uploads.
-        freed: Bytes of both.
+        freed: Bytes of both, less those of what was kept as its difference to one of them;
+            that is not known where it was only looked at.
         dry_run: Whether it was only looked at.
+        packed: Bytes freed besides, of files that are kept as what differs from a newer one.
     """
 
     blobs: int
     uploads: int
     freed: int
     dry_run: bool = False
+    packed: int = 0
 
     @property
     def count(self) -> int:
@@ -44,6 +47,7 @@ class GcReport:
             "uploads": self.uploads,
             "freed": self.freed,
             "dry_run": self.dry_run,
+            "packed": self.packed,
         }
 
 
@@ -58,6 +62,7 @@ def collect(catalog: Catalog, *, grace_s: float, dry_run: bool) -> GcReport:
     Raises:
         InputError: ``grace_s`` is negative.
         StorageError: The index is gone while the layout lists versions.
+        StorageUnavailableError: The disk does not let something go; the rest is freed.
     """
     if not grace_s >= 0:
         raise InputError(f"grace period of {grace_s} s, expected 0 or more")
@@ -88,16 +93,24 @@ def _versions(db: Any) -> set[str]:
 def _sweep(catalog: Catalog, needed: set[str], before: float, *, dry_run: bool) -> GcReport:
     storage = catalog.storage
     blobs = uploads = freed = 0
+    failed: StorageUnavailableError | None = None
     for digest, size, at in list(storage.digests()):
         if digest in needed or at > before:
             continue
         if not dry_run:
             try:
-                storage.delete(digest)
-            except BlobNotFoundError:
-                continue  # another collector of another process, without our index
+                size = storage.delete(digest)
+            except StorageUnavailableError as exc:
+                # No room to make whole what rests on it, it may be: others may make it.
+                failed = failed or exc
+                continue
+            except StorageError:
+                # Another collector, without our index, was faster, or damage rests on it.
+                continue
         blobs, freed = blobs + 1, freed + size
     for name, size in list(storage.abandoned(before)):
         if dry_run or storage.discard(name):
             uploads, freed = uploads + 1, freed + size
+    if failed is not None:
+        raise failed
     return GcReport(blobs, uploads, freed, dry_run)

@@ -35,6 +35,7 @@ from nbmodel.registry.aliases import UNSET, Unset
 from nbmodel.registry.catalog import Catalog, find_model, model_of
 from nbmodel.registry.contents import Contents
 from nbmodel.registry.gc import GcReport
+from nbmodel.registry.packing import pack_all
 from nbmodel.registry.rebuild import rebuild_index
 from nbmodel.registry.removal import Deleted
 from nbmodel.registry.repositories import RegistryRepositories
@@ -562,8 +563,15 @@ class Registry:
     def gc(self, *, grace_s: float = 3600.0, dry_run: bool = False) -> GcReport:
         """Free what no version needs and nobody wrote or reused for ``grace_s`` seconds.
 
+        Files of former versions that differ little from their successors' are packed, where
+        they lie whole: those of registries of older releases, and what was read meanwhile.
+
         Raises:
             InputError: ``grace_s`` is negative.
             StorageError: The index is gone while the layout lists versions.
+            StorageUnavailableError: The disk does not let something go; the rest is freed.
         """
-        return gc.collect(self._catalog, grace_s=grace_s, dry_run=dry_run)
+        report = gc.collect(self._catalog, grace_s=grace_s, dry_run=dry_run)
+        if dry_run or not self._catalog.root.exists():
+            return report
+        return replace(report, packed=pack_all(self._catalog))

@@ -21,6 +21,7 @@ from nbmodel.errors import BlobNotFoundError, RegistryError, StorageUnavailableE
 from nbmodel.registry.catalog import Catalog, find_version, local
 from nbmodel.registry.contents import Contents
 from nbmodel.registry.index import touch_index, write_index
+from nbmodel.registry.packing import pack_predecessor
 from nbmodel.registry.rows import ModelRow, model_rows, version_rows
 from nbmodel.registry.tables import CHUNKS_SUFFIX, add_with_table, known_table, table_of
 from nbmodel.storage.base import Storage
@@ -136,6 +137,7 @@ def add(catalog: Catalog, contents: Contents, progress: Progress | None = None) 
         version = _commit(catalog, candidate, again if attempt == _ATTEMPTS else None)
         if version is not None:
             write_index(catalog)
+            pack_predecessor(catalog, contents.name, version.number)
             return version
     raise _collected(contents.name)
 
@@ -170,6 +172,7 @@ def adopt(catalog: Catalog, manifest: bytes, name: str, *, number: int = 0) -> V
         version = _commit(catalog, candidate, number=number)
         if version is not None:
             write_index(catalog)
+            pack_predecessor(catalog, name, version.number)
             return version
     raise _collected(name)
 

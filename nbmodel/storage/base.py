@@ -362,21 +362,26 @@ class Storage(ABC):
             return self._receive(name)
 
     @final
-    def delete(self, digest: str) -> None:
-        """Remove a blob.
+    def delete(self, digest: str) -> int:
+        """Remove a blob; how many bytes are free that were not.
+
+        That may be fewer than it had, or none: what was kept as its difference to this one
+        is made whole before.
 
         Raises:
             BlobNotFoundError: There is no such blob.
+            StorageError: A damaged blob is kept as its difference to this one, which stays.
         """
         check_digest(digest, "a blob")
         with translated("delete a blob"), _found(digest):
-            self._delete(digest)
+            return self._delete(digest)
 
     @final
     def digests(self) -> Iterator[tuple[str, int, float]]:
-        """Every blob: digest, size in bytes, and when it was last written or kept.
+        """Every blob: digest, bytes that it takes, and when it was last written or kept.
 
-        The time is seconds since the epoch. Blobs added or removed meanwhile may or may
+        A blob that is kept as its difference to others takes less than its size, and comes
+        before those. The time is seconds since the epoch. Blobs added or removed meanwhile may or may
         not be among them.
         """
         with translated("list blobs"):
@@ -432,7 +437,8 @@ class Storage(ABC):
     def _receive(self, name: str | None) -> BlobWriter: ...
 
     @abstractmethod
-    def _delete(self, digest: str) -> None: ...
+    def _delete(self, digest: str) -> int:
+        """Bytes that are free now and were not."""
 
     @abstractmethod
     def _digests(self) -> Iterator[tuple[str, int, float]]: ...

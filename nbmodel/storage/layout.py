@@ -5,12 +5,21 @@
     <root>/oci-layout              {"imageLayoutVersion": "1.0.0"}
     <root>/index.json              which manifests there are, for other OCI tools
     <root>/blobs/sha256/<hex>      the blobs, read-only
+    <root>/packed/<hex>            blobs that are kept as what differs from others
     <root>/uploads/<name>          blobs on their way in
 
 Nothing is made before the first write. A blob is written to ``uploads``, synchronised,
 and renamed: it is there as a whole or not at all.
 
-Source: OCI image specification 1.1, "OCI Image Layout Specification".
+A packed blob is read like any other, and made whole again where somebody needs a file of it.
+It is packed in this order, so that it can be read at every moment: the packed one is written,
+read back, and renamed, and only then is the whole one deleted. Where both are there, after a
+power cut or because somebody stored it anew, the whole one counts. What others are put together
+from is deleted after they were made whole. Packing and deleting hold a lock of ``uploads``, so
+that nothing is deleted that is just being packed upon; reading needs none.
+
+Source: OCI image specification 1.1, "OCI Image Layout Specification" (whose folder of blobs may
+lack some that are kept elsewhere).
 """
 
 from __future__ import annotations
@@ -22,15 +31,19 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nbmodel.core.artifact import INDEX_TYPE
-from nbmodel.core.digest import is_digest
-from nbmodel.errors import StorageError
+from nbmodel.core.chunks import CHUNKED_FROM, ChunkTable, Have, segments
+from nbmodel.core.digest import check_digest, is_digest
+from nbmodel.core.packed import Packed
+from nbmodel.errors import DigestMismatchError, StorageError
 from nbmodel.storage.atomic import make_folder, sync_folder, write_atomically, write_once
-from nbmodel.storage.base import BlobWriter, Storage
+from nbmodel.storage.base import BlobWriter, Storage, translated
 from nbmodel.storage.copying import pump
+from nbmodel.storage.packs import Packs, heights, open_packed
 
 if sys.platform != "win32":
     import fcntl
@@ -42,6 +55,9 @@ if TYPE_CHECKING:
 INDEX = "index.json"
 _ATTEMPTS, _PAUSE_S = 10, 0.005  # to get an upload's file for ourselves
 _SYNC_EVERY = 64 * 1024 * 1024  # bytes; write-back of a large blob starts while it comes in
+_PIECE = 1024 * 1024  # bytes of one copy
+_WORTH = 0.5  # of a blob's size: what it may take at most when it is packed
+_MAX_HEIGHT = 16  # packed blobs that need one another to be read
 
 
 def _index(manifests: str) -> bytes:
@@ -59,6 +75,7 @@ class OciLayout(Storage):
         self.root = root
         self._blobs = root / "blobs" / "sha256"
         self._uploads = root / "uploads"
+        self._packs = Packs(root / "packed")
 
     def write_index(self, manifests: str) -> None:
         """Replace the list of manifests in ``index.json``.
@@ -79,41 +96,200 @@ class OciLayout(Storage):
             return None
         return found if isinstance(found, list) else None
 
+    def is_whole(self, digest: str) -> bool:
+        """Whether a blob lies here as a file, not as what differs from others."""
+        return self._file(check_digest(digest, "a blob")).exists()
+
+    def pack(self, digest: str, table: ChunkTable, have: Have) -> int:
+        """Keep a blob as what differs from others, where that takes half of it or less.
+
+        A blob stays whole that is damaged, has hard links, or on which packed ones rest that
+        are many already; and all do where the file system has no locks, as on Windows.
+
+        Args:
+            digest: Of the blob.
+            table: Its chunks; whatever it says, only what gives the blob again is kept.
+            have: Where chunks of other blobs are. Those that are packed are not used.
+
+        Returns:
+            Bytes that are free now.
+
+        Raises:
+            StorageUnavailableError: The disk does not take it; the blob is as it was.
+        """
+        check_digest(digest, "a blob")
+        if sys.platform == "win32":
+            return 0
+        with translated("pack a blob"):
+            blobs = {blob for blob, _ in have.values()} - {digest}
+            usable = {blob for blob in blobs if _size(self._file(blob)) >= CHUNKED_FROM}
+            there = {chunk: place for chunk, place in have.items() if place[0] in usable}
+            packed = Packed.of(segments(table, there))
+            try:
+                status = self._file(digest).stat()
+            except FileNotFoundError:
+                return 0
+            small = packed.packed_size <= status.st_size * _WORTH
+            if not small or packed.size != status.st_size or status.st_nlink != 1:
+                return 0
+            return status.st_size - packed.packed_size if self._pack(digest, packed) else 0
+
+    def _pack(self, digest: str, packed: Packed) -> bool:
+        """Write, read back, and put in place; whether it was."""
+        upload = self._uploads / f"pack-{secrets.token_hex(16)}"
+        with upload.open("xb+", buffering=0) as file:
+            try:
+                if not _lock(file):
+                    return False
+                _copy_given(packed, self._file(digest), file)
+                if not self._gives(upload, digest):
+                    return False
+                os.fchmod(file.fileno(), 0o444)
+                os.fsync(file.fileno())
+                make_folder(self._packs.root)
+                with self._alone() as alone:
+                    if not alone or not self._may_rest(digest, packed.bases):
+                        return False
+                    upload.replace(self._packs.file(digest))
+                    sync_folder(self._packs.root)
+                    self._file(digest).unlink(missing_ok=True)
+                    return True
+            finally:
+                upload.unlink(missing_ok=True)
+
+    def _may_rest(self, digest: str, bases: tuple[str, ...]) -> bool:
+        """Whether all those are whole, and no long row of packed blobs needs this one."""
+        if not all(self._file(base).exists() for base in bases):
+            return False
+        return heights(self._packs.needs()).get(digest, 0) < _MAX_HEIGHT
+
+    def _gives(self, packed: Path, digest: str) -> bool:
+        try:
+            file = open_packed(packed.open("rb"), lambda base: self._file(base).open("rb"))
+        except FileNotFoundError:
+            return False  # what it rests on was deleted meanwhile
+        with file:
+            return f"sha256:{pump(file).hexdigest()}" == digest  # type: ignore[arg-type] # files can readinto
+
+    def _unpack(self, digest: str) -> None:
+        """Have a packed blob as a file of its own; only with ``_alone``."""
+        if not self._file(digest).exists():
+            with self._packs.open(digest, self._open) as source, self.receive() as writer:
+                while piece := source.read(_PIECE):
+                    writer.write(piece)
+                writer.commit(digest)
+        self._packs.file(digest).unlink(missing_ok=True)
+
+    @contextmanager
+    def _alone(self) -> Iterator[bool]:
+        """Be the only one who packs, unpacks or deletes; False where nothing can see to that."""
+        if sys.platform == "win32":
+            yield False
+            return
+        try:
+            handle = os.open(self._uploads, os.O_RDONLY)
+        except FileNotFoundError:
+            yield False  # nothing was ever written here
+            return
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            except OSError:
+                yield False
+                return
+            yield True
+        finally:
+            os.close(handle)
+
     def _file(self, digest: str) -> Path:
         return self._blobs / digest.partition(":")[2]
 
     def _find(self, digest: str) -> int | None:
-        try:
-            return self._file(digest).stat().st_size
-        except FileNotFoundError:
-            return None
+        for _ in range(_ATTEMPTS):
+            try:
+                return self._file(digest).stat().st_size
+            except FileNotFoundError:
+                pass
+            try:
+                return self._packs.packed(digest).size
+            except FileNotFoundError:
+                if not self._came_back(digest):
+                    return None
+        return None
 
     def _touch(self, digest: str) -> bool:
-        path = self._file(digest)
-        try:
-            os.utime(path)
-        except FileNotFoundError:
-            return False
-        except PermissionError:
-            # Another user's blob in a shared folder, or a folder that nobody may write to.
-            return path.exists()
-        return True
+        for path in (self._file(digest), self._packs.file(digest), self._file(digest)):
+            try:
+                os.utime(path)
+            except FileNotFoundError:
+                continue  # or it was packed, or made whole, between two looks
+            except PermissionError:
+                # Another user's blob in a shared folder, or a folder that nobody may write to.
+                return path.exists()
+            return True
+        return False
 
     def _open(self, digest: str) -> BinaryIO:
-        return self._file(digest).open("rb")
+        for _ in range(_ATTEMPTS):
+            try:
+                return self._file(digest).open("rb")
+            except FileNotFoundError:
+                pass
+            try:
+                return self._packs.open(digest, self._open)
+            except FileNotFoundError:
+                if not self._came_back(digest):
+                    raise
+        raise FileNotFoundError(digest)
+
+    def _came_back(self, digest: str) -> bool:
+        """Whether a blob that was found neither packed nor whole is here all the same.
+
+        It is made whole before what it is put together from is deleted.
+        """
+        return self._file(digest).exists()
 
     def _path(self, digest: str) -> Path:
         path = self._file(digest)
+        if not path.exists() and self._packs.file(digest).exists():
+            with self._alone():
+                self._unpack(digest)
         path.stat()  # FileNotFoundError is the answer for a blob that is not there
         return path
 
-    def _delete(self, digest: str) -> None:
+    def _delete(self, digest: str) -> int:
         path = self._file(digest)
-        if os.name == "nt":
-            path.chmod(0o600)  # Windows deletes no read-only file
-        path.unlink()
+        if 0 <= _size(path) < CHUNKED_FROM:
+            return _unlink(path)  # nothing rests on it, nor is it packed
+        grown = 0
+        with self._alone():
+            for one, bases in self._packs.needs().items():
+                if digest in bases and one != digest:
+                    grown += self._free(one, digest)
+            packed = self._packs.file(digest)
+            if packed.exists():
+                return _unlink(packed) + (_unlink(path) if path.exists() else 0) - grown
+            return _unlink(path) - grown
+
+    def _free(self, digest: str, base: str) -> int:
+        """Unpack a blob so that it needs no other; bytes that it takes more than before."""
+        before = max(_size(self._packs.file(digest)), 0)
+        known = max(_size(self._file(digest)), 0)
+        try:
+            self._unpack(digest)
+        except DigestMismatchError as exc:
+            raise StorageError(
+                f"blob {base} stays: {digest} is kept as what differs from it, and is damaged",
+                hint="nbmodel verify tells which versions need it",
+            ) from exc
+        return max(_size(self._file(digest)), 0) - known - before
 
     def _digests(self) -> Iterator[tuple[str, int, float]]:
+        packed = dict(self._packs.entries())
+        for digest in self._packs.needs():
+            status = packed.get(digest)
+            if status is not None and not self._file(digest).exists():
+                yield digest, status.st_size, status.st_mtime
         for entry in _entries(self._blobs):
             digest = f"sha256:{entry.name}"
             if is_digest(digest):
@@ -253,6 +429,39 @@ class _LayoutWriter(BlobWriter):
         if self._sync is not None:
             self._sync.join()
         self._file.close()
+
+
+def _size(path: Path) -> int:
+    """Length of a file in bytes; -1 where there is none."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return -1
+
+
+def _unlink(path: Path) -> int:
+    """Remove a file; how many bytes it had."""
+    size = path.stat().st_size
+    if os.name == "nt":
+        path.chmod(0o600)  # Windows deletes no read-only file
+    path.unlink()
+    return size
+
+
+def _copy_given(packed: Packed, whole: Path, target: FileIO) -> None:
+    """Write a packed blob: its head, and of the whole one what no other has."""
+    _write_all(target, packed.head())
+    with whole.open("rb") as source:
+        for _, start, length in packed.given:
+            source.seek(start)
+            for at in range(0, length, _PIECE):
+                _write_all(target, source.read(min(_PIECE, length - at)))
+
+
+def _write_all(target: FileIO, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[target.write(view) :]
 
 
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:

@@ -58,9 +58,9 @@ class MemoryStorage(Storage):
             raise StorageError(f"upload {name!r} is being written to by somebody else")
         return _MemoryWriter(self, name or secrets.token_hex(16), named=name is not None)
 
-    def _delete(self, digest: str) -> None:
-        del self._blobs[digest]
+    def _delete(self, digest: str) -> int:
         del self._times[digest]
+        return len(self._blobs.pop(digest))
 
     def _digests(self) -> Iterator[tuple[str, int, float]]:
         for digest, data in list(self._blobs.items()):

@@ -341,6 +341,7 @@ def results(
         display.VerifyCard.of(VerifyReport(3, 7, 43_000_000, rebuilt=3)),
         display.BenchCard.of(benchmark),
         display.GcCard.of(GcReport(3, 1, 43_000_000, dry_run=True)),
+        display.GcCard.of(GcReport(3, 1, 43_000_000, packed=180_000_000)),
         display.DeletedCard.of(Deleted("digits", (3,), False, ("champion",), (HOSTILE,), 512)),
         display.ExportCard("digits:3", "viam", HOSTILE, [tmp_path / "model.onnx"]),
         display.ExportCard("digits:3", "viam-upload", HOSTILE, []).with_notes([HOSTILE]),

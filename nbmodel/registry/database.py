@@ -26,7 +26,7 @@ from nbmodel.errors import StorageError, StorageUnavailableError
 _log = logging.getLogger(__name__)
 
 TIMEOUT_S = 20.0  # how long a write waits for the others
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SCHEMA = """
 CREATE TABLE models (
     id INTEGER PRIMARY KEY,
@@ -180,7 +180,34 @@ CREATE TABLE fetched_from (
     PRIMARY KEY (runtime, service),
     FOREIGN KEY (runtime, service) REFERENCES deployments ON DELETE CASCADE
 ) WITHOUT ROWID;
-"""
+""",
+    2: """
+-- Which model here the repository of a remote is; none: one that was deleted here.
+CREATE TABLE shared (
+    url TEXT NOT NULL,
+    repository TEXT NOT NULL,
+    model INTEGER REFERENCES models ON DELETE SET NULL,
+    PRIMARY KEY (url, repository)
+) WITHOUT ROWID;
+CREATE INDEX shared_by_model ON shared (model);
+INSERT OR IGNORE INTO shared
+    SELECT r.url, ltrim(r.namespace || '/' || t.model, '/'), m.id
+    FROM (SELECT DISTINCT remote, model FROM remote_tags) t
+    JOIN remotes r ON r.id = t.remote JOIN models m ON m.name = t.model ORDER BY r.id;
+-- Versions that were deleted here: they come back when somebody asks for them.
+CREATE TABLE dismissed (
+    model INTEGER NOT NULL REFERENCES models ON DELETE CASCADE,
+    digest TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    PRIMARY KEY (model, digest)
+) WITHOUT ROWID;
+-- When a remote was used last; and whether it is meant where none is named.
+CREATE TABLE remote_uses (
+    remote INTEGER PRIMARY KEY REFERENCES remotes ON DELETE CASCADE,
+    at TEXT NOT NULL DEFAULT '',
+    is_default INTEGER NOT NULL DEFAULT 0
+);
+""",
 }
 _NETWORK = frozenset({"9p", "afs", "beegfs", "ceph", "cifs", "gpfs", "lustre", "nfs", "nfs4"})
 _NETWORK |= {"smb3", "smbfs", "fuse.sshfs", "fuse.glusterfs", "fuse.s3fs", "fuse.rclone"}
@@ -459,6 +486,7 @@ def _add_tables(connection: sqlite3.Connection, path: Path) -> None:
     """Give a file that cannot be changed the tables of the present schema, empty and unsaved."""
     found = _schema_version(connection)
     if 0 < found < SCHEMA_VERSION:
+        connection.execute("PRAGMA foreign_keys = OFF")  # which never lead out of a database
         for script in _scripts_after(found):
             kept = script.replace("CREATE TABLE", "CREATE TEMP TABLE")
             _execute_all(connection, kept.replace("CREATE INDEX ", "CREATE INDEX temp."))

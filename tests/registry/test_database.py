@@ -82,24 +82,25 @@ def test_an_index_of_another_version_is_refused(registry: Registry, add: Add) ->
     with sqlite3.connect(registry.root / "registry.sqlite") as db:
         db.execute("PRAGMA user_version = 99")
     db.close()
-    with pytest.raises(StorageError, match="schema 99, expected 2"):
+    with pytest.raises(StorageError, match="schema 99, expected 3"):
         registry.models()
 
 
-def _made_before_remotes(registry: Registry) -> None:
-    """Take what schema 2 added away again."""
+def _made_by(registry: Registry, schema: int) -> None:
+    """Take what later schemas added away again."""
     registry.close()
     with sqlite3.connect(registry.root / "registry.sqlite") as db:
-        for line in UPGRADES[1].splitlines():
-            if line.startswith("CREATE TABLE"):
-                db.execute(f"DROP TABLE {line.split()[2]}")
-        db.execute("PRAGMA user_version = 1")
+        for before, script in UPGRADES.items():
+            for line in script.splitlines() if before >= schema else ():
+                if line.startswith("CREATE TABLE"):
+                    db.execute(f"DROP TABLE {line.split()[2]}")
+        db.execute(f"PRAGMA user_version = {schema}")
     db.close()
 
 
 def test_an_index_of_an_earlier_version_is_brought_up_to_date(registry: Registry, add: Add) -> None:
     made = add()
-    _made_before_remotes(registry)
+    _made_by(registry, 1)
     assert registry.resolve("digits:1") == made
     assert add().number == 2
     assert registry.verify().is_clean
@@ -109,12 +110,41 @@ def test_an_index_of_an_earlier_version_is_read_where_nothing_can_be_written(
     registry: Registry, add: Add, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = add()
-    _made_before_remotes(registry)
+    _made_by(registry, 1)
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
     assert registry.resolve("digits:1") == made
     with registry._catalog.db.read() as db:
         assert db.execute("SELECT * FROM remotes").fetchall() == []
         assert db.execute("PRAGMA user_version").fetchone() == (1,)
+
+
+def _see_digits(registry: Registry) -> None:
+    """Note what an earlier release noted of a model on two remotes."""
+    with registry._catalog.db.write() as db:
+        db.execute("INSERT INTO remotes VALUES (1, 'https://a.example', 'team')")
+        db.execute("INSERT INTO remotes VALUES (2, 'https://b.example', '')")
+        for remote in (1, 2):
+            db.execute("INSERT INTO remote_tags VALUES (?, 'digits', '1', 'sha256:0')", (remote,))
+        db.execute("INSERT INTO remote_tags VALUES (2, 'unknown', '1', 'sha256:0')")
+
+
+@pytest.mark.parametrize("is_writable", [True, False], ids=["writable", "read-only"])
+def test_what_was_seen_on_remotes_by_an_earlier_version_is_the_same_model(
+    registry: Registry, add: Add, monkeypatch: pytest.MonkeyPatch, is_writable: bool
+) -> None:
+    add()
+    _see_digits(registry)
+    _made_by(registry, 2)
+    if not is_writable:
+        monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    with registry._catalog.db.read() as db:
+        found = db.execute(
+            "SELECT s.url, s.repository, m.name FROM shared s JOIN models m ON m.id = s.model"
+        ).fetchall()
+    assert found == [
+        ("https://a.example", "team/digits", "digits"),
+        ("https://b.example", "digits", "digits"),
+    ]
 
 
 def test_a_damaged_index_is_said_to_be_damaged(registry: Registry, add: Add) -> None:

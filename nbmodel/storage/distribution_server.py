@@ -262,12 +262,14 @@ class _Server:
         digest = _digest(request.path_params["digest"])
         if not await _threaded(self._storage.keep, digest):
             raise BlobNotFoundError(f"no blob {digest} here")
-        # It serves ranges, and HEAD without opening the file.
-        return _BlobResponse(
-            await _threaded(self._storage.path, digest),
-            headers={"Docker-Content-Digest": digest, "ETag": f'"{digest}"'},
-            media_type="application/octet-stream",
-        )
+        headers = {"Docker-Content-Digest": digest, "ETag": f'"{digest}"'}
+        media_type = "application/octet-stream"
+        if request.method == "HEAD":  # no reason to have a file of a packed one
+            size = await _threaded(self._storage.size, digest)
+            headers |= {"Content-Length": str(size), "Accept-Ranges": "bytes"}
+            return Response(headers=headers, media_type=media_type)
+        path = await _threaded(self._storage.path, digest)
+        return _BlobResponse(path, headers=headers, media_type=media_type)  # serves ranges
 
     async def delete_blob(self, request: Request, _name: str) -> Response:
         digest = _digest(request.path_params["digest"])

@@ -30,6 +30,7 @@ from nbmodel.storage.patience import Patience
 from nbmodel.storage.places import WORTH, BlobPlaces
 from nbmodel.storage.reading import manifest_path, read_manifest, read_repositories, read_tags
 from nbmodel.storage.referrers import fetch_signatures, send_signatures
+from nbmodel.storage.room import check_room
 from nbmodel.storage.send import Pushed, has_blob, request, send_blob
 from nbmodel.storage.sessions import UploadSessions
 
@@ -235,16 +236,17 @@ class Distribution:
         """Fetch blobs, several at a time."""
         told = _one_at_a_time(progress)
 
-        def fetch(origin: Origin, blob: str) -> int:
-            source = BlobSource(name, blob, blobs[blob])
+        def fetch(origin: Origin, source: BlobSource) -> int:
             return fetch_blob(
                 origin, source, storage, kept=True, waits=True, progress=told
             ).received
 
         missing = [blob for blob in blobs if not storage.keep(blob)]
         left = sum(blobs[blob] for blob in missing)
+        coming = [BlobSource(name, blob, blobs[blob]) for blob in missing]
+        check_room(storage, {source.upload: source.size for source in coming})
         _report(progress, sum(blobs.values()) - left)
-        return sum(self._lanes.each(fetch, missing))
+        return sum(self._lanes.each(fetch, coming))
 
     def pull_blob(
         self,

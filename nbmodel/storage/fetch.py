@@ -37,6 +37,7 @@ from nbmodel.storage.base import BlobWriter, Storage
 from nbmodel.storage.byteranges import ContentRange, Parts, boundary_of
 from nbmodel.storage.copying import Progress
 from nbmodel.storage.origin import Origin
+from nbmodel.storage.room import room_told
 
 #: Called with the number of bytes that just came from the network; may wait.
 Pace: TypeAlias = Callable[[int], object]
@@ -167,8 +168,9 @@ def fetch_blob(
             told.appended(begun)
             fresh = fresh or not (begun or source.segments)
             try:
-                fetching.run(writer)
-                writer.commit(source.digest)
+                with room_told(storage, lambda: source.size - writer.offset):
+                    fetching.run(writer)
+                    writer.commit(source.digest)
             except _ChangedError:
                 changes += 1
                 writer.abort()

@@ -49,6 +49,7 @@ from nbmodel.storage.copying import Progress
 from nbmodel.storage.fetch import UPLOAD_PREFIX
 from nbmodel.storage.manifests import blobs_of
 from nbmodel.storage.object_store import Bucket, Item
+from nbmodel.storage.room import check_room, room_told
 from nbmodel.storage.send import Pushed
 from nbmodel.storage.tags import check_tag
 
@@ -206,13 +207,12 @@ class ObjectStoreRegistry:
         progress: Progress | None = None,
     ) -> int:
         """Fetch blobs, one after the other."""
-        came = 0
-        for blob, size in blobs.items():
-            if storage.keep(blob):
-                _report(progress, size)
-            else:
-                self.pull_blob(name, storage, blob, size=size, progress=progress)
-                came += size
+        missing = {blob: size for blob, size in blobs.items() if not storage.keep(blob)}
+        came = sum(missing.values())
+        check_room(storage, {_upload_of(blob): size for blob, size in missing.items()})
+        _report(progress, sum(blobs.values()) - came)
+        for blob, size in missing.items():
+            self.pull_blob(name, storage, blob, size=size, progress=progress)
         return came
 
     def pull_blob(
@@ -366,7 +366,10 @@ class ObjectStoreRegistry:
         resumed: bool,
     ) -> bool:
         """Bring a blob; False when it was wrong and part of it was from an earlier time."""
-        with _receive(storage, digest) as writer:
+        with (
+            _receive(storage, digest) as writer,
+            room_told(storage, lambda: item.size - writer.offset),
+        ):
             if writer.offset > item.size or (writer.offset and not resumed):
                 writer.abort()
                 return self._fetch(item, storage, digest, progress, resumed=False)
@@ -449,9 +452,14 @@ class ObjectStoreRegistry:
         return item, index if isinstance(index.get("manifests"), list) else empty
 
 
+def _upload_of(digest: str) -> str:
+    """The name under which a part of a blob waits for the rest."""
+    return UPLOAD_PREFIX + digest.partition(":")[2][:48]
+
+
 def _receive(storage: Storage, digest: str) -> BlobWriter:
     try:
-        return storage.receive(name=UPLOAD_PREFIX + digest.partition(":")[2][:48])
+        return storage.receive(name=_upload_of(digest))
     except StorageError:
         return storage.receive()  # somebody else fetches the same
 

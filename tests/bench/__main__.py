@@ -23,6 +23,7 @@ from tests.bench.harness import ROOT, Row, Spread, machine, table
 GROUPS = (
     "imports",
     "upload",
+    "disk",
     "signature",
     "registry",
     "signing",

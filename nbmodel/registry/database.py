@@ -22,6 +22,7 @@ from pathlib import Path
 from threading import RLock
 
 from nbmodel.errors import StorageError, StorageUnavailableError
+from nbmodel.storage.room import is_full
 
 _log = logging.getLogger(__name__)
 
@@ -303,8 +304,7 @@ class Database:
             StorageUnavailableError: The file cannot be written, or others kept it longer
                 than ``TIMEOUT_S``.
         """
-        with self._turn, _translated(self.path):
-            connection = self._writable()
+        with self._turn, _translated(self.path), self._opened() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -327,12 +327,29 @@ class Database:
                 self._open.empty.executescript("".join((SCHEMA, *UPGRADES.values())))
             yield self._open.empty
         elif os.access(self.path.parent, os.W_OK):
-            yield self._writable()
+            with self._opened() as connection:
+                yield connection
         else:
             # Opened anew each time: such a connection does not see what its owner writes.
             with _read_only(self.path) as connection:
                 _add_tables(connection, self.path)
                 yield connection
+
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        try:
+            connection = self._writable()
+        except sqlite3.OperationalError:
+            if not _size(self.path) or not is_full(self.path.parent):
+                raise
+        else:
+            yield connection
+            return
+        # On a full disk there is no room for the memory that processes share. Alone, which
+        # this one is where nobody else made it before, it is not needed.
+        with closing(_connect(str(self.path), alone=True)) as connection:
+            _add_tables(connection, self.path)
+            yield connection
 
     def _is_there(self) -> bool:
         """Whether there is an index; a file without a byte is none.
@@ -408,7 +425,7 @@ def on_network(path: Path, mounts: str | None = None) -> bool:
     return kind in _NETWORK
 
 
-def _connect(target: str) -> sqlite3.Connection:
+def _connect(target: str, *, alone: bool = False) -> sqlite3.Connection:
     connection = sqlite3.connect(
         target,
         timeout=TIMEOUT_S,
@@ -417,6 +434,8 @@ def _connect(target: str) -> sqlite3.Connection:
         uri=target.startswith("file:"),
     )
     try:
+        if alone:
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # before anything is read
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = NORMAL")
     except BaseException:  # a damaged file is found out here

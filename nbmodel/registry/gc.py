@@ -9,11 +9,12 @@ stores them again where they are not.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nbmodel.errors import InputError, StorageError, StorageUnavailableError
 from nbmodel.registry.catalog import Catalog
+from nbmodel.storage.room import is_full
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,9 @@ class GcReport:
 def collect(catalog: Catalog, *, grace_s: float, dry_run: bool) -> GcReport:
     """Free blobs that no version needs and uploads that nobody is writing to.
 
+    On a full disk such uploads go however young they are, before the index is opened: they can
+    be fetched again, and it needs room.
+
     Args:
         catalog: The registry.
         grace_s: What was written or reused in the last ``grace_s`` seconds stays; ≥ 0.
@@ -69,11 +73,14 @@ def collect(catalog: Catalog, *, grace_s: float, dry_run: bool) -> GcReport:
     if not catalog.root.exists():
         return GcReport(0, 0, 0, dry_run)
     before = time.time() - grace_s
+    young = time.time() if is_full(catalog.root) else before
+    uploads, freed = _sweep_uploads(catalog, young, dry_run=dry_run)
+    begun = GcReport(0, uploads, freed, dry_run)
     if dry_run:
         with catalog.db.read() as db:
-            return _sweep(catalog, _needed(catalog, db), before, dry_run=True)
+            return _sweep(catalog, _needed(catalog, db), before, begun)
     with catalog.db.write() as db:
-        report = _sweep(catalog, _needed(catalog, db), before, dry_run=False)
+        report = _sweep(catalog, _needed(catalog, db), before, begun)
         catalog.referrers.forget(but=_versions(db), before=before)
         db.execute("DELETE FROM seen WHERE digest NOT IN (SELECT digest FROM blobs)")
     return report
@@ -90,9 +97,19 @@ def _versions(db: Any) -> set[str]:
     return {digest for (digest,) in db.execute("SELECT digest FROM versions")}
 
 
-def _sweep(catalog: Catalog, needed: set[str], before: float, *, dry_run: bool) -> GcReport:
+def _sweep_uploads(catalog: Catalog, before: float, *, dry_run: bool) -> tuple[int, int]:
+    """How many went, and their bytes."""
     storage = catalog.storage
-    blobs = uploads = freed = 0
+    gone = [
+        size for name, size in list(storage.abandoned(before)) if dry_run or storage.discard(name)
+    ]
+    return len(gone), sum(gone)
+
+
+def _sweep(catalog: Catalog, needed: set[str], before: float, begun: GcReport) -> GcReport:
+    """Blobs, beside what went before."""
+    storage, dry_run = catalog.storage, begun.dry_run
+    blobs, freed = 0, begun.freed
     failed: StorageUnavailableError | None = None
     for digest, size, at in list(storage.digests()):
         if digest in needed or at > before:
@@ -108,9 +125,6 @@ def _sweep(catalog: Catalog, needed: set[str], before: float, *, dry_run: bool) 
                 # Another collector, without our index, was faster, or damage rests on it.
                 continue
         blobs, freed = blobs + 1, freed + size
-    for name, size in list(storage.abandoned(before)):
-        if dry_run or storage.discard(name):
-            uploads, freed = uploads + 1, freed + size
     if failed is not None:
         raise failed
-    return GcReport(blobs, uploads, freed, dry_run)
+    return replace(begun, blobs=blobs, freed=freed)

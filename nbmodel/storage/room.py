@@ -28,6 +28,12 @@ def free_bytes(folder: Path) -> int | None:
     return None
 
 
+def is_full(folder: Path) -> bool:
+    """Whether a disk has too little room for the files that an index needs beside it."""
+    free = free_bytes(folder)
+    return free is not None and free < _BESIDE
+
+
 def check_room(storage: Storage, coming: Mapping[str, int]) -> None:
     """Raise where what is to come has no room, before any of it comes.
 

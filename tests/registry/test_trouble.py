@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,13 +15,12 @@ import pytest
 from nbmodel.core.signature import Signature
 from nbmodel.errors import StorageUnavailableError
 from nbmodel.registry import Registry
+from tests.tools.small_disk import disk, fill
 
 pytestmark = [
     pytest.mark.unhurried,
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mounts are Linux's"),
 ]
-
-_RDONLY, _REMOUNT, _BIND = 1, 32, 4096  # of mount(2)
 
 
 def add(registry: Registry, content: bytes = b"weights", name: str = "digits") -> str:
@@ -31,29 +28,6 @@ def add(registry: Registry, content: bytes = b"weights", name: str = "digits") -
         name, {"model.onnx": content}, framework="onnx", model_type="other", signature=Signature()
     )
     return made.reference
-
-
-@contextmanager
-def disk(folder: Path, size: int) -> Iterator[tuple[Path, Path]]:
-    """A disk of so many bytes: where it can be written, and where only read."""
-    libc = ctypes.CDLL(None, use_errno=True)
-
-    def mount(source: Path, target: Path, kind: bytes | None, flags: int) -> None:
-        options = None if kind is None else f"size={size}".encode()
-        if libc.mount(os.fsencode(source), os.fsencode(target), kind, flags, options):
-            pytest.skip(f"no disk can be mounted here: {os.strerror(ctypes.get_errno())}")
-
-    place, view = folder / "disk", folder / "view"
-    place.mkdir()
-    view.mkdir()
-    try:
-        mount(Path("tmpfs"), place, b"tmpfs", 0)
-        mount(place, view, None, _BIND)
-        mount(place, view, None, _BIND | _REMOUNT | _RDONLY)
-        yield place, view
-    finally:
-        for one in (view, place):
-            libc.umount2(os.fsencode(one), 2)  # also while something is open
 
 
 def changes(registry: Registry) -> list[Callable[[], object]]:
@@ -127,7 +101,7 @@ def test_a_full_disk_takes_nothing_and_loses_nothing(tmp_path: Path, free: int) 
         with Registry(root) as registry:
             add(registry)
             before = registry.versions()
-            _fill(filler, free)
+            fill(filler, free)
             told = []
             for change in (
                 lambda: add(registry, os.urandom(700_000)),
@@ -148,15 +122,50 @@ def test_a_full_disk_takes_nothing_and_loses_nothing(tmp_path: Path, free: int) 
             assert not list((root / "uploads").iterdir())
 
 
-def _fill(filler: Path, free: int) -> None:
-    with filler.open("wb", buffering=0) as file:
-        status = os.statvfs(filler.parent)
-        rest = max(0, status.f_bavail * status.f_frsize - free)
-        try:
-            while rest > 0:
-                rest -= file.write(bytes(min(rest, 4096)))
-        except OSError:
-            assert free == 0
+def _leave(registry: Registry, upload: int, blob: int) -> None:
+    """What no version needs: part of a download, and a blob; nobody has them open then."""
+    if upload:
+        with registry.storage.receive(name="fetch-part") as writer:
+            writer.write(os.urandom(upload))
+    if blob:
+        registry.storage.add_bytes(os.urandom(blob))
+    registry.close()
+
+
+@pytest.mark.parametrize("free", [0, 4096, 20_000])
+@pytest.mark.parametrize(
+    ("upload", "blob", "grace_s", "freed"),
+    [
+        pytest.param(300_000, 0, 3600.0, 300_000, id="part of a download of just now"),
+        pytest.param(0, 200_000, 0.0, 200_000, id="a blob"),
+        pytest.param(300_000, 200_000, 0.0, 500_000, id="both"),
+        pytest.param(0, 200_000, 3600.0, 0, id="a blob of just now, which a writer may need"),
+    ],
+)
+def test_what_nobody_needs_is_freed_on_a_full_disk(
+    tmp_path: Path, free: int, upload: int, blob: int, grace_s: float, freed: int
+) -> None:
+    with disk(tmp_path, 4 * 1024 * 1024) as (place, _):
+        root = place / "registry"
+        with Registry(root) as registry:
+            add(registry)
+            _leave(registry, upload, blob)
+        fill(place / "filler", free)
+        with Registry(root) as registry:
+            assert [version.reference for version in registry.versions()] == ["digits:1"]
+            assert registry.gc(grace_s=grace_s, dry_run=True).freed == freed
+            assert registry.gc(grace_s=grace_s).freed == freed
+            assert registry.verify().is_clean
+            if freed:
+                assert add(registry, b"more") == "digits:2"
+
+
+def test_parts_of_downloads_stay_where_there_is_room(tmp_path: Path) -> None:
+    with disk(tmp_path, 8 * 1024 * 1024) as (place, _), Registry(place / "registry") as registry:
+        add(registry)
+        _leave(registry, 300_000, 0)
+        assert registry.gc().freed == 0
+        assert registry.gc(grace_s=0).freed == 300_000
 
 
 def test_a_lost_index_on_a_full_disk_stays_lost_until_there_is_room(tmp_path: Path) -> None:
@@ -166,7 +175,7 @@ def test_a_lost_index_on_a_full_disk_stays_lost_until_there_is_room(tmp_path: Pa
             add(registry)
         listed = (root / "index.json").read_bytes()
         (root / "registry.sqlite").unlink()
-        _fill(filler, 0)
+        fill(filler, 0)
         with Registry(root) as registry:
             with pytest.raises(StorageUnavailableError):
                 registry.verify(rebuild=True)

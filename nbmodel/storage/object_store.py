@@ -58,12 +58,14 @@ class Item:
     Attributes:
         key: Its name below the address.
         size: Its bytes.
+        at: When it was written, seconds since 1970 by the store's clock.
         etag: What the store calls this state of it; None where it does not.
         version: What some stores call it besides.
     """
 
     key: str
     size: int
+    at: float
     etag: str | None
     version: str | None = None
 
@@ -348,7 +350,8 @@ def _has_dots(key: str) -> bool:
 
 
 def _item(key: str, meta: Any) -> Item:
-    return Item(key, int(meta["size"]), meta["e_tag"], meta["version"])
+    at = meta["last_modified"].timestamp()
+    return Item(key, int(meta["size"]), at, meta["e_tag"], meta["version"])
 
 
 def _is_loopback_endpoint(scheme: str, environment: Mapping[str, str]) -> bool:

@@ -7,6 +7,7 @@
     blobs/sha256/<hex>                     blobs and manifests, each once
     repositories/<name>/_tags/<tag>        a tag: the OCI descriptor of its manifest
     repositories/<name>/_referrers/<hex of the subject>/<hex>    what refers to a manifest
+    writers/<id>, collectors/<id>          who is at work, see ``object_store_presence``
 
 It is an OCI image layout: what copies the objects into a folder, or mounts them, can use it
 with ``skopeo`` and its like as ``oci:<folder>:<name>:<tag>``. The objects of tags are what
@@ -14,7 +15,12 @@ counts; ``index.json`` follows them, without claims of numbers and stamps, and w
 cannot write over one state only it may lack a tag that was set at the same time as another.
 
 Two writers never lose a blob or a claim to each other: a blob's name is its digest, and a
-claim's tag is one writer's alone.
+claim's tag is one writer's alone. Nor do they lose one to a collector of garbage.
+
+A blob is sent whole, also where another version differs little. A store puts nothing together
+that it has: its only way is a copy of parts, of at least 5 MiB each but the last, where chunks
+have 32 KiB, by requests that obstore does not have. Packed blobs, as on a local disk, would be
+nothing that another tool could read.
 
 Source: OCI image specification 1.1, "Image Layout", "Descriptors".
 """
@@ -49,6 +55,8 @@ from nbmodel.storage.copying import Progress
 from nbmodel.storage.fetch import UPLOAD_PREFIX
 from nbmodel.storage.manifests import blobs_of
 from nbmodel.storage.object_store import Bucket, Item
+from nbmodel.storage.object_store_garbage import Garbage, collect_garbage
+from nbmodel.storage.object_store_presence import WRITERS, Presence, begin_to_write
 from nbmodel.storage.room import check_room, room_told
 from nbmodel.storage.send import Pushed
 from nbmodel.storage.tags import check_tag
@@ -81,6 +89,7 @@ class ObjectStoreRegistry:
     def __init__(self, bucket: Bucket, *, cancelled: Callable[[], bool] = lambda: False) -> None:
         self._bucket = bucket
         self._cancelled = cancelled
+        self._presence = Presence(bucket, WRITERS)
 
     @property
     def host(self) -> str:
@@ -88,7 +97,8 @@ class ObjectStoreRegistry:
         return self._bucket.url
 
     def close(self) -> None:
-        """Nothing stays open."""
+        """Be no writer any more; nothing stays open."""
+        self._presence.end()
 
     def __enter__(self) -> Self:
         return self
@@ -99,6 +109,13 @@ class ObjectStoreRegistry:
     def check(self) -> None:
         """Ask whether the store is there and takes the credential."""
         self._bucket.find("oci-layout")
+
+    def collect(self, *, grace_s: float, dry_run: bool = False) -> Garbage:
+        """Delete what no manifest refers to, unless somebody pushes."""
+        self._presence.end()
+        return collect_garbage(
+            self._bucket, grace_s=grace_s, dry_run=dry_run, cancelled=self._cancelled
+        )
 
     # Whole versions
 
@@ -139,6 +156,7 @@ class ObjectStoreRegistry:
         self, name: str, storage: Storage, subject: str, digests: Collection[str]
     ) -> int:
         """Push signatures, each as an object beside the version, which need not be there yet."""
+        self._write()
         there = set(self._referrers(name, subject))
         missing = [digest for digest in digests if digest not in there]
         for digest in missing:
@@ -186,6 +204,7 @@ class ObjectStoreRegistry:
     ) -> Pushed:
         """Push all of a blob, ``table`` or not; a damaged one never arrives."""
         check_repository(name)
+        self._write()
         key, size = _blob_key(digest), storage.size(digest)
         there = self._bucket.find(key)
         if there is not None and there.size == size:
@@ -251,6 +270,7 @@ class ObjectStoreRegistry:
 
     def push_manifest(self, name: str, reference: str, raw: bytes) -> str:
         """Push a manifest; ``index.json`` follows its tag."""
+        self._write()
         if not is_digest(reference):
             key = _tag_key(name, reference)
             descriptor = self._keep(raw)
@@ -268,6 +288,7 @@ class ObjectStoreRegistry:
         A folder cannot when the tag is not new: there it is looked at just before.
         """
         key = _tag_key(name, tag)
+        self._write()
         item, found = self._read_tag(name, tag)
         if found == digest_of(raw):
             return True
@@ -317,6 +338,10 @@ class ObjectStoreRegistry:
 
     # What they do
 
+    def _write(self) -> None:
+        """Be a writer, from before anything is looked for that is to stay."""
+        begin_to_write(self._presence, cancelled=self._cancelled)
+
     def _pull_signature(self, name: str, subject: str, digest: str, storage: Storage) -> None:
         raw = self.manifest(name, digest)
         blobs = read_signature_manifest(raw, subject=subject)
@@ -342,6 +367,7 @@ class ObjectStoreRegistry:
                 while piece := file.read(_PIECE):
                     if self._cancelled():
                         raise CancelledError
+                    self._presence.go_on()
                     state.update(piece)
                     yield piece
                     told += len(piece)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from nbmodel.storage.access import Access
+    from nbmodel.storage.object_store_garbage import Garbage
     from nbmodel.storage.send import Pushed
 
 
@@ -231,6 +232,25 @@ class CarriesSignatures(Protocol):
             subject: Digest of the version's manifest.
             storage: What they are added to.
             known: Digests of the manifests of those that are here.
+        """
+
+
+@runtime_checkable
+class CollectsGarbage(Protocol):
+    """A place whose clients delete what nobody needs there; a registry does that itself."""
+
+    def collect(self, *, grace_s: float, dry_run: bool = False) -> Garbage:
+        """Delete what no manifest refers to.
+
+        Args:
+            grace_s: What was written in the last ``grace_s`` seconds stays; 0 or more.
+            dry_run: Only count.
+
+        Raises:
+            InputError: ``grace_s`` is negative.
+            InUseError: Somebody pushes there.
+            ManifestError, DigestMismatchError: What a tag leads to cannot be read, so that
+                nobody knows what it needs.
         """
 
 

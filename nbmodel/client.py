@@ -61,6 +61,7 @@ if TYPE_CHECKING:
         PullCard,
         PushCard,
         RemoteModelTable,
+        RemoteTable,
         RemoteVersionTable,
         RuntimeTable,
         ServingCard,
@@ -497,7 +498,7 @@ class Client:
             return self.exchange.list(model, place, cancelled=cancelled)
         if name is None and not query:
             return ModelTable(self.registry.models(archived=archived))
-        return VersionTable(self.registry.versions(name, query, archived=archived))
+        return VersionTable(self.registry.versions(name, query, archived=archived), query)
 
     def show(self, reference: str) -> ModelCard | VersionCard:
         """A model with its versions, aliases and pins, or one version.
@@ -513,7 +514,9 @@ class Client:
                 self.registry.versions(ref.name, archived=True)
             )
             renumbered = map(str, self.registry.renumbered(ref.name)[:_MAX_RENUMBERED])
-            return model.with_notes((*_holding(self.registry.pins(ref.name)), *renumbered))
+            places = [f"on {place}" for place in self.registry.shared_places(ref.name)]
+            held = _holding(self.registry.pins(ref.name))
+            return model.with_notes((*places, *held, *renumbered))
         version = self.registry.resolve(ref)
         pins = [pin for pin in self.registry.pins(version.model) if pin.number == version.number]
         card = VersionCard.of(version).with_notes(_holding(pins))
@@ -572,11 +575,19 @@ class Client:
         return AliasCard.of(ref.name, move).with_notes(self._bring_followers(ref.name))
 
     def remove_alias(self, name: str, alias: str, *, why: str = "") -> AliasCard:
-        """Take an alias away from its model; its history stays."""
+        """Take an alias away from its model; its history stays.
+
+        It stays on registries where it is, and no synchronisation brings it back; ``push`` takes
+        it away there when it is named, and ``pull`` of it puts it on its version again.
+        """
         from nbmodel.display import AliasCard
 
         ref = _local(name)
-        return AliasCard.of(ref.name, self.registry.remove_alias(ref.name, alias, why=why))
+        removed = self.registry.remove_alias(ref.name, alias, why=why)
+        return AliasCard.of(ref.name, removed).with_notes(
+            f"it stays on {remote}: `push {ref.name} {remote} --alias {alias}` takes it away there"
+            for remote in self.registry.alias_places(ref.name, alias)
+        )
 
     def alias_history(self, name: str, alias: str | None = None) -> AliasHistory:
         """Every move of a model's aliases, or of one of them, newest first."""
@@ -682,6 +693,8 @@ class Client:
     def delete(self, reference: str, *, force: bool = False) -> DeletedCard:
         """Delete a model with all versions, or one version; ``gc`` frees its bytes.
 
+        What a registry has stays there, and ``sync`` does not bring it back: ``pull`` does.
+
         Raises:
             InUseError: An alias, pin, deployment or child uses it, or it is published,
                 and ``force`` is not given.
@@ -691,11 +704,17 @@ class Client:
         ref = _local(reference)
         running = self.registry.deployments(model=ref.name)
         deleted = DeletedCard.of(self.registry.delete(ref, force=force))
-        return deleted.with_notes(
+        back = "" if ref.is_model else f":{deleted.numbers[0]}"
+        there = [
+            f"sync leaves it there: `pull {place}{back}` brings it back"
+            for place in deleted.left_on
+        ]
+        running_on = (
             f"{one.service}@{one.runtime} runs on with what it has: "
             f"`undeploy {one.service}@{one.runtime}` stops it"
             for one in running
         )
+        return deleted.with_notes((*there, *running_on))
 
     # ── keep ──────────────────────────────────────────────────────────────────────
 
@@ -773,6 +792,9 @@ class Client:
     ) -> SignatureCard:
         """Sign a version in the OpenSSF Model Signing format, and keep the signature with it.
 
+        Files that are on a registry alone are fetched and checked before: nobody signs what was
+        never read.
+
         Args:
             reference: The version.
             key: PEM file with a private key on P-256, P-384 or P-521.
@@ -813,6 +835,7 @@ class Client:
             version, made = self.registry.attach(ref, open_bundle(_file(bundle)))
         else:
             assert key is not None
+            self._fetch(self.registry.resolve(ref))
             own = () if certificate is None else (certificate,)
             certificates = open_certificates(map(_file, (*own, *chain)))
             version, made = self.registry.sign(ref, open_key(_file(key), password), certificates)
@@ -898,20 +921,23 @@ class Client:
 
         What is there already is not sent again. Each version claims its number there; one
         that another version has already is changed here, visibly. Signatures travel with
-        their versions, aliases as tags.
+        their versions, aliases as tags. A model that is on the registry already goes where it
+        is there, whatever it is called here.
 
         Args:
             reference: A version; a bare name is the model with all its versions.
             remote: ``host[:port][/namespace]`` of the registry, or an object store's address;
-                None: the setting ``remote``, else the only one that was used before.
+                None: the setting ``remote``, else the default: see ``remotes``.
             everything: Push all models, in the place of a reference.
-            aliases: The aliases to push; none: all that are on the versions.
+            aliases: The aliases to push; none: all that are on the versions. One that was
+                removed here is taken away there when it is named, and stays there else.
             force: Move aliases there also when somebody else moved them.
             cancelled: Asked while bytes move; a push that was cut is made again and goes on.
             background: Whether to go on at once, with a handle in place of what was done.
 
         Raises:
             InputError: Nothing, or two things, to push; or no registry is known.
+            ModelExistsError: Its repository is another model here.
             AliasConflictError: Somebody moved aliases there since they were last seen; all
                 versions and other aliases were pushed.
             TargetUnreachableError, AuthenticationError: The registry is away, or refuses.
@@ -943,27 +969,39 @@ class Client:
         reference: str,
         folder: str | os.PathLike[str] | None = None,
         *,
+        name: str | None = None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> PullCard:
         """Bring a version from a registry; or copy a version's files into a folder.
 
         A reference with a registry, ``host/team/digits:3``, comes into the local registry
         with its files, and into the folder when one is given. A local one is copied into the
-        folder, here when none is given; what is not known here is looked for in the
-        configured registry.
+        folder, here when none is given; what is not known here is looked for in the registry
+        that is meant by default.
+
+        Where a model came from is kept: the same repository is the same model here, whatever
+        it is called and whichever way it is named. The first time it gets the last word of its
+        address (past the namespace of a registry that is known) as its name. A model here of
+        that name is the same one if it was on no registry yet, or has a version in common;
+        else nothing is brought without another ``name``. What was deleted or removed here, a
+        version or an alias, comes back when it is pulled.
 
         Args:
             reference: The version, or a model for its latest.
             folder: Where its files go.
+            name: What the model is to be called here, where it is not known yet.
             cancelled: Asked while bytes move; what came is kept for the next time.
 
         Raises:
             InputError: A file of the same name and other contents is there.
+            ModelExistsError: The name is another model's, or the model has another one.
             ModelNotFoundError, VersionNotFoundError: There is no such version.
             TargetUnreachableError, AuthenticationError: The registry is away, or refuses.
             CancelledError: Of ``concurrent.futures``: nobody wants to go on.
         """
-        return self.exchange.pull(reference, folder, cancelled=cancelled)
+        if name is not None:
+            check_name(name)
+        return self.exchange.pull(reference, folder, name=name, cancelled=cancelled)
 
     def sync(
         self,
@@ -975,7 +1013,12 @@ class Client:
         """Know what a registry has, without the files: they are fetched when they are needed.
 
         Lists, searches and lineage tell of all versions then. Numbers are those that the
-        registry's claims settle; aliases that moved there move here.
+        registry's claims settle; aliases that moved there move here, and signatures that were
+        made since come along: all of one model, and of all models those of the newest versions
+        and of those with an alias. What was deleted here stays deleted until it is pulled (a
+        model also until it is synchronised by its name), and an alias that was removed here
+        stays removed until it is pulled; the card tells of both. Which model here a repository
+        is, ``pull`` says.
 
         Args:
             model: One model; None: all that are there and were pushed with nbmodel.
@@ -984,12 +1027,49 @@ class Client:
 
         Raises:
             ModelNotFoundError: The registry has no such model.
+            ModelExistsError: It is another model than the one of that name here.
             InputError: No registry is known.
             TargetUnreachableError, AuthenticationError: The registry is away, or refuses.
             CancelledError: Of ``concurrent.futures``: nobody wants to go on.
         """
         name = None if model is None else _local(model).name
         return self.exchange.sync(name, self.exchange.remote(remote), cancelled=cancelled)
+
+    def remotes(self) -> RemoteTable:
+        """The registries that were pushed to or pulled from, and which one is the default.
+
+        Where a verb is given none, it means the setting ``remote`` (NBMODEL_REMOTE), else the
+        default: the one that was chosen, else the first one that was used.
+        """
+        return self.exchange.remotes()
+
+    def set_default_remote(self, remote: str) -> RemoteTable:
+        """Choose the registry that is meant where none is named; its numbers count.
+
+        Args:
+            remote: As for ``push``; it need not have been used before.
+
+        Raises:
+            InputError: It is none.
+        """
+        from nbmodel.core.remote import Remote
+
+        return self.exchange.choose(Remote.parse(remote))
+
+    def forget_remote(self, remote: str, *, force: bool = False) -> RemoteTable:
+        """Forget a registry and what was seen there; nothing changes there.
+
+        Args:
+            remote: As ``remotes`` shows it.
+            force: Also when it alone has the files of versions, which cannot be had then.
+
+        Raises:
+            InputError: It is not known.
+            InUseError: It alone has the files of versions, and there is no ``force``.
+        """
+        from nbmodel.core.remote import Remote
+
+        return self.exchange.forget(Remote.parse(remote), force=force)
 
     # ── offer ─────────────────────────────────────────────────────────────────────
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -21,10 +23,16 @@ from nbmodel.display import (
     PullCard,
     PushCard,
     RemoteModelTable,
+    RemoteTable,
     RemoteVersionTable,
     SyncCard,
 )
-from nbmodel.errors import InputError, ModelNotFoundError, VersionNotFoundError
+from nbmodel.errors import (
+    InputError,
+    ModelNotFoundError,
+    StorageUnavailableError,
+    VersionNotFoundError,
+)
 from nbmodel.importing.foreign import unpacking
 from nbmodel.registry import Registry
 from nbmodel.registry.catalog import local
@@ -74,6 +82,7 @@ class Exchange:
             self._peer(remote, progress, cancelled) as peer,
         ):
             report = self._registry.push(peer, reference, aliases=aliases or None, force=force)
+        self._used(remote)
         # What was renumbered runs somewhere, whatever else could not be done.
         notes = self._follow_renumbered(report.renumbered)
         report.check(notes)
@@ -84,14 +93,20 @@ class Exchange:
         reference: str,
         folder: str | os.PathLike[str] | None,
         *,
+        name: str | None,
         cancelled: Callable[[], bool],
     ) -> PullCard:
         """Bring a version, or copy its files into a folder; as ``Client.pull``."""
         located = locate(reference, self._known())
         report: PullReport | None = None
         if located is not None:
-            report = self._pull_from(*located, cancelled)
+            report = self._pull_from(*located, name, cancelled)
             version = report.version
+        elif name is not None:
+            raise InputError(
+                f"{reference} is a name here, so that it brings nothing under another one",
+                hint="--name goes with a registry, as in `pull registry.example/team/digits`",
+            )
         else:
             version, report = self._local_or_pulled(local(reference), cancelled)
             folder = "." if folder is None else folder
@@ -113,6 +128,7 @@ class Exchange:
             self._peer(remote, progress, cancelled) as peer,
         ):
             report = self._registry.sync(peer, model, note=progress.note)
+        self._used(remote)
         card = SyncCard.of(report)
         return card.with_notes(
             line for changed in card.changed for line in self._follow(changed.model, fixed=False)
@@ -128,8 +144,9 @@ class Exchange:
         ):
             if model is None:
                 return RemoteModelTable(str(remote), self._registry.remote_models(peer))
-            versions = self._registry.remote_versions(peer, model)
-            return RemoteVersionTable(str(remote), model, versions)
+            there = self._registry.name_there(remote, model)
+            versions = self._registry.remote_versions(peer, there)
+            return RemoteVersionTable(str(remote), there, versions)
 
     def fetch(self, version: Version, cancelled: Callable[[], bool]) -> None:
         """Bring the files of a version that are on a remote alone."""
@@ -138,42 +155,67 @@ class Exchange:
             self._registry.fetch(version, progress=progress.advance, cancelled=cancelled)
 
     def remote(self, given: str | None) -> Remote:
-        """The registry that is meant: given, configured, or the only one that was used.
+        """The registry that is meant: given, configured, chosen, or the first one that was used.
 
         Raises:
             InputError: It is none, or nothing says which one.
         """
-        text = settings.setting("remote", given or None)
-        if text is not None:
-            return Remote.parse(text)
-        known = self._registry.remotes()
-        if len(known) == 1:
-            return known[0]
-        used = f"; used before: {', '.join(map(str, known))}" if known else ""
-        raise InputError(
-            "no registry was given, and none is configured",
-            hint=f"name one, as in `push digits localhost:5000/team`, or set NBMODEL_REMOTE{used}",
-        )
+        found = Remote.parse(given) if given else self._default()
+        if found is None:
+            raise InputError(
+                "no registry was given, and none is known",
+                hint="name one, as in `push digits localhost:5000/team`, or choose it once: "
+                "`remote default localhost:5000/team`",
+            )
+        return found
+
+    def remotes(self) -> RemoteTable:
+        """The remotes that are known here; as ``Client.remotes``."""
+        return RemoteTable(self._registry.remote_uses(), self._configured())
+
+    def choose(self, remote: Remote) -> RemoteTable:
+        """Make a remote the default; as ``Client.set_default_remote``."""
+        self._registry.choose_remote(remote)
+        return self.remotes()
+
+    def forget(self, remote: Remote, *, force: bool) -> RemoteTable:
+        """Forget a remote; as ``Client.forget_remote``."""
+        self._registry.forget_remote(remote, force=force)
+        return self.remotes()
+
+    def _configured(self) -> Remote | None:
+        """The registry that the environment or a file of settings names."""
+        text = settings.setting("remote")
+        return None if text is None else Remote.parse(text)
+
+    def _default(self) -> Remote | None:
+        """The registry that is meant where none is given."""
+        return self._configured() or self._registry.default_remote()
+
+    def _used(self, remote: Remote) -> None:
+        """Note that a remote was used, unless the registry here can only be read."""
+        with suppress(StorageUnavailableError):
+            self._registry.note_use(remote)
 
     def _known(self) -> Sequence[Remote]:
         """The registries that were configured or used before."""
-        text = settings.setting("remote")
-        return [*([] if text is None else [Remote.parse(text)]), *self._registry.remotes()]
+        configured = self._configured()
+        return [*([] if configured is None else [configured]), *self._registry.remotes()]
 
     def _peer(self, remote: Remote, progress: Progress, cancelled: Callable[[], bool]) -> Peer:
-        text = settings.setting("remote")
         return Peer(
             remote,
             partial(connect, cancelled=cancelled, sessions=self._home / "uploads"),
-            leads=text is not None and type(remote).parse(text) == remote,
+            leads=remote == (self._configured() or self._registry.chosen_remote()),
             progress=progress.advance,
             cancelled=cancelled,
             expect=progress.expect,
         )
 
     def _pull_from(
-        self, remote: Remote, ref: Reference, cancelled: Callable[[], bool]
+        self, remote: Remote, ref: Reference, name: str | None, cancelled: Callable[[], bool]
     ) -> PullReport:
+        """Bring a version, by the name that its model has there."""
         with (
             Progress(f"pull {ref}") as progress,
             self._peer(remote, progress, cancelled) as peer,
@@ -181,26 +223,28 @@ class Exchange:
             take = unpacking(
                 self._registry,
                 self._home / "imports",
-                ref.name,
                 progress=progress.advance,
                 cancelled=cancelled,
             )
-            return self._registry.pull(peer, ref, unpack=take)
+            report = self._registry.pull(peer, ref, name=name, unpack=take)
+        self._used(remote)
+        return report
 
     def _local_or_pulled(
         self, ref: Reference, cancelled: Callable[[], bool]
     ) -> tuple[Version, PullReport | None]:
-        """A version that is known here, or that the configured registry has."""
+        """A version that is known here, or that the registry has that is meant by default."""
         try:
             return self._registry.resolve(ref), None
         except (ModelNotFoundError, VersionNotFoundError) as exc:
-            text = settings.setting("remote")
-            if text is None:
+            remote = self._default()
+            if remote is None:
                 raise
+            there = replace(ref, name=self._registry.name_there(remote, ref.name))
             try:
-                report = self._pull_from(self.remote(text), ref, cancelled)
-            except (ModelNotFoundError, VersionNotFoundError) as there:
-                raise type(exc)(f"{exc}, nor on {text}", hint=exc.hint) from there
+                report = self._pull_from(remote, there, None, cancelled)
+            except (ModelNotFoundError, VersionNotFoundError) as missing:
+                raise type(exc)(f"{exc}, nor on {remote}", hint=exc.hint) from missing
             return report.version, report
 
     def _follow_renumbered(self, renumbered: Iterable[Renumbered]) -> tuple[str, ...]:

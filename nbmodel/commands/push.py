@@ -18,7 +18,11 @@ LARGE = 100_000_000  # bytes; seconds on a fast line, minutes on a slow one
 @click.argument("words", nargs=-1, metavar="[REF|MODEL] [REMOTE]")
 @click.option("--all", "everything", is_flag=True, help="every version of every model")
 @click.option(
-    "--alias", "aliases", multiple=True, metavar="NAME", help="only this alias; several times"
+    "--alias",
+    "aliases",
+    multiple=True,
+    metavar="NAME",
+    help="only this alias, or take one away there that was removed here; several times",
 )
 @click.option("--force", is_flag=True, help="move aliases there that somebody else moved")
 @in_background(LARGE)
@@ -34,8 +38,8 @@ def command(
 ) -> Any:
     """Push a version, or all versions of a model, to the registry REMOTE.
 
-    What is there already is not sent again. Without REMOTE: the configured registry, else the
-    only one that was used before. Where an address never answers, a push in the background is
+    What is there already is not sent again. Without REMOTE: the registry that `remote` shows as
+    the default. Where an address never answers, a push in the background is
     given up after a minute, and one that breaks off after ten; `transfers --resume` goes on.
 
     \b

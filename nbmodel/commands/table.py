@@ -39,6 +39,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "export": ("export", "write a version as another system keeps its models"),
     "push": ("push", "send versions to a registry"),
     "pull": ("pull", "bring a version from a registry, or its files into a folder"),
+    "remote": ("remote", "the registries that were used, and which is the default"),
     "sync": ("sync", "know what a registry has, without the files"),
     "transfers": ("transfers", "what is pushed and uploaded in the background"),
     "deploy": ("deploy", "run a model on a runtime"),

@@ -152,9 +152,9 @@ class Remote:
 def locate(text: str, known: Iterable[Remote] = ()) -> tuple[Remote, Reference] | None:
     """The remote and the model or version on it that a person wrote.
 
-    Of ``host/team/digits`` only a remote that is known tells that ``team`` is its namespace
-    rather than the model's. Of unknown ones the model is ``team/digits``; of a longer path
-    all but the last word are the namespace.
+    The remote is the one that is known with the longest namespace that fits, as of
+    ``host/team/digits`` ``host/team`` before ``host``. Of unknown ones all but the last word
+    are the namespace: the model is ``digits``.
 
     Args:
         text: ``[http[s]://]host[:port]/[namespace/]name[:tag|@digest]``, or an object store's
@@ -187,7 +187,7 @@ def locate(text: str, known: Iterable[Remote] = ()) -> tuple[Remote, Reference] 
         if model is not None:
             return one, Reference.parse(f"{model}{mark}{selector}")
     namespace, _, last = name.rpartition("/")
-    if base.model(name) is None and namespace:
+    if namespace:
         base, name = Remote(base.base_url, namespace), last
     return base, Reference.parse(f"{name}{mark}{selector}")
 

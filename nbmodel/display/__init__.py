@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from nbmodel.display.pull import PullCard as PullCard
     from nbmodel.display.push import PushCard as PushCard
     from nbmodel.display.remote import RemoteModelTable as RemoteModelTable
+    from nbmodel.display.remote import RemoteTable as RemoteTable
     from nbmodel.display.remote import RemoteVersionTable as RemoteVersionTable
     from nbmodel.display.runtimes import RuntimeTable as RuntimeTable
     from nbmodel.display.serving import ServingCard as ServingCard
@@ -70,6 +71,7 @@ _HOMES = {
     "PullCard": "pull",
     "PushCard": "push",
     "RemoteModelTable": "remote",
+    "RemoteTable": "remote",
     "RemoteVersionTable": "remote",
     "Result": "base",
     "RuntimeTable": "runtimes",

@@ -27,6 +27,7 @@ class DeletedCard(Deleted, Result):
                 ("versions", _numbers(self.numbers) if one is None else ""),
                 ("aliases", ", ".join(self.aliases)),
                 ("pins of", ", ".join(self.pins)),
+                ("still on", ", ".join(self.left_on)),
                 ("to be freed", f"{file_size(self.freeable)}, by gc" if self.freeable else ""),
             ]
         )

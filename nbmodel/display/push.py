@@ -30,8 +30,9 @@ class PushCard(PushReport, Result):
         facts = Facts(
             [
                 ("remote", Mono(self.remote)),
-                ("sent", moved(self.sent, self.present, self.saved) if new else "nothing"),
+                ("sent", self._sent(any_new=bool(new))),
                 ("aliases", ", ".join(self.aliases)),
+                ("aliases taken away", ", ".join(self.removed)),
             ]
         )
         blocks: list[Block] = [facts, *changes(self.renumbered, self.doubts)]
@@ -42,8 +43,26 @@ class PushCard(PushReport, Result):
                 left_out=max(0, len(self.versions) - _MAX_ROWS),
             )
         )
-        chips = [Chip(f"{len(new)} new", "good") if new else Chip("nothing new")]
-        return Card(self._title(), [*chips, Chip(duration(self.seconds))], blocks, kind="push")
+        return Card(
+            self._title(),
+            [*self._chips(len(new)), Chip(duration(self.seconds))],
+            blocks,
+            kind="push",
+        )
+
+    def _sent(self, *, any_new: bool) -> str:
+        words = [moved(self.sent, self.present, self.saved)] if any_new else []
+        words += [count(self.signatures, "signature")] if self.signatures else []
+        return ", ".join(words) or "nothing"
+
+    def _chips(self, new: int) -> list[Chip]:
+        chips = [Chip(f"{new} new", "good")] if new else []
+        if self.signatures:
+            chips.append(Chip(count(self.signatures, "signature"), "good"))
+        changed = len(self.aliases) + len(self.removed)
+        if changed:
+            chips.append(Chip(count(changed, "alias move"), "info"))
+        return chips or [Chip("nothing new")]
 
     def _title(self) -> str:
         one = self.versions[0].reference if len(self.versions) == 1 else None
@@ -73,6 +92,12 @@ def _row(version: PushedVersion) -> tuple[str | Mono | Chip, ...]:
         Mono(version.reference),
         str(version.number),
         Mono(short_digest(version.digest), version.digest),
-        Chip("there before") if version.was_there else Chip("new", "good"),
+        _state(version),
         "" if version.was_there else file_size(version.sent),
     )
+
+
+def _state(version: PushedVersion) -> Chip:
+    if not version.was_there:
+        return Chip("new", "good")
+    return Chip("signature sent", "good") if version.signatures else Chip("there before")

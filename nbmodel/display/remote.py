@@ -6,13 +6,63 @@ from collections.abc import Iterable
 from typing import Any
 
 from nbmodel.core.digest import short_digest
+from nbmodel.core.remote import Remote
 from nbmodel.display.base import Result
-from nbmodel.display.card import Card, Chip, Mono, Note, Table
+from nbmodel.display.card import Block, Card, Chip, Mono, Note, Table
 from nbmodel.display.chips import alias_chip
 from nbmodel.display.quantity import count, moment
 from nbmodel.registry.remote.listing import RemoteModel, RemoteVersion
+from nbmodel.registry.remote.uses import RemoteUse
 
 _MAX_ROWS = 100
+
+
+class RemoteTable(list[RemoteUse], Result):
+    """The remotes that are known here, in the order given; a list that shows itself.
+
+    Args:
+        uses: What is shown.
+        configured: The one that the environment or a file of settings names, which goes before
+            the default.
+    """
+
+    def __init__(self, uses: Iterable[RemoteUse], configured: Remote | None = None) -> None:
+        super().__init__(uses)
+        self.configured = configured
+
+    def card(self) -> Card:
+        """A row a remote, with what makes it the one that is meant."""
+        rows = [
+            (
+                Mono(str(use.remote)),
+                self._chips(use),
+                str(use.models),
+                moment(use.used) if use.used else "",
+            )
+            for use in self[:_MAX_ROWS]
+        ]
+        blocks: list[Block] = []
+        if self.configured is not None:
+            meant = f"{self.configured} is meant where none is named: NBMODEL_REMOTE or a file of"
+            blocks.append(Note(f"{meant} settings says so"))
+        table = Table(("remote", "", ">models", "used (UTC)"), rows, left_out=len(self) - len(rows))
+        empty = Note("none yet: the first one that is pushed to or pulled from is the default")
+        blocks.append(table if rows else empty)
+        return Card(count(len(self), "remote"), blocks=blocks, kind="table of")
+
+    def _chips(self, use: RemoteUse) -> tuple[Chip, ...]:
+        if self.configured is not None:
+            return (Chip("configured", "good"),) if use.remote == self.configured else ()
+        return (Chip("default", "good"),) if use.is_default else ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The remotes, and the configured one."""
+        return {
+            "configured": None if self.configured is None else str(self.configured),
+            "remotes": [use.to_json() for use in self],
+        }
+
+    __repr__ = Result.__str__
 
 
 class RemoteModelTable(list[RemoteModel], Result):

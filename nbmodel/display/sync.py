@@ -41,9 +41,13 @@ class SyncCard(SyncReport, Result):
             blocks.append(Note(f"{further}: sync MODEL looks at one", "warn"))
         for model in self.models:
             blocks += changes(model.renumbered, model.doubts)
-        chips = [Chip(f"{new} new", "good") if new else Chip("nothing new")]
+        chips = [Chip(f"{new} new", "good")] if new else []
+        signatures = sum(model.signatures for model in self.models)
+        if signatures:
+            chips.append(Chip(count(signatures, "signature"), "good"))
         if self._moves:
             chips.append(Chip(count(self._moves, "alias move"), "info"))
+        chips = chips or [Chip("nothing new")]
         title = f"{self.remote} — {count(len(self.models), 'model')}"
         return Card(title, [*chips, Chip(duration(self.seconds))], blocks, kind="sync of")
 

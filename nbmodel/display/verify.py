@@ -28,6 +28,11 @@ class VerifyCard(VerifyReport, Result):
             f"of {count(self.versions, 'version')}"
         )
         blocks: list[Block] = [Note(read)]
+        if self.elsewhere:
+            files = f"the files of {count(self.elsewhere, 'version')}"
+            blocks.append(
+                Note(f"{files} are on a remote alone and were not read: `pull` brings them", "warn")
+            )
         if self.rebuilt is not None:
             made = f"the index was made anew of {count(self.rebuilt, 'version')}"
             blocks.insert(0, Note(f"{made}; aliases, pins and tags have to be set again"))
@@ -49,11 +54,14 @@ class VerifyCard(VerifyReport, Result):
                     left_out=max(0, len(self.problems) - _MAX_ROWS),
                 )
             )
-        chip = (
-            Chip("clean", "good")
-            if self.is_clean
-            else Chip(count(len(self.problems), "problem"), "bad")
-        )
-        return Card("verified", [chip], blocks, kind="report")
+        return Card("verified", self._chips(), blocks, kind="report")
+
+    def _chips(self) -> list[Chip]:
+        away = [Chip(f"{self.elsewhere} elsewhere", "warn")] if self.elsewhere else []
+        if self.problems:
+            return [Chip(count(len(self.problems), "problem"), "bad"), *away]
+        if self.elsewhere == self.versions > 0:
+            return away  # nothing is clean of which no file was read
+        return [Chip("clean", "good"), *away]
 
     __repr__ = Result.__str__

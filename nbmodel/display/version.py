@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -151,7 +151,16 @@ def _json(value: Any) -> str:
 
 
 class VersionTable(list[Version], Result):
-    """Versions, in the order given; a list that shows itself."""
+    """Versions, in the order given; a list that shows itself.
+
+    Args:
+        versions: What is shown.
+        query: What they were looked for with.
+    """
+
+    def __init__(self, versions: Iterable[Version] = (), query: str = "") -> None:
+        super().__init__(versions)
+        self.query = query
 
     def card(self) -> Card:
         """A row a version, with the metrics that they share first."""
@@ -160,9 +169,15 @@ class VersionTable(list[Version], Result):
             count(len(self), "version"),
             blocks=[versions_block(shown, left_out=len(self) - len(shown))]
             if shown
-            else [Note("none yet: log or upload a model")],
+            else [Note(self._empty)],
             kind="table of",
         )
+
+    @property
+    def _empty(self) -> str:
+        if self.query:
+            return f"nothing matches {self.query}"
+        return "none yet: log or upload a model"
 
     def to_json(self) -> list[dict[str, Any]]:
         """Every version, in full."""

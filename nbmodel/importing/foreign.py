@@ -30,17 +30,18 @@ _LOOKED_AT = 200  # newest versions
 _OTHER = "other"
 
 
-def unpacking(registry: Registry, home: Path, name: str, **given: Any) -> Unpack:
+def unpacking(registry: Registry, home: Path, **given: Any) -> Unpack:
     """What a pull calls for artifacts that other tools packed.
 
     Args:
         registry: Where versions are made.
         home: Folder for all imports.
-        name: The model.
         given: Fields of the ``Import``: ``progress``, ``cancelled`` …
     """
 
-    def unpack(remote: RemoteRegistry, repository: str, digest: str) -> tuple[Version, bool]:
+    def unpack(
+        remote: RemoteRegistry, repository: str, digest: str, name: str
+    ) -> tuple[Version, bool]:
         with workplace(home, **given) as job:
             return adopt_artifact(registry, remote, repository, digest, name=name, job=job)
 

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from nbmodel.registry.remote.pull import PullReport, Unpack
     from nbmodel.registry.remote.push import PushReport
     from nbmodel.registry.remote.sync import SyncReport
+    from nbmodel.registry.remote.uses import RemoteUse
     from nbmodel.registry.signing import ClaimedSignature
     from nbmodel.signing.bundle import Bundle
     from nbmodel.signing.certificate import Certificate
@@ -252,11 +253,18 @@ class Registry:
 
         return push_size(self._catalog, ref, aliases=aliases)
 
-    def pull(self, peer: Peer, ref: Reference, *, unpack: Unpack | None = None) -> PullReport:
+    def pull(
+        self,
+        peer: Peer,
+        ref: Reference,
+        *,
+        name: str | None = None,
+        unpack: Unpack | None = None,
+    ) -> PullReport:
         """Bring a version with its files from a remote; see ``registry.remote.pull``."""
         from nbmodel.registry.remote.pull import pull
 
-        return pull(self._catalog, peer, ref, unpack=unpack)
+        return pull(self._catalog, peer, ref, name=name, unpack=unpack)
 
     def sync(
         self, peer: Peer, model: str | None, *, note: Callable[[str], None] = lambda _: None
@@ -304,6 +312,74 @@ class Registry:
 
         with self._catalog.db.read() as db:
             return known_remotes(db)
+
+    def remote_uses(self) -> list[RemoteUse]:
+        """The same with when they were used, and which is the default."""
+        from nbmodel.registry.remote.uses import remote_uses
+
+        with self._catalog.db.read() as db:
+            return remote_uses(db)
+
+    def default_remote(self) -> Remote | None:
+        """The remote that is meant where none is named: the one chosen, else the first used."""
+        from nbmodel.registry.remote.uses import default_remote
+
+        with self._catalog.db.read() as db:
+            return default_remote(db)
+
+    def chosen_remote(self) -> Remote | None:
+        """The remote that somebody chose as the default, or None."""
+        from nbmodel.registry.remote.uses import chosen_remote
+
+        with self._catalog.db.read() as db:
+            return chosen_remote(db)
+
+    def choose_remote(self, remote: Remote) -> None:
+        """Make a remote the default, whether or not it was used before."""
+        from nbmodel.registry.remote.uses import choose_remote
+
+        with self._catalog.db.write() as db:
+            choose_remote(db, remote)
+
+    def forget_remote(self, remote: Remote, *, force: bool = False) -> None:
+        """Forget a remote and what was seen there; nothing changes there.
+
+        Raises:
+            InputError: It is not known.
+            InUseError: It alone has the files of versions, and there is no force.
+        """
+        from nbmodel.registry.remote.uses import forget_remote
+
+        with self._catalog.db.write() as db:
+            forget_remote(db, remote, force=force)
+
+    def note_use(self, remote: Remote) -> None:
+        """Note that a remote was used now."""
+        from nbmodel.registry.remote.uses import note_use
+
+        with self._catalog.db.write() as db:
+            note_use(db, remote)
+
+    def name_there(self, remote: Remote, name: str) -> str:
+        """What a model here is called on a remote: as it is there already, else as here."""
+        from nbmodel.registry.remote.sharing import name_there
+
+        with self._catalog.db.read() as db:
+            return name_there(db, remote, name)
+
+    def shared_places(self, name: str) -> list[str]:
+        """The repositories that a model is, ``registry.example/team/digits``."""
+        from nbmodel.registry.remote.sharing import shared_places
+
+        with self._catalog.db.read() as db:
+            return shared_places(db, name)
+
+    def alias_places(self, name: str, alias: str) -> list[Remote]:
+        """The remotes where an alias of a model was seen."""
+        from nbmodel.registry.remote.sharing import alias_places
+
+        with self._catalog.db.read() as db:
+            return [remote for remote, _ in alias_places(db, name, alias)]
 
     def remote_models(self, peer: Peer) -> list[RemoteModel]:
         """The models of a remote; see ``registry.remote.listing``."""

@@ -16,6 +16,8 @@ from nbmodel.registry.deployments import deployments_on
 from nbmodel.registry.index import touch_index, write_index
 from nbmodel.registry.notes import retire_name
 from nbmodel.registry.pins import pins_of
+from nbmodel.registry.remote.seen import places_of
+from nbmodel.registry.remote.sharing import place, shared_places
 from nbmodel.registry.rows import VersionRow, version_rows
 
 
@@ -30,6 +32,7 @@ class Deleted:
         aliases: Aliases that went with them, sorted.
         pins: Scopes of the pins that went with them: ``the registry``, ``runtime 'pi'``.
         freeable: Bytes that no other version needs, which ``gc`` will free.
+        left_on: Repositories that have them nevertheless, ``registry.example/team/digits``.
     """
 
     model: str
@@ -38,6 +41,7 @@ class Deleted:
     aliases: tuple[str, ...]
     pins: tuple[str, ...]
     freeable: int
+    left_on: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """All of it as a JSON object."""
@@ -48,13 +52,15 @@ class Deleted:
             "aliases": list(self.aliases),
             "pins": list(self.pins),
             "freeable": self.freeable,
+            "left_on": list(self.left_on),
         }
 
 
 def delete(catalog: Catalog, ref: Reference | str, *, force: bool) -> Deleted:
     """Delete a version, or a model with all of its versions.
 
-    Numbers are never given again. With force, aliases and pins go too, and deployments of
+    Numbers are never given again. What a remote has stays there, and no synchronisation brings it
+    back: a pull does, of a version, and a synchronisation of the model by its name. With force, aliases and pins go too, and deployments of
     a deleted model are forgotten.
 
     Raises:
@@ -83,6 +89,10 @@ def delete(catalog: Catalog, ref: Reference | str, *, force: bool) -> Deleted:
             _drop_aliases(db, rows[0])
             db.execute(
                 "INSERT OR IGNORE INTO deleted VALUES (?, ?)", (rows[0].model_id, rows[0].number)
+            )
+            db.execute(
+                "INSERT OR REPLACE INTO dismissed VALUES (?, ?, ?)",
+                (rows[0].model_id, rows[0].digest, rows[0].number),
             )
             db.execute("DELETE FROM versions WHERE id = ?", (rows[0].id,))
         touch_index(db)
@@ -129,6 +139,14 @@ def _account(
         aliases=tuple(aliases),
         pins=tuple(pins),
         freeable=sum(blobs.values()),
+        left_on=_left_on(db, model, rows),
+    )
+
+
+def _left_on(db: sqlite3.Connection, model: str, rows: Sequence[VersionRow]) -> tuple[str, ...]:
+    places = {row.digest: {place(*one) for one in places_of(db, row.digest)} for row in rows}
+    return tuple(
+        one for one in shared_places(db, model) if any(one in seen for seen in places.values())
     )
 
 

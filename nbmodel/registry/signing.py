@@ -9,7 +9,7 @@ from typing import Any
 
 from nbmodel.core.reference import Reference
 from nbmodel.core.version import Version
-from nbmodel.errors import TrustError
+from nbmodel.errors import InputError, TrustError
 from nbmodel.registry.catalog import Catalog
 from nbmodel.registry.signatures import add_signature, kept_signatures
 from nbmodel.registry.versions import resolve
@@ -64,10 +64,17 @@ def sign_version(
 
     Raises:
         ModelNotFoundError, VersionNotFoundError: There is no such version.
-        InputError: The certificate is not the key's.
+        InputError: The certificate is not the key's; or its files are on a remote alone, and
+            were never read here.
         StorageUnavailableError: The registry's folder takes nothing.
     """
     version = resolve(catalog, ref)
+    if version.files_on is not None:
+        raise InputError(
+            f"the files of {version.reference} are on {version.files_on} and were never read here, "
+            "expected to sign what is known",
+            hint=f"`pull {version.reference}` reads them",
+        )
     bundle = sign(statement_of(version.model, version.digest, version.manifest), key, chain)
     add_signature(catalog, version.digest, bundle.to_bytes())
     return version, bundle
@@ -155,7 +162,7 @@ def check_signatures(
         raise TrustError(
             f"{version.reference} is not signed, expected a signature by {trusted}",
             reason="Unsigned",
-            hint="one that was made elsewhere since comes with `pull`; "
+            hint="one that was made elsewhere since comes with `sync` and `pull`; "
             f"else `sign {version.reference} --key KEY.pem`",
         )
     told = "; ".join(dict.fromkeys(map(str, troubles)))

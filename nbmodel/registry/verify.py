@@ -64,6 +64,8 @@ class VerifyReport:
         blobs: How many blobs were read, each once.
         bytes: How many bytes that were.
         problems: Everything that is wrong; empty is clean.
+        elsewhere: How many of the versions have their files on a remote alone, so that they were
+            not read.
         rebuilt: How many versions the index was made anew of before; None: it was not.
     """
 
@@ -72,6 +74,7 @@ class VerifyReport:
     bytes: int
     problems: tuple[Problem, ...] = ()
     rebuilt: int | None = None
+    elsewhere: int = 0
 
     @property
     def is_clean(self) -> bool:
@@ -86,6 +89,7 @@ class VerifyReport:
             "bytes": self.bytes,
             "problems": [problem.to_json() for problem in self.problems],
             "rebuilt": self.rebuilt,
+            "elsewhere": self.elsewhere,
         }
 
 
@@ -113,7 +117,8 @@ def verify(
     for row in rows:
         if row.reference not in broken:
             problems += _manifest_problems(catalog, row, needed.blobs[row.id])
-    return VerifyReport(len(rows), count, total, tuple(problems))
+    elsewhere = sum(row.id in needed.unfetched for row in rows)
+    return VerifyReport(len(rows), count, total, tuple(problems), elsewhere=elsewhere)
 
 
 class _Needed:
@@ -132,18 +137,18 @@ class _Needed:
             for digest, length in {row.digest: size, **own}.items():
                 self.sizes.setdefault(digest, length)
                 self._users[digest].append(row)
-        #: Files that only versions need whose files are on a remote.
-        unfetched = {
+        self.unfetched = {
             version
             for (version,) in db.execute(
                 "SELECT u.version FROM unfetched u JOIN versions v ON v.id = u.version"
                 " WHERE v.digest IN (SELECT digest FROM remote_tags)"
             )
         }
+        #: Files that only versions need whose files are on a remote.
         self.elsewhere = {
             digest
             for digest, users in self._users.items()
-            if all(row.id in unfetched and row.digest != digest for row in users)
+            if all(row.id in self.unfetched and row.digest != digest for row in users)
         }
 
     def problem(self, catalog: Catalog, digest: str, what: str) -> Problem:

@@ -182,7 +182,8 @@ def fetch_blob(
                         f"a file of {source.name} on {origin.host} is damaged there",
                         expected=exc.expected,
                         actual=exc.actual,
-                        hint="delete it there and push the version again",
+                        hint=f"whoever runs {origin.host} removes it there (`verify` and `delete`, "
+                        "where nbmodel serves it); then push the version again",
                     ) from exc
                 fresh = True
             else:

@@ -22,7 +22,7 @@ def test_every_file_is_in_the_table_and_every_line_has_its_file() -> None:
     assert {module for module, _ in VERBS.values()} == files
 
 
-_GROUPS = ("registry", "runtime", "viam-module")
+_GROUPS = ("registry", "remote", "runtime", "viam-module")
 
 
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in _GROUPS])

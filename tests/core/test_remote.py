@@ -161,7 +161,7 @@ DIGEST = "sha256:" + "0123456789abcdef" * 4
         ("ghcr.io/other/digits", "ghcr.io", "other/digits"),
         ("ghcr.io/a/b/c/digits:3", "ghcr.io/a/b/c", "digits:3"),
         (f"localhost:5000/digits@{DIGEST}", "localhost:5000", f"digits@{DIGEST}"),
-        ("localhost/team/digits", "localhost", "team/digits"),
+        ("localhost/team/digits", "localhost/team", "digits"),
         ("registry.lan/digits:latest", "http://registry.lan", "digits:latest"),
         ("https://registry.lan/digits:latest", "registry.lan", "digits:latest"),
         ("http://other.lan:5000/digits:7", "http://other.lan:5000", "digits:7"),

@@ -119,7 +119,7 @@ class Shelf:
     def pull(self, name: str, *, unpack: bool = True) -> Any:
         """What the registry says of a pull."""
         with Peer(self.remote) as peer:
-            take = unpacking(self.registry, self._home, name) if unpack else None
+            take = unpacking(self.registry, self._home) if unpack else None
             return self.registry.pull(peer, Reference(name), unpack=take)
 
     def files(self, version: Any) -> dict[str, bytes]:
@@ -316,7 +316,7 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(shelf: Shelf) -> None:
         [(f"{KIT}.model.v1.tar+gzip", bomb, {})],
         config=(f"{KIT}.config.v1+json", {}),
     )
-    take = unpacking(shelf.registry, shelf._home, "bomb", max_size=1_000_000)
+    take = unpacking(shelf.registry, shelf._home, max_size=1_000_000)
     with Peer(shelf.remote) as peer, pytest.raises(InputError, match="at most 1,000,000"):
         shelf.registry.pull(peer, Reference("bomb"), unpack=take)
 

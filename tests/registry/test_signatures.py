@@ -113,7 +113,8 @@ def test_a_version_that_is_not_signed_is_told_with_what_to_do(
     with pytest.raises(TrustError, match=r"^digits:1 is not signed, expected .* key") as refused:
         registry.check_signatures(version, trusting(key))
     assert refused.value.hint == (
-        "one that was made elsewhere since comes with `pull`; else `sign digits:1 --key KEY.pem`"
+        "one that was made elsewhere since comes with `sync` and `pull`; else `sign digits:1 --key "
+        "KEY.pem`"
     )
 
 

@@ -15,7 +15,12 @@ from typing import Any
 from nbmodel.core.claim import Claim, claimant
 from nbmodel.core.digest import short_digest
 from nbmodel.core.version import AliasMove, now
-from nbmodel.errors import AliasConflictError
+from nbmodel.errors import (
+    AliasConflictError,
+    StorageError,
+    StorageUnavailableError,
+    UnsupportedError,
+)
 from nbmodel.registry.aliases import record_move
 from nbmodel.registry.catalog import login
 from nbmodel.registry.remote.peer import Peer, steadily
@@ -83,6 +88,7 @@ def may_move(mine: str, seen: str | None, there: str | None) -> bool:
 
 def push_alias(
     peer: Peer,
+    repository: str,
     row: VersionRow,
     alias: str,
     raw: bytes,
@@ -95,6 +101,7 @@ def push_alias(
 
     Args:
         peer: The remote.
+        repository: Where the model is there.
         row: The version, which is there.
         alias: The alias.
         raw: The version's manifest.
@@ -110,12 +117,68 @@ def push_alias(
         return False
     if not (force or may_move(row.digest, seen.get(alias), there)):
         raise _conflict(peer, row, alias, there, found)
-    repository = peer.remote.repository(row.model)
     moved = steadily(lambda: peer.registry.move_tag(repository, alias, raw, expected=there))
     after = steadily(lambda: peer.registry.digest(repository, alias))
     if not moved or after != row.digest:  # somebody came between
         raise _conflict(peer, row, alias, after, found)
     return True
+
+
+def take_away(
+    peer: Peer,
+    repository: str,
+    model: str,
+    alias: str,
+    found: Survey,
+    seen: Mapping[str, str],
+    *,
+    force: bool,
+) -> bool:
+    """Take an alias away at a remote; whether it was there.
+
+    Args:
+        peer: The remote.
+        repository: Where the model is there.
+        model: The model, for messages.
+        alias: The alias, which is not here.
+        found: What the remote has; the alias is among what was looked at.
+        seen: Tag → digest, as it was last seen there.
+        force: From wherever it is.
+
+    Raises:
+        AliasConflictError: Somebody moved it since it was last seen, or the remote takes no
+            tag away.
+    """
+    there = found.aliases.get(alias)
+    if there is None:
+        return False
+    host = peer.remote.host
+    if not force and there != seen.get(alias):
+        raise AliasConflictError(
+            f"alias {alias!r} of {model!r} was removed here, and moved to "
+            f"{_place(model, there, found)} on {host} since it was last seen there",
+            hint=f"`pull` {model}:{alias} from there, or push with force to take it away there",
+        )
+    try:
+        return peer.registry.delete_tag(repository, alias)
+    except StorageUnavailableError:
+        raise
+    except (StorageError, UnsupportedError) as exc:
+        raise AliasConflictError(
+            f"alias {alias!r} of {model!r} stays on {host}, which takes no tag away: {exc}",
+            hint="remove the tag by the registry's own means, or move it to another version",
+        ) from exc
+
+
+def removed_aliases(db: sqlite3.Connection, model: str) -> set[str]:
+    """The aliases of a model that somebody removed here, and nobody put on a version again."""
+    found = db.execute(
+        "SELECT a.alias FROM alias_moves a JOIN models m ON m.id = a.model WHERE m.name = ?"
+        " AND a.new IS NULL AND a.id = (SELECT max(id) FROM alias_moves b"
+        " WHERE b.model = a.model AND b.alias = a.alias)",
+        (model,),
+    )
+    return {alias for (alias,) in found}
 
 
 def take_alias(db: sqlite3.Connection, row: VersionRow, alias: str, host: str) -> AliasTaken:

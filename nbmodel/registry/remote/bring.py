@@ -13,7 +13,8 @@ from nbmodel.registry.catalog import Catalog
 from nbmodel.registry.index import write_index
 from nbmodel.registry.remote.numbering import Renumbered, take_numbers
 from nbmodel.registry.remote.peer import Peer
-from nbmodel.registry.remote.seen import note_tags, remote_id, take_lead
+from nbmodel.registry.remote.seen import note_tags, take_lead
+from nbmodel.registry.remote.sharing import share
 from nbmodel.registry.remote.survey import Survey
 from nbmodel.registry.versions import Candidate, check_model, insert, make_model
 from nbmodel.storage.manifests import blobs_of, parse_manifest
@@ -52,6 +53,7 @@ def bring(
     catalog: Catalog,
     peer: Peer,
     model: str,
+    there: str,
     found: Survey,
     manifests: Mapping[str, bytes],
     *,
@@ -63,6 +65,7 @@ def bring(
         catalog: The registry.
         peer: Where they are from.
         model: The model, which is made with its first version.
+        there: The name that it has at the remote.
         found: What the remote has of it.
         manifests: Digest → manifest; their configs are in the storage.
         unfetched: Whether their files are still at the remote alone; else they are here.
@@ -81,8 +84,8 @@ def bring(
         if row is None and not candidates:
             return Brought((), ())
         model_id = make_model(db, model)[0] if row is None else row.id
-        place = remote_id(db, peer.remote)
-        note_tags(db, place, model, found.digests)
+        share(db, peer.remote, there, model_id)
+        note_tags(db, peer.remote, there, found.digests)
         new = []
         for turn, (digest, candidate) in enumerate(candidates.items(), 1):
             _check_stored(catalog, candidate, whole=not unfetched)
@@ -96,14 +99,18 @@ def bring(
                     db.execute("INSERT INTO unfetched VALUES (?)", (version,))
             elif not unfetched:
                 db.execute("DELETE FROM unfetched WHERE version = ?", twin)
-        note_tags(db, place, model, {}, candidates)
-        renumbered = adjust(db, model_id, place, found.numbers, peer)
+            if not unfetched:  # somebody asked for it
+                db.execute(
+                    "DELETE FROM dismissed WHERE model = ? AND digest = ?", (model_id, digest)
+                )
+        note_tags(db, peer.remote, there, {}, candidates)
+        renumbered = adjust(db, model_id, peer, there, found.numbers)
     write_index(catalog)
     return Brought(tuple(new), renumbered)
 
 
 def adjust(
-    db: sqlite3.Connection, model_id: int, place: int, numbers: Mapping[str, int], peer: Peer
+    db: sqlite3.Connection, model_id: int, peer: Peer, there: str, numbers: Mapping[str, int]
 ) -> tuple[Renumbered, ...]:
     """Let the numbers of a remote count here, if it is the one whose numbers do.
 
@@ -112,11 +119,11 @@ def adjust(
     Args:
         db: A transaction that writes.
         model_id: The model.
-        place: The remote's id.
-        numbers: Digest → number, as it settled them.
         peer: The remote.
+        there: The name that the model has there.
+        numbers: Digest → number, as it settled them.
     """
-    if take_lead(db, model_id, place, anyway=peer.leads):
+    if take_lead(db, model_id, peer.remote, there, anyway=peer.leads):
         return take_numbers(db, model_id, numbers, peer.remote)
     rows = db.execute("SELECT digest, number FROM versions WHERE model = ?", (model_id,)).fetchall()
     taken = {number for _, number in rows}

@@ -12,6 +12,7 @@ from nbmodel.errors import ModelNotFoundError
 from nbmodel.registry.catalog import Catalog
 from nbmodel.registry.remote.peer import Peer
 from nbmodel.registry.remote.seen import models_seen, seen_tags
+from nbmodel.registry.remote.sharing import model_here, models_here
 from nbmodel.registry.remote.survey import is_alias, survey
 from nbmodel.registry.rows import model_rows
 from nbmodel.storage.remote_registry import RemoteRegistry
@@ -93,6 +94,7 @@ def list_models(catalog: Catalog, peer: Peer) -> list[RemoteModel]:
     """
     with catalog.db.read() as db:
         known = {*models_seen(db, peer.remote), *(row.name for row in model_rows(db, ""))}
+        called = models_here(db, peer.remote)
         here: dict[str, set[str]] = {}
         for name, digest in db.execute(
             "SELECT m.name, v.digest FROM versions v JOIN models m ON m.id = v.model"
@@ -103,7 +105,7 @@ def list_models(catalog: Catalog, peer: Peer) -> list[RemoteModel]:
     wanted = sorted(name for name in names if name is not None)
     answers = peer.each(partial(_tags, peer), wanted)
     models = [
-        _model(name, tags, here.get(name, set()))
+        _model(name, tags, here.get(called.get(name, name), set()))
         for name, tags in zip(wanted, answers, strict=True)
     ]
     return [model for model in models if model is not None]
@@ -123,7 +125,7 @@ def list_versions(catalog: Catalog, peer: Peer, model: str) -> list[RemoteVersio
             db.execute(
                 "SELECT v.digest, m.name || ':' || v.number FROM versions v"
                 " JOIN models m ON m.id = v.model WHERE m.name = ?",
-                (model,),
+                (model_here(db, peer.remote, model) or model,),
             ).fetchall()
         )
     found = survey(peer, model, seen, aliases=None)

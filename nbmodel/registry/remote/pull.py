@@ -21,16 +21,17 @@ from nbmodel.registry.remote.alias_tags import AliasTaken, Way, take_alias, way_
 from nbmodel.registry.remote.bring import bring
 from nbmodel.registry.remote.numbering import Renumbered
 from nbmodel.registry.remote.peer import Peer, steadily
-from nbmodel.registry.remote.seen import note_tags, remote_id, seen_tags
+from nbmodel.registry.remote.seen import note_tags, seen_tags
+from nbmodel.registry.remote.sharing import name_for, place, share
 from nbmodel.registry.remote.signature_copies import pull_signatures
 from nbmodel.registry.remote.survey import Survey, survey
-from nbmodel.registry.rows import version_rows
+from nbmodel.registry.rows import model_rows, version_rows
 from nbmodel.storage.manifests import blobs_of
 from nbmodel.storage.remote_registry import RemoteRegistry
 
-#: Makes a version of an artifact (registry, repository, digest) of another tool; whether it
-#: was made now.
-Unpack: TypeAlias = Callable[[RemoteRegistry, str, str], tuple[Version, bool]]
+#: Makes a version of an artifact (registry, repository, digest) of another tool, of the model
+#: of a name; whether it was made now.
+Unpack: TypeAlias = Callable[[RemoteRegistry, str, str, str], tuple[Version, bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +77,28 @@ class PullReport:
 
 
 def pull(
-    catalog: Catalog, peer: Peer, ref: Reference, *, unpack: Unpack | None = None
+    catalog: Catalog,
+    peer: Peer,
+    ref: Reference,
+    *,
+    name: str | None = None,
+    unpack: Unpack | None = None,
 ) -> PullReport:
     """Bring a version from a remote.
 
     Args:
         catalog: The registry.
         peer: Where from.
-        ref: The version; a bare name and ``latest`` are the one with the largest number there.
+        ref: The version, by the name of its model there; a bare name and ``latest`` are the one
+            with the largest number there.
+        name: What the model is to be called here; None: as it is, or else as there.
         unpack: Makes a version of what another tool packed; None: that is refused.
 
     Raises:
         ModelNotFoundError, VersionNotFoundError: The remote has no such version.
         TargetUnreachableError, AuthenticationError, StorageError: The remote's own.
         ManifestError: It is no version of a model.
+        ModelExistsError: The name is another model's here; see ``sharing.name_for``.
         RegistryError: The model is archived here.
         CancelledError: Nobody wants to go on.
     """
@@ -100,10 +109,12 @@ def pull(
     found = survey(peer, ref.name, seen, aliases=asked)
     digest = _wanted(peer, ref, found)
     repository = peer.remote.repository(ref.name)
+    with catalog.db.read() as db:
+        model = name_for(db, peer.remote, ref.name, name, {digest, *found.versions})
     raw = peer.registry.manifest(repository, digest)
     if is_foreign(Artifact.from_bytes(raw)):
         return replace(
-            _unpacked(peer, repository, digest, unpack),
+            _unpacked(catalog, peer, ref.name, model, digest, unpack),
             remote=str(peer.remote),
             seconds=time.monotonic() - began,
         )
@@ -112,19 +123,20 @@ def pull(
     peer.expect(sum(blobs.values()))
     peer.registry.pull(repository, digest, catalog.storage, progress=peer.advance)
     pull_signatures(catalog, peer.registry, repository, digest)
-    brought = bring(catalog, peer, ref.name, found, {digest: raw}, unfetched=False)
+    brought = bring(catalog, peer, model, ref.name, found, {digest: raw}, unfetched=False)
     with catalog.db.write() as db:
-        (row,) = version_rows(db, "WHERE m.name = ? AND v.digest = ?", (ref.name, digest))
+        (row,) = version_rows(db, "WHERE m.name = ? AND v.digest = ?", (model, digest))
         taken: tuple[AliasTaken, ...] = ()
         if ref.alias in found.aliases:
             assert ref.alias is not None
-            note_tags(db, remote_id(db, peer.remote), ref.name, {ref.alias: digest})
+            note_tags(db, peer.remote, ref.name, {ref.alias: digest})
             here = db.execute(
                 "SELECT v.digest FROM aliases a JOIN versions v ON v.id = a.version"
                 " WHERE a.model = ? AND a.name = ?",
                 (row.model_id, ref.alias),
             ).fetchone()
-            if way_of(here and here[0], seen.get(ref.alias), digest) is Way.TAKE:
+            # One that was removed here comes back: somebody asks for it.
+            if here is None or way_of(here[0], seen.get(ref.alias), digest) is Way.TAKE:
                 taken = (take_alias(db, row, ref.alias, peer.remote.host),)
         version = catalog.version(db, row)
         assert version.manifest.files is not None  # its fields are of this transaction
@@ -136,19 +148,32 @@ def pull(
         present=sum(there.values()),
         aliases=taken,
         renumbered=brought.renumbered,
-        doubts=found.doubts,
+        doubts=(*found.doubts, *_called(peer, ref.name, model, name)),
         seconds=time.monotonic() - began,
     )
 
 
-def _unpacked(peer: Peer, repository: str, digest: str, unpack: Unpack | None) -> PullReport:
+def _called(peer: Peer, there: str, model: str, name: str | None) -> tuple[str, ...]:
+    """A line for a model that has another name here than its place tells, unless asked for."""
+    if model == there or name is not None:
+        return ()
+    return (f"{place(peer.remote, there)} is {model} here",)
+
+
+def _unpacked(
+    catalog: Catalog, peer: Peer, there: str, model: str, digest: str, unpack: Unpack | None
+) -> PullReport:
     """A version made of what another tool packed."""
+    repository = peer.remote.repository(there)
     if unpack is None:
         raise ManifestError(
             f"{repository}@{digest} on {peer.remote.host} is packed by another tool",
             hint=f"nbmodel import oci://{peer.remote.host}/{repository}@{digest}",
         )
-    version, is_new = unpack(peer.registry, repository, digest)
+    version, is_new = unpack(peer.registry, repository, digest, model)
+    with catalog.db.write() as db:
+        (row,) = model_rows(db, "WHERE name = ?", (model,))
+        share(db, peer.remote, there, row.id)
     return PullReport(
         remote=str(peer.remote),
         version=version,

@@ -21,12 +21,13 @@ from nbmodel.core.reference import Reference
 from nbmodel.errors import AliasConflictError, NbModelError, StorageUnavailableError
 from nbmodel.registry.catalog import Catalog, find_model, find_version, local, version_not_found
 from nbmodel.registry.index import write_index
-from nbmodel.registry.remote.alias_tags import push_alias
+from nbmodel.registry.remote.alias_tags import push_alias, removed_aliases, take_away
 from nbmodel.registry.remote.bring import adjust
 from nbmodel.registry.remote.fetch import fetch_row
 from nbmodel.registry.remote.numbering import Renumbered
 from nbmodel.registry.remote.peer import Peer, steadily
-from nbmodel.registry.remote.seen import note_tags, remote_id, seen_tags
+from nbmodel.registry.remote.seen import forget_tags, note_tags, seen_tags
+from nbmodel.registry.remote.sharing import check_own, name_there, place, share
 from nbmodel.registry.remote.signature_copies import push_signatures
 from nbmodel.registry.remote.survey import Survey, is_alias, judge, survey
 from nbmodel.registry.rows import VersionRow, model_rows, version_rows
@@ -47,6 +48,7 @@ class PushedVersion:
         sent: Bytes of blobs that went over the network.
         present: Bytes of blobs that were there already.
         saved: Bytes of others that were not sent, because parts of them were there.
+        signatures: How many of its signatures were sent.
     """
 
     reference: str
@@ -56,6 +58,7 @@ class PushedVersion:
     sent: int = 0
     present: int = 0
     saved: int = 0
+    signatures: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class PushReport:
         remote: Where to.
         versions: By model and number.
         aliases: Those that were put on a version there: ``digits:champion → 3``.
+        removed: Those that were taken away there: ``digits:champion``.
         renumbered: Versions that have another number here now.
         doubts: What else there is to know, a sentence each.
         seconds: How long it took.
@@ -76,6 +80,7 @@ class PushReport:
     remote: str
     versions: tuple[PushedVersion, ...]
     aliases: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
     renumbered: tuple[Renumbered, ...] = ()
     doubts: tuple[str, ...] = ()
     seconds: float = 0.0
@@ -96,6 +101,11 @@ class PushReport:
     def saved(self) -> int:
         """Bytes that were not sent, because parts of the blobs were there."""
         return sum(version.saved for version in self.versions)
+
+    @property
+    def signatures(self) -> int:
+        """How many signatures were sent."""
+        return sum(version.signatures for version in self.versions)
 
     def check(self, notes: Iterable[str] = ()) -> None:
         """Raise what was left undone, in one error that tells what was done, too.
@@ -136,15 +146,18 @@ class PushReport:
                     "sent": one.sent,
                     "present": one.present,
                     "saved": one.saved,
+                    "signatures": one.signatures,
                 }
                 for one in self.versions
             ],
             "aliases": list(self.aliases),
+            "removed": list(self.removed),
             "renumbered": [one.to_json() for one in self.renumbered],
             "notes": list(self.doubts),
             "sent": self.sent,
             "present": self.present,
             "saved": self.saved,
+            "signatures": self.signatures,
             "seconds": self.seconds,
         }
 
@@ -160,13 +173,15 @@ def push(
     """Push a version, all versions of a model, or (None) all of all models.
 
     What is there already is not sent again. Every version is there before the first alias
-    moves, and an alias that somebody else moved stays there while the others are pushed.
+    moves, and an alias that somebody else moved stays there while the others are pushed. A
+    model goes to the repository where it is on that remote already, whatever it is called here.
 
     Args:
         catalog: The registry.
         peer: Where to.
         ref: A version; a bare name is the model with all its versions.
-        aliases: The aliases to push; None: all that are on the versions.
+        aliases: The aliases to push; None: all that are on the versions. One that was there
+            and was removed here is taken away there when it is named.
         force: Move aliases wherever they are.
 
     Returns:
@@ -174,6 +189,7 @@ def push(
 
     Raises:
         ModelNotFoundError, VersionNotFoundError: There is no such thing to push.
+        ModelExistsError: The repository is another model here.
         TargetUnreachableError, AuthenticationError, StorageError: The remote's own, before
             a model was through.
         CancelledError: Nobody wants to go on, likewise.
@@ -195,6 +211,7 @@ def push(
             report,
             versions=report.versions + part.versions,
             aliases=report.aliases + part.aliases,
+            removed=report.removed + part.removed,
             renumbered=report.renumbered + part.renumbered,
             doubts=report.doubts + part.doubts,
             conflicts=report.conflicts + part.conflicts,
@@ -242,7 +259,7 @@ def _chosen(
         known = {
             alias
             for (alias,) in db.execute("SELECT name FROM aliases WHERE model = ?", (model.id,))
-        }
+        } | removed_aliases(db, model.name)
         for alias in aliases:
             if alias not in known:
                 raise version_not_found(db, model, Reference(model.name, alias=alias))
@@ -266,7 +283,10 @@ def _push_model(
 ) -> PushReport:
     model = rows[0].model
     with catalog.db.read() as db:
-        seen, sizes = seen_tags(db, peer.remote, model), _sizes(db, rows)
+        there = name_there(db, peer.remote, model)
+        check_own(db, peer.remote, there, model)
+        seen, sizes = seen_tags(db, peer.remote, there), _sizes(db, rows)
+        removed = sorted(removed_aliases(db, model).intersection(aliases or ()))
         wanted = [
             (row, alias)
             for row in rows
@@ -275,35 +295,45 @@ def _push_model(
             )
             if aliases is None or alias in aliases
         ]
-    found = survey(peer, model, seen, aliases=[alias for _, alias in wanted])
+    found = survey(peer, there, seen, aliases=[*(alias for _, alias in wanted), *removed])
     pushed, claimed = [], found.claimed
     for row in rows:
         if row.digest in claimed:
-            pushed.append(_leave(catalog, peer, row, found, sizes[row.id]))
+            pushed.append(_leave(catalog, peer, there, row, found, sizes[row.id]))
         else:
-            one, found = _push_version(catalog, peer, row, found)
+            one, found = _push_version(catalog, peer, there, row, found)
             pushed.append(one)
+    repository = peer.remote.repository(there)
     moved: dict[str, VersionRow] = {}
     agreed: dict[str, str] = {}  # aliases that are there where they are here
     conflicts = []
     for row, alias in wanted:
         raw = catalog.storage.read(row.digest, limit=MAX_MANIFEST)
         try:
-            if push_alias(peer, row, alias, raw, found, seen, force=force):
+            if push_alias(peer, repository, row, alias, raw, found, seen, force=force):
                 moved[alias] = row
             agreed[alias] = row.digest
         except AliasConflictError as exc:
             conflicts.append(exc)
+    gone = []
+    for alias in removed:
+        try:
+            if take_away(peer, repository, model, alias, found, seen, force=force):
+                gone.append(alias)
+        except AliasConflictError as exc:
+            conflicts.append(exc)
+    named = () if there == model else (f"{model} is {place(peer.remote, there)} there",)
     report = PushReport(
         str(peer.remote),
         tuple(pushed),
         tuple(f"{model}:{name} → {found.numbers[row.digest]}" for name, row in moved.items()),
-        doubts=found.doubts,
+        removed=tuple(f"{model}:{alias}" for alias in gone),
+        doubts=(*named, *found.doubts),
         conflicts=tuple(conflicts),
     )
     own = {tag: digest for tag, digest in found.digests.items() if not is_alias(tag)}
     try:
-        return _noted(catalog, peer, report, rows, own | agreed, found)
+        return _noted(catalog, peer, there, report, rows, own | agreed, gone, found)
     except StorageUnavailableError as exc:  # a folder to read: what is there is there
         doubt = f"what was pushed could not be noted here: {exc}"
         return replace(report, doubts=(*report.doubts, doubt))
@@ -312,17 +342,20 @@ def _push_model(
 def _noted(
     catalog: Catalog,
     peer: Peer,
+    there: str,
     report: PushReport,
     rows: list[VersionRow],
     tags: dict[str, str],
+    gone: Iterable[str],
     found: Survey,
 ) -> PushReport:
     """Keep what is there now, and take its numbers; the report in these."""
-    model, model_id = rows[0].model, rows[0].model_id
+    model_id = rows[0].model_id
     with catalog.db.write() as db:
-        place = remote_id(db, peer.remote)
-        note_tags(db, place, model, tags, [row.digest for row in rows])
-        renumbered = adjust(db, model_id, place, found.numbers, peer)
+        share(db, peer.remote, there, model_id)
+        note_tags(db, peer.remote, there, tags, [row.digest for row in rows])
+        forget_tags(db, peer.remote, there, gone)
+        renumbered = adjust(db, model_id, peer, there, found.numbers)
         now = {row.id: row for row in version_rows(db, "WHERE v.model = ?", (model_id,))}
     write_index(catalog)
     versions = tuple(
@@ -333,33 +366,33 @@ def _noted(
 
 
 def _leave(
-    catalog: Catalog, peer: Peer, row: VersionRow, found: Survey, size: int
+    catalog: Catalog, peer: Peer, there: str, row: VersionRow, found: Survey, size: int
 ) -> PushedVersion:
     """Leave a version that is there, with what a push that was cut left out."""
     peer.advance(size)
     number = found.numbers[row.digest]
-    repository = peer.remote.repository(row.model)
-    push_signatures(catalog, peer.registry, repository, row.digest)
+    repository = peer.remote.repository(there)
+    signatures = push_signatures(catalog, peer.registry, repository, row.digest)
     if str(number) not in found.tags:
-        _name(catalog, peer, row, found)
-    return PushedVersion(row.reference, row.digest, number, was_there=True)
+        _name(catalog, peer, repository, row, found)
+    return PushedVersion(row.reference, row.digest, number, was_there=True, signatures=signatures)
 
 
 def _push_version(
-    catalog: Catalog, peer: Peer, row: VersionRow, found: Survey
+    catalog: Catalog, peer: Peer, there: str, row: VersionRow, found: Survey
 ) -> tuple[PushedVersion, Survey]:
     """Push one version and claim its number; what the remote has then."""
     peer.check()
     fetch_row(catalog, row, peer.connect, cancelled=peer.cancelled)
-    repository = peer.remote.repository(row.model)
+    repository = peer.remote.repository(there)
     moved = peer.registry.push(
         repository, catalog.storage, row.digest, tags=(), progress=peer.advance
     )
     raw = catalog.storage.read(row.digest, limit=MAX_MANIFEST)
-    push_signatures(catalog, peer.registry, repository, row.digest)
-    found = _claim(peer, row, raw, found)
+    signatures = push_signatures(catalog, peer.registry, repository, row.digest)
+    found = _claim(peer, there, row, raw, found)
     number = found.numbers[row.digest]
-    _name(catalog, peer, row, found)
+    _name(catalog, peer, repository, row, found)
     pushed = PushedVersion(
         row.reference,
         row.digest,
@@ -368,21 +401,22 @@ def _push_version(
         sent=moved.sent,
         present=moved.present,
         saved=moved.saved,
+        signatures=signatures,
     )
     return pushed, found
 
 
-def _claim(peer: Peer, row: VersionRow, raw: bytes, found: Survey) -> Survey:
+def _claim(peer: Peer, there: str, row: VersionRow, raw: bytes, found: Survey) -> Survey:
     """Claim a number until it is the version's, a few times; what the remote has then."""
-    repository = peer.remote.repository(row.model)
+    repository = peer.remote.repository(there)
     aliases = found.aliases
-    found = survey(peer, row.model, found.digests, aliases=())
+    found = survey(peer, there, found.digests, aliases=())
     taken = set(found.numbers.values())
     number = row.number if row.number not in taken else next_number(taken)
     for _ in range(_ATTEMPTS):
         tag = Claim.of(number, row.digest, datetime.now(timezone.utc)).tag
         steadily(partial(peer.registry.push_manifest, repository, tag, raw))
-        found = survey(peer, row.model, {**found.digests, tag: row.digest}, aliases=())
+        found = survey(peer, there, {**found.digests, tag: row.digest}, aliases=())
         if row.digest not in found.numbers:  # a list that comes late: the claim is there
             found = judge((*found.tags, tag), {**found.digests, tag: row.digest}, peer.remote.host)
         settled = found.numbers[row.digest]
@@ -392,9 +426,9 @@ def _claim(peer: Peer, row: VersionRow, raw: bytes, found: Survey) -> Survey:
     return replace(found, digests={**found.digests, **aliases})
 
 
-def _name(catalog: Catalog, peer: Peer, row: VersionRow, found: Survey) -> None:
+def _name(catalog: Catalog, peer: Peer, repository: str, row: VersionRow, found: Survey) -> None:
     """Set the tags that other tools find a version by."""
-    repository, number = peer.remote.repository(row.model), found.numbers[row.digest]
+    number = found.numbers[row.digest]
     tags = [str(number)] if number <= MAX_NUMBER else []
     there: str | None = row.digest
     if row.stamp in found.tags:  # another version of the same second keeps it

@@ -37,19 +37,27 @@ def remote_id(db: sqlite3.Connection, remote: Remote) -> int:
 
 
 def seen_tags(db: sqlite3.Connection, remote: Remote, model: str) -> dict[str, str]:
-    """Tag → digest of the manifest, as a remote had them when it was last looked at."""
-    return dict(
-        db.execute(
-            "SELECT t.tag, t.digest FROM remote_tags t JOIN remotes r ON r.id = t.remote"
-            " WHERE r.url = ? AND r.namespace = ? AND t.model = ? AND t.tag != ?",
-            (remote.base_url, remote.namespace, model, _THERE),
+    """Tag → digest of the manifest, as a remote had them when it was last looked at.
+
+    Args:
+        db: A transaction.
+        remote: The remote.
+        model: The name that the model has there, here and in what follows.
+    """
+    found: dict[str, str] = {}
+    for place, name in _names(db, remote, model):
+        found.update(
+            db.execute(
+                "SELECT tag, digest FROM remote_tags WHERE remote = ? AND model = ? AND tag != ?",
+                (place, name, _THERE),
+            )
         )
-    )
+    return found
 
 
 def note_tags(
     db: sqlite3.Connection,
-    remote: int,
+    remote: Remote,
     model: str,
     tags: Mapping[str, str],
     there: Iterable[str] = (),
@@ -58,24 +66,24 @@ def note_tags(
 
     Args:
         db: A transaction that writes.
-        remote: Its id.
+        remote: The remote.
         model: The name that the model has there.
         tags: Tag → digest of the manifest it is on now.
         there: Digests of manifests that are there, whether or not under a tag.
     """
-    db.executemany(
-        "DELETE FROM remote_tags WHERE remote = ? AND model = ? AND tag = ?",
-        [(remote, model, tag) for tag in tags],
-    )
-    rows = [(remote, model, tag, digest) for tag, digest in tags.items()]
-    rows += [(remote, model, _THERE, digest) for digest in there]
+    own = remote_id(db, remote)
+    forget_tags(db, remote, model, tags)
+    rows = [(own, model, tag, digest) for tag, digest in tags.items()]
+    rows += [(own, model, _THERE, digest) for digest in there]
     db.executemany("INSERT OR IGNORE INTO remote_tags VALUES (?, ?, ?, ?)", rows)
 
 
-def forget_tag(db: sqlite3.Connection, remote: int, model: str, tag: str) -> None:
-    """Forget a tag that a remote does not have any more."""
-    db.execute(
-        "DELETE FROM remote_tags WHERE remote = ? AND model = ? AND tag = ?", (remote, model, tag)
+def forget_tags(db: sqlite3.Connection, remote: Remote, model: str, tags: Iterable[str]) -> None:
+    """Forget tags that a remote does not have any more, or has on something else."""
+    names = _names(db, remote, model)
+    db.executemany(
+        "DELETE FROM remote_tags WHERE remote = ? AND model = ? AND tag = ?",
+        [(place, name, tag) for tag in tags for place, name in names],
     )
 
 
@@ -92,24 +100,28 @@ def places_of(db: sqlite3.Connection, digest: str) -> list[tuple[Remote, str]]:
 def models_seen(db: sqlite3.Connection, remote: Remote) -> list[str]:
     """The models of which something was seen on a remote, by the names they have there."""
     found = db.execute(
-        "SELECT DISTINCT t.model FROM remote_tags t JOIN remotes r ON r.id = t.remote"
-        " WHERE r.url = ? AND r.namespace = ? ORDER BY t.model",
-        (remote.base_url, remote.namespace),
+        "SELECT DISTINCT r.namespace, t.model FROM remote_tags t JOIN remotes r ON r.id = t.remote"
+        " WHERE r.url = ?",
+        (remote.base_url,),
     )
-    return [model for (model,) in found]
+    repositories = {Remote(remote.base_url, one).repository(model) for one, model in found}
+    return sorted(name for one in repositories if (name := remote.model(one)) is not None)
 
 
 def digests_seen(db: sqlite3.Connection, remote: Remote, model: str) -> set[str]:
     """The manifests of a model that were seen on a remote."""
-    found = db.execute(
-        "SELECT DISTINCT t.digest FROM remote_tags t JOIN remotes r ON r.id = t.remote"
-        " WHERE r.url = ? AND r.namespace = ? AND t.model = ?",
-        (remote.base_url, remote.namespace, model),
-    )
-    return {digest for (digest,) in found}
+    return {
+        digest
+        for place, name in _names(db, remote, model)
+        for (digest,) in db.execute(
+            "SELECT DISTINCT digest FROM remote_tags WHERE remote = ? AND model = ?", (place, name)
+        )
+    }
 
 
-def take_lead(db: sqlite3.Connection, model_id: int, remote: int, *, anyway: bool) -> bool:
+def take_lead(
+    db: sqlite3.Connection, model_id: int, remote: Remote, model: str, *, anyway: bool
+) -> bool:
     """Whether the numbers of a remote count for a model.
 
     The first one's that it is shared with do, so that two remotes with different numbers do
@@ -118,11 +130,23 @@ def take_lead(db: sqlite3.Connection, model_id: int, remote: int, *, anyway: boo
     Args:
         db: A transaction that writes.
         model_id: The model.
-        remote: The remote's id.
+        remote: The remote.
+        model: The name that the model has there.
         anyway: It is to be this one from now on.
     """
     if anyway:
         db.execute("DELETE FROM homes WHERE model = ?", (model_id,))
-    db.execute("INSERT OR IGNORE INTO homes VALUES (?, ?)", (model_id, remote))
+    own = remote_id(db, remote)
+    db.execute("INSERT OR IGNORE INTO homes VALUES (?, ?)", (model_id, own))
     (home,) = db.execute("SELECT remote FROM homes WHERE model = ?", (model_id,)).fetchone()
-    return bool(home == remote)
+    return any(home == place for place, _ in _names(db, remote, model))
+
+
+def _names(db: sqlite3.Connection, remote: Remote, model: str) -> list[tuple[int, str]]:
+    """The ids of all remotes that a repository is on, as it were, with the name it has there."""
+    repository = remote.repository(model)
+    found = db.execute(
+        "SELECT id, namespace FROM remotes WHERE url = ? ORDER BY id", (remote.base_url,)
+    )
+    named = [(place, Remote(remote.base_url, space).model(repository)) for place, space in found]
+    return [(place, name) for place, name in named if name is not None]

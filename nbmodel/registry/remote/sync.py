@@ -19,6 +19,7 @@ from nbmodel.core.manifest import MAX_CONFIG
 from nbmodel.errors import (
     FormatError,
     ManifestError,
+    ModelExistsError,
     ModelNotFoundError,
     NbModelError,
     SignatureError,
@@ -26,18 +27,24 @@ from nbmodel.errors import (
     StorageUnavailableError,
 )
 from nbmodel.registry.catalog import Catalog
-from nbmodel.registry.remote.alias_tags import AliasTaken, Way, take_alias, way_of
+from nbmodel.registry.remote.alias_tags import (
+    AliasTaken,
+    Way,
+    removed_aliases,
+    take_alias,
+    way_of,
+)
 from nbmodel.registry.remote.bring import bring, readable
 from nbmodel.registry.remote.numbering import Renumbered
-from nbmodel.registry.remote.peer import Peer
+from nbmodel.registry.remote.peer import Peer, steadily
 from nbmodel.registry.remote.seen import (
     digests_seen,
-    forget_tag,
+    forget_tags,
     models_seen,
     note_tags,
-    remote_id,
     seen_tags,
 )
+from nbmodel.registry.remote.sharing import name_for, name_there, place, was_deleted
 from nbmodel.registry.remote.signature_copies import pull_signatures
 from nbmodel.registry.remote.survey import Survey, survey
 from nbmodel.registry.rows import model_rows, version_rows
@@ -46,6 +53,8 @@ from nbmodel.storage.remote_registry import RemoteRegistry
 
 _MAX_STRANGE = 2000  # repositories that are asked whether they hold a model of nbmodel
 _BATCH = 500  # versions that are made in one transaction
+_ASKED = 8  # newest versions of each model, of which all models are asked for signatures
+_MAX_TOLD = 8  # versions that a sentence names
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,7 @@ class SyncedModel:
         new: References of the versions that are known here since now.
         unpushed: How many versions are here and not there.
         aliases: Aliases that moved here because they moved there.
+        signatures: How many signatures came, of versions that were known here.
         renumbered: Versions that have another number here now.
         doubts: What else there is to know, a sentence each.
     """
@@ -67,13 +77,14 @@ class SyncedModel:
     new: tuple[str, ...] = ()
     unpushed: int = 0
     aliases: tuple[AliasTaken, ...] = ()
+    signatures: int = 0
     renumbered: tuple[Renumbered, ...] = ()
     doubts: tuple[str, ...] = ()
 
     @property
     def is_changed(self) -> bool:
         """Whether anything here is different from before."""
-        return bool(self.new or self.aliases or self.renumbered)
+        return bool(self.new or self.aliases or self.renumbered or self.signatures)
 
     def to_json(self) -> dict[str, Any]:
         """All of it as a JSON object."""
@@ -83,6 +94,7 @@ class SyncedModel:
             "new": list(self.new),
             "unpushed": self.unpushed,
             "aliases": [one.to_json() for one in self.aliases],
+            "signatures": self.signatures,
             "renumbered": [one.to_json() for one in self.renumbered],
             "notes": list(self.doubts),
         }
@@ -123,12 +135,16 @@ def sync(
 ) -> SyncReport:
     """Know what a remote has of a model, or (None) of all that it has and are shared with it.
 
-    A version that cannot be read is left out, and told of; so is one model among all.
+    A version that cannot be read is left out, and told of; so is one model among all. What was
+    deleted here stays deleted, and what was removed stays removed, until somebody asks for it: a
+    version by pulling it, a model by its name. Signatures come, too: of every version of a model
+    that is asked for by name; of all models those of the newest versions, and those with an
+    alias.
 
     Args:
         catalog: The registry.
         peer: The remote.
-        model: Its name; None: those that the remote lists with claims of numbers, and those
+        model: Its name here; None: those that the remote lists with claims of numbers, and those
             that something was pushed to or came from before.
         note: Told the name of each model that it is at.
 
@@ -140,7 +156,11 @@ def sync(
         CancelledError: Nobody wants to go on.
     """
     began = time.monotonic()
-    names, left_out = _names(catalog, peer) if model is None else ([model], 0)
+    if model is None:
+        names, left_out = _names(catalog, peer)
+    else:
+        with catalog.db.read() as db:
+            names, left_out = [name_there(db, peer.remote, model)], 0
     parts = []
     for name in names:
         peer.check()
@@ -149,7 +169,7 @@ def sync(
             parts.append(_sync_model(catalog, peer, name, wanted=model is not None))
         except StorageUnavailableError:
             raise  # our own disk
-        except (FormatError, StorageError) as exc:
+        except (FormatError, ModelExistsError, StorageError) as exc:
             if model is not None:
                 raise
             parts.append(SyncedModel(name, 0, doubts=(f"{name} was left out: {exc}",)))
@@ -178,50 +198,100 @@ def _has_claim(peer: Peer, registry: RemoteRegistry, model: str) -> bool:
         return True  # it may: what is wrong is told where it is looked at
 
 
-def _sync_model(catalog: Catalog, peer: Peer, model: str, *, wanted: bool) -> SyncedModel:
+def _sync_model(catalog: Catalog, peer: Peer, there: str, *, wanted: bool) -> SyncedModel:
+    """Know what a remote has of a model, by the name that it has there."""
     with catalog.db.read() as db:
-        seen = seen_tags(db, peer.remote, model)
-        rows = version_rows(db, "WHERE m.name = ?", (model,))
-        archived = any(row.archived for row in model_rows(db, "WHERE name = ?", (model,)))
-    if archived:
-        return SyncedModel(model, 0, doubts=(f"{model} is archived here: it was left alone",))
-    found = survey(peer, model, seen, aliases=None)
+        seen = seen_tags(db, peer.remote, there)
+        deleted = was_deleted(db, peer.remote, there)
+    if deleted and not wanted:
+        repository = peer.remote.repository(there)
+        if not steadily(lambda: peer.registry.tags(repository)):
+            return SyncedModel(there, 0)
+        note = f"{there} was deleted here and is left there: `sync {there} {peer.remote}` brings it back"
+        return SyncedModel(there, 0, doubts=(note,))
+    found = survey(peer, there, seen, aliases=None)
     if wanted and not found.tags:
         raise ModelNotFoundError(
-            f"no model {model!r} on {peer.remote}",
+            f"no model {there!r} on {peer.remote}",
             hint=f"`list --remote {peer.remote}` shows what is there",
         )
+    with catalog.db.read() as db:
+        model = name_for(db, peer.remote, there, None, found.versions)
+        rows = version_rows(db, "WHERE m.name = ?", (model,))
+        archived = any(row.archived for row in model_rows(db, "WHERE name = ?", (model,)))
+        dismissed = _dismissed(db, model)
+    if archived:
+        return SyncedModel(model, 0, doubts=(f"{model} is archived here: it was left alone",))
     here = {row.digest for row in rows}
-    lacking = [digest for digest in found.versions if digest not in here]
+    lacking = [one for one in found.versions if one not in here and one not in dismissed]
     notes = list(found.doubts)
+    if model != there:
+        notes.append(f"{place(peer.remote, there)} is {model} here")
+    left = [found.numbers.get(one, dismissed[one]) for one in found.versions if one in dismissed]
+    if left:
+        notes.append(_left(peer, there, model, left))
+    repository = peer.remote.repository(there)
     new: list[str] = []
     renumbered: list[Renumbered] = []
     for start in range(0, max(len(lacking), 1), _BATCH):
         batch = lacking[start : start + _BATCH]
-        read = peer.each(partial(_read, catalog, peer.remote.repository(model)), batch)
+        read = peer.each(partial(_read, catalog, repository), batch)
         manifests = {}
         for digest, answer in zip(batch, read, strict=True):
             if isinstance(answer, bytes):
                 manifests[digest] = answer
             else:
                 notes.append(f"{short_digest(digest)} was left out: {answer}")
-        brought = bring(catalog, peer, model, _without_aliases(found), manifests, unfetched=True)
+        known = _without_aliases(found)
+        brought = bring(catalog, peer, model, there, known, manifests, unfetched=True)
         new += brought.new
         renumbered += brought.renumbered
+    asked = [one for one in found.versions if one in here]
+    if not wanted:
+        aliased = set(found.aliases.values())
+        asked = [one for one in asked if one in aliased or one in asked[-_ASKED:]]
+    came = peer.each(partial(_signatures, catalog, repository), asked)
     with catalog.db.write() as db:
-        taken, told = _take_aliases(db, peer, model, found, seen)
+        taken, told = _take_aliases(db, peer, model, there, found, seen)
         rows = version_rows(db, "WHERE m.name = ? ORDER BY v.number", (model,))
-        known = digests_seen(db, peer.remote, model)
+        seen_there = digests_seen(db, peer.remote, there)
     fresh = set(new)
     return SyncedModel(
         model=model,
         there=len(found.versions),
         new=tuple(row.reference for row in rows if row.digest in fresh),
-        unpushed=sum(row.digest not in known for row in rows),
+        unpushed=sum(row.digest not in seen_there for row in rows),
         aliases=taken,
+        signatures=sum(came),
         renumbered=tuple(renumbered),
         doubts=(*notes, *told),
     )
+
+
+def _dismissed(db: sqlite3.Connection, model: str) -> dict[str, int]:
+    """Digest → number of the versions of a model that were deleted here."""
+    return dict(
+        db.execute(
+            "SELECT d.digest, d.number FROM dismissed d JOIN models m ON m.id = d.model"
+            " WHERE m.name = ?",
+            (model,),
+        ).fetchall()
+    )
+
+
+def _left(peer: Peer, there: str, model: str, numbers: list[int]) -> str:
+    names = ", ".join(f"{model}:{number}" for number in numbers[:_MAX_TOLD])
+    more = f" and {len(numbers) - _MAX_TOLD} more" if len(numbers) > _MAX_TOLD else ""
+    were = "was deleted here and is" if len(numbers) == 1 else "were deleted here and are"
+    return (
+        f"{names}{more} {were} left there: "
+        f"`pull {place(peer.remote, there)}:{numbers[0]}` brings it back"
+    )
+
+
+def _signatures(catalog: Catalog, repository: str, registry: RemoteRegistry, digest: str) -> int:
+    """Bring the signatures of a version that is known here; how many came."""
+    return pull_signatures(catalog, registry, repository, digest)
 
 
 def _read(
@@ -252,11 +322,16 @@ def _without_aliases(found: Survey) -> Survey:
 
 
 def _take_aliases(
-    db: sqlite3.Connection, peer: Peer, model: str, found: Survey, seen: dict[str, str]
+    db: sqlite3.Connection,
+    peer: Peer,
+    model: str,
+    there: str,
+    found: Survey,
+    seen: dict[str, str],
 ) -> tuple[tuple[AliasTaken, ...], list[str]]:
     """Move the aliases that moved at the remote alone; those moved, and what there is to say."""
     rows = {row.digest: row for row in version_rows(db, "WHERE m.name = ?", (model,))}
-    place = remote_id(db, peer.remote)
+    removed = removed_aliases(db, model)
     here = dict(
         db.execute(
             "SELECT a.name, v.digest FROM aliases a JOIN versions v ON v.id = a.version"
@@ -266,12 +341,13 @@ def _take_aliases(
     )
     host = peer.remote.host
     taken, told = [], []
-    there = found.aliases
-    for alias in sorted({*there, *here}):
-        digest = there.get(alias)
+    for alias in sorted({*found.aliases, *here}):
+        digest = found.aliases.get(alias)
         way = way_of(here.get(alias), seen.get(alias), digest)
+        if alias not in here:
+            way = Way.LEAVE if alias in removed else Way.TAKE
         if way is Way.GONE:
-            forget_tag(db, place, model, alias)
+            forget_tags(db, peer.remote, there, [alias])
             told.append(f"alias {alias!r} is gone from {host}, and stays here")
         elif way is Way.BOTH_MOVED:
             told.append(
@@ -280,11 +356,15 @@ def _take_aliases(
             )
         elif way is Way.LEAVE and alias in here:
             told.append(f"alias {alias!r} was moved here: push moves it on {host}")
-        elif way is Way.LEAVE:
-            told.append(f"alias {alias!r} was removed here, and stays on {host}")
+        elif way is Way.LEAVE and digest in rows:
+            told.append(
+                f"alias {alias!r} was removed here, and stays on {host}: "
+                f"`push {model} {peer.remote} --alias {alias}` takes it away there, "
+                f"`pull {place(peer.remote, there)}:{alias}` brings it back"
+            )
         elif way is Way.TAKE and digest in rows and not rows[digest].archived:
             taken.append(take_alias(db, rows[digest], alias, host))
-            note_tags(db, place, model, {alias: rows[digest].digest})
+            note_tags(db, peer.remote, there, {alias: rows[digest].digest})
         elif way is Way.NOTHING and digest is not None:
-            note_tags(db, place, model, {alias: digest})
+            note_tags(db, peer.remote, there, {alias: digest})
     return tuple(taken), told

@@ -197,10 +197,10 @@ def test_what_fails_after_other_models_leaves_what_was_done_told(
     ben.add("fruit")
     push_version = push._push_version
 
-    def broken(catalog: Any, peer: Any, row: Any, found: Any) -> Any:
+    def broken(catalog: Any, peer: Any, there: str, row: Any, found: Any) -> Any:
         if row.model == "fruit":
             raise TargetUnreachableError("the line is cut", hint="later")
-        return push_version(catalog, peer, row, found)
+        return push_version(catalog, peer, there, row, found)
 
     monkeypatch.setattr(push, "_push_version", broken)
     with ben.peer() as peer:

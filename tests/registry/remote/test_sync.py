@@ -303,8 +303,7 @@ def test_deleting_what_is_known_frees_no_more_than_is_here(shared: tuple[Person,
     _, ben = shared
     deleted = ben.registry.delete("digits:1")
     assert deleted.freeable < 10_000
-    (part,) = ben.sync().models
-    assert part.new == ("digits:1",)
+    assert deleted.left_on == (f"{ben.remote}/digits",)
 
 
 def test_a_renamed_model_finds_its_files_under_the_old_name(

@@ -398,12 +398,14 @@ class Backend(ABC):
         formats: Names of the file formats it runs.
         attributes: What a service of this backend may say, ``SCHEDULING_ATTRIBUTES`` apart.
         runs_here: Whether a model file is all that it needs, so that it runs in any process.
+        runs_code: Whether what it runs is code of the model's own, which a runtime must allow.
     """
 
     name: ClassVar[str]
     formats: ClassVar[tuple[str, ...]]
     attributes: ClassVar[tuple[Attribute, ...]]
     runs_here: ClassVar[bool] = False
+    runs_code: ClassVar[bool] = False
 
     @final
     def check(self, attributes: Mapping[str, Any]) -> list[str]:

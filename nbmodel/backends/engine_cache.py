@@ -167,7 +167,7 @@ def sweep(root: Path, *, most: int = MAX_FOLDERS) -> int:
         most: Folders of models that stay.
     """
     folders = []
-    for folder in filter(Path.is_dir, root.glob("*/*")):
+    for folder in filter(Path.is_dir, root.glob("sm_*/*")):
         try:
             folders.append((folder.stat().st_mtime, folder))
         except OSError:  # another process has removed it

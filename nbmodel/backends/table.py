@@ -15,6 +15,7 @@ BACKENDS = PluginTable(
         "onnx_cpu": "nbmodel.backends.onnx_cpu:OnnxCpu",
         "onnx_gpu": "nbmodel.backends.onnx_gpu:OnnxGpu",
         "tflite_cpu": "nbmodel.backends.tflite_cpu:TfliteCpu",
+        "python": "nbmodel.backends.python:Python",
         "triton": "nbmodel.backends.triton:Triton",
     },
     extras={

@@ -140,6 +140,57 @@ def tflite_sums() -> bytes:
     )
 
 
+def python_model(inputs: list[Any], outputs: list[Any], answers: str) -> bytes:
+    """A model of Triton's Python backend that answers with expressions of its inputs."""
+    return f"""
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    @staticmethod
+    def auto_complete_config(config):
+        inputs = {inputs}
+        outputs = {outputs}
+        for one in inputs:
+            config.add_input(one)
+        for one in outputs:
+            config.add_output(one)
+        config.set_max_batch_size(0)
+        return config
+
+    def execute(self, requests):
+        responses = []
+        for request in requests:
+            given = {{one.name(): one.as_numpy() for one in request.inputs()}}
+            answers = {answers}
+            tensors = [pb_utils.Tensor(name, array) for name, array in answers.items()]
+            responses.append(pb_utils.InferenceResponse(tensors))
+        return responses
+""".encode()
+
+
+def python_tensor(name: str, datatype: str) -> dict[str, Any]:
+    kind = "STRING" if datatype == "BYTES" else datatype
+    return {"name": name, "data_type": f"TYPE_{kind}", "dims": [-1, 3]}
+
+
+def python_identity(datatype: str) -> bytes:
+    """``y = x``, both [-1, 3]."""
+    return python_model(
+        [python_tensor("x", datatype)], [python_tensor("y", datatype)], '{"y": given["x"]}'
+    )
+
+
+def python_sums() -> bytes:
+    """``sum = a + b`` and ``double = a + a``, all FP32[-1, 3]."""
+    return python_model(
+        [python_tensor("a", "FP32"), python_tensor("b", "FP32")],
+        [python_tensor("sum", "FP32"), python_tensor("double", "FP32")],
+        '{"sum": given["a"] + given["b"], "double": given["a"] + given["a"]}',
+    )
+
+
 ONNX_ELEMENTS = {
     "FP32": 1, "UINT8": 2, "INT8": 3, "UINT16": 4, "INT16": 5, "INT32": 6, "INT64": 7, "BYTES": 8,
     "BOOL": 9, "FP16": 10, "FP64": 11, "UINT32": 12, "UINT64": 13, "BF16": 16,
@@ -183,6 +234,8 @@ TOYS = {
         frozenset(ONNX_ELEMENTS),
         lambda _: {"allow_cpu": True},
     ),
+    # numpy has no bfloat16.
+    "python": Toys(".py", (), python_identity, python_sums, frozenset(ONNX_ELEMENTS) - {"BF16"}),
     # LiteRT's Python interface has no bfloat16.
     "tflite_cpu": Toys(
         ".tflite", ("ai_edge_litert",), tflite_identity, tflite_sums, frozenset(TFLITE_TYPES)

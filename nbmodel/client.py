@@ -26,7 +26,6 @@ from nbmodel.core.lineage import Lineage
 from nbmodel.core.model_type import MODEL_TYPES, check_model_type, model_type_of
 from nbmodel.core.pin import Pin
 from nbmodel.core.reference import Reference, check_name
-from nbmodel.core.signature import Signature
 from nbmodel.core.version import Model, Version, now
 from nbmodel.errors import (
     InputError,
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from nbmodel.background import Did, Transfer, Transfers
     from nbmodel.benchmark import Subject
     from nbmodel.core.job import Job
+    from nbmodel.core.origin import Origin
     from nbmodel.display import (
         AliasCard,
         AliasHistory,
@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from nbmodel.exchange import Exchange
     from nbmodel.fleet.kinds import Runtime
     from nbmodel.fleet.runtimes import Runtimes
+    from nbmodel.importing.signature import SignatureGiven
     from nbmodel.local import LocalModels
     from nbmodel.registry import Registry
     from nbmodel.serving.server import Offer, RegistryServer
@@ -172,6 +173,7 @@ class Client:
         sample: object = None,
         type: str | None = None,  # noqa: A002 - the word of the surface
         labels: LabelsGiven = None,
+        signature: SignatureGiven = None,
         metrics: Mapping[str, float] | None = None,
         metadata: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
@@ -193,6 +195,8 @@ class Client:
             sample: Rows as the model takes them: array or data frame; ≤ 16 are kept.
             type: Model type, when the object does not tell.
             labels: Class names, when they are better than the object's own.
+            signature: What to say about tensors beyond what the file made of it says, as for
+                ``upload``.
             metrics: Numbers by name.
             metadata: JSON values by name.
             tags: Free words by key.
@@ -209,11 +213,14 @@ class Client:
             InputError: The object is a path, or the model type is unknown.
             PluginError: No converter knows the object, or its extra is not installed.
             ConversionError: It cannot be converted, or answers too differently then.
+            SignatureError: ``signature`` contradicts what it becomes.
         """
         from nbmodel.display import Progress
+        from nbmodel.importing.signature import read_signature
         from nbmodel.local import convert_source
 
         check_name(name)
+        said = read_signature(signature)
         if isinstance(model, str | os.PathLike):
             raise InputError(
                 f"log takes a live object, found the path {os.fspath(model)!r}",
@@ -222,7 +229,12 @@ class Client:
         golden = Golden(rtol=rtol, atol=atol)
         with Progress(f"log {name}") as progress:
             source = convert_source(
-                model, sample=sample, labels=labels, golden=golden, note=progress.note
+                model,
+                sample=sample,
+                labels=labels,
+                signature=said,
+                golden=golden,
+                note=progress.note,
             )
             version = self._add(
                 name,
@@ -262,7 +274,7 @@ class Client:
         sample: object = None,
         type: str | None = None,  # noqa: A002 - the word of the surface
         labels: LabelsGiven = None,
-        signature: Signature | None = None,
+        signature: SignatureGiven = None,
         metrics: Mapping[str, float] | None = None,
         metadata: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
@@ -279,10 +291,14 @@ class Client:
             paths: Files, or one folder; exactly one model among them.
             name: Model name, ``[namespace/]name``.
             sample: Inputs to run the model on now; they and its answers become the
-                version's golden sample.
+                version's golden sample. Where the file does not tell its tensors, they say
+                what the inputs are, and the answers the outputs.
             type: Model type, when the file does not tell and no earlier version does.
             labels: A labels file, names in index order, or ``{name: index}``.
-            signature: What to say about tensors beyond what the file says.
+            signature: What to say about tensors beyond what the file says, or all of it where
+                that says nothing: a ``Signature``; a mapping such as ``{"inputs": {"x":
+                "float32[-1,4]"}, "outputs": {"y": {"dtype": "int64", "shape": [-1], "labels":
+                ["no", "yes"]}}}``; or a JSON or YAML file of one, ``serving.yaml`` included.
             metrics: Numbers by name.
             metadata: JSON values by name.
             tags: Free words by key.
@@ -304,10 +320,12 @@ class Client:
             SignatureError: ``signature`` contradicts the file.
         """
         from nbmodel.display import Progress
-        from nbmodel.local import answer_source
-        from nbmodel.source import gather_files, read_source
+        from nbmodel.importing.signature import read_signature
+        from nbmodel.local import upload_source
+        from nbmodel.source import gather_files
 
         check_name(name)
+        said = read_signature(signature)
         lineage = self._lineage(parents, lineage)
         if background:
             gather_files(paths)  # what is not there is told at once
@@ -319,7 +337,7 @@ class Client:
                     "sample": _absolute(sample),
                     "type": type,
                     "labels": _absolute(labels),
-                    "signature": signature,
+                    "signature": None if said is None else said.to_json(),
                     "metrics": metrics,
                     "metadata": metadata,
                     "tags": tags,
@@ -330,9 +348,13 @@ class Client:
                     "lineage": lineage.to_json(),
                 },
             )
-        source = read_source([Path(path) for path in paths], labels, signature)
-        if sample is not None:
-            source = answer_source(source, sample, Golden(rtol=rtol, atol=atol))
+        source, notes = upload_source(
+            [Path(path) for path in paths],
+            labels,
+            said,
+            sample=sample,
+            golden=Golden(rtol=rtol, atol=atol),
+        )
         with Progress(f"upload {name}", total=source.size) as progress:
             version = self._add(
                 name,
@@ -345,7 +367,7 @@ class Client:
                 description=description,
                 lineage=lineage,
             )
-        return self._made(version)
+        return self._made(version).with_notes(notes)
 
     def import_(
         self,
@@ -360,7 +382,7 @@ class Client:
         sample: object = None,
         type: str | None = None,  # noqa: A002 - the word of the surface
         labels: LabelsGiven = None,
-        signature: Signature | None = None,
+        signature: SignatureGiven = None,
         metrics: Mapping[str, float] | None = None,
         metadata: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
@@ -390,7 +412,7 @@ class Client:
             sample: Inputs to run the model on now, as for ``upload``.
             type: Model type, when neither the files nor the source tell.
             labels: Class names that prevail.
-            signature: What to say about tensors beyond what the file says.
+            signature: What to say about tensors beyond what the file says, as for ``upload``.
             metrics: Numbers by name, beside those of the source.
             metadata: JSON values by name, beside those of the source.
             tags: Free words by key, beside those of the source.
@@ -410,6 +432,7 @@ class Client:
         """
         from nbmodel.display import Progress, VersionCard
         from nbmodel.importing.bring import workplace
+        from nbmodel.importing.signature import read_signature
         from nbmodel.importing.version import import_version
 
         def answer(source: Source) -> Source:
@@ -419,8 +442,12 @@ class Client:
 
             return answer_source(source, sample, Golden(rtol=rtol, atol=atol))
 
+        def add(*what: Any, parents: Sequence[str], origin: Origin, **says: Any) -> Version:
+            return self._add(*what, lineage=replace(self._lineage(parents), origin=origin), **says)
+
         if name is not None:
             check_name(name)
+        said = read_signature(signature)
         with (
             Progress(f"import {name or ''}".rstrip()) as progress,
             workplace(
@@ -439,12 +466,12 @@ class Client:
                 self.registry,
                 uri,
                 job,
-                self._add,
+                add,
                 name=name,
                 importer=importer,
                 model_type=type,
                 labels=labels,
-                signature=signature,
+                signature=said,
                 metrics=metrics or {},
                 metadata=metadata or {},
                 tags=tags or {},

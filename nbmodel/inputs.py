@@ -62,8 +62,8 @@ def inputs_for(signature: Signature, values: Sequence[object]) -> Inputs:
     """
     if not values:
         raise InputError("no input given", hint=_takes(signature))
-    read = [_pixels(signature, _read(value)) for value in values]
-    if all(_is_picture(value) for value in read):
+    read = [_pixels(signature, read_value(value)) for value in values]
+    if all(is_picture(value) for value in read):
         return _pictures(signature, read, [_name(value) for value in values])
     if len(read) == 1:
         return Inputs(_tensors(signature, read[0]))
@@ -104,8 +104,14 @@ def draw_rows(request: Inputs, size: tuple[int, int]) -> Inputs:
     return Inputs(request.tensors, tuple(Image.fromarray(row.reshape(shape)) for row in pixels))
 
 
-def _read(value: object) -> object:
-    """The contents of a file that ``value`` names; any other value as it is."""
+def read_value(value: object) -> object:
+    """The contents of a file that ``value`` names; any other value as it is.
+
+    Raises:
+        InputError: There is no such file, or it cannot be read.
+    """
+    if hasattr(value, "detach") and hasattr(value, "cpu"):  # a PyTorch tensor
+        return value.detach().cpu().numpy()
     if not isinstance(value, str | Path):
         return value
     path = Path(value).expanduser()
@@ -182,7 +188,7 @@ class _Columns:
     columns: Mapping[str, NDArray[Any]]
 
 
-def _columns_of(value: Any) -> Mapping[str, NDArray[Any]] | None:
+def columns_of(value: Any) -> Mapping[str, NDArray[Any]] | None:
     """The columns of a table by name; None for what is no table, or has no names.
 
     That is a data frame, or a row of one: a series whose index has the names.
@@ -228,11 +234,12 @@ def _pixels(signature: Signature, value: object) -> object:
     layout = image_layout(tensor)
     if layout is None or layout.axis is None or tensor.fits(_array(tensor, value).shape):
         return value
-    is_picture = value.ndim == 2 or (value.ndim == 3 and value.shape[2] in (1, 3))
-    return load_image(value) if is_picture else value
+    may_be = value.ndim == 2 or (value.ndim == 3 and value.shape[2] in (1, 3))
+    return load_image(value) if may_be else value
 
 
-def _is_picture(value: object) -> bool:
+def is_picture(value: object) -> bool:
+    """Whether it is a PIL image."""
     # A PIL image is known by what it offers, so that Pillow is not imported to ask.
     return hasattr(value, "getexif") and hasattr(value, "convert")
 
@@ -270,7 +277,7 @@ def _picture_input(signature: Signature) -> Tensor:
 def _tensors(signature: Signature, value: object) -> dict[str, NDArray[Any]]:
     if isinstance(value, Mapping):
         return _named(signature, value)
-    columns = _columns_of(value)
+    columns = columns_of(value)
     if columns is not None:
         return _from_columns(signature, columns)
     if len(signature.inputs) != 1:
@@ -288,10 +295,10 @@ def _named(signature: Signature, value: Mapping[Any, object]) -> dict[str, NDArr
     for name, item in value.items():
         if name not in known:
             raise TensorNameError(f"unexpected input {name!r}", hint=_takes(signature))
-        item = _read(item) if isinstance(item, Path) else item
+        item = read_value(item) if isinstance(item, Path) else item
         tensor = known[name]
         arrays[str(name)] = (
-            image_to_tensor(item, tensor) if _is_picture(item) else _array(tensor, item)  # type: ignore[arg-type] # any PIL image
+            image_to_tensor(item, tensor) if is_picture(item) else _array(tensor, item)  # type: ignore[arg-type] # any PIL image
         )
     return arrays
 
@@ -301,7 +308,7 @@ def _from_columns(
 ) -> dict[str, NDArray[Any]]:
     """One input a column where the names say so, else all columns side by side."""
     names = [tensor.name for tensor in signature.inputs]
-    if len(names) > 1 or (names[0] in columns and not signature.inputs[0].labels):
+    if len(names) > 1 or (names[0] in columns and not signature.inputs[0].columns):
         missing = [name for name in names if name not in columns]
         if missing:
             raise TensorNameError(
@@ -320,7 +327,7 @@ def _from_columns(
 
 def _side_by_side(tensor: Tensor, columns: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     """A table as rows, with its columns in the order of the input's where that has names."""
-    names = tensor.labels or tuple(columns)
+    names = tensor.columns or tuple(columns)
     missing = [name for name in names if name not in columns]
     if missing:
         raise TensorNameError(
@@ -369,7 +376,7 @@ def _is_text_of_number(item: object) -> bool:
 
 
 def _array(tensor: Tensor, value: object) -> NDArray[Any]:
-    columns = _columns_of(value)
+    columns = columns_of(value)
     if columns is not None:
         value = _side_by_side(tensor, columns)
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any
 from nbmodel.backends import Session, open_session
 from nbmodel.convert import check_conversion, convert
 from nbmodel.core.golden import Golden
+from nbmodel.core.signature import Signature, describe
 from nbmodel.core.version import Version
-from nbmodel.formats import model_file
+from nbmodel.errors import InputError, NbModelError, NoCompatibleBackendError, PluginError
+from nbmodel.formats import ModelFacts, fill_gap, model_file
 from nbmodel.golden import GoldenSample, check_answers
 from nbmodel.inputs import inputs_for
+from nbmodel.observe import Observed, observe_inputs, observe_outputs, with_columns_of
 from nbmodel.protocol.coerce import coerce
 from nbmodel.registry import Registry
 from nbmodel.source import LABELS_PATH, LabelsGiven, Source, read_labels, read_source
@@ -33,6 +36,7 @@ def convert_source(
     *,
     sample: object,
     labels: LabelsGiven,
+    signature: Signature | None,
     golden: Golden,
     note: Callable[[str], None],
 ) -> Source:
@@ -42,12 +46,14 @@ def convert_source(
         model: The object.
         sample: Rows as the model takes them, or None to make some up.
         labels: Class names, when they are better than the object's own.
+        signature: What to say about tensors beyond what the file made of it says.
         golden: How close the converted model's answers must be to the object's.
         note: Told of each step.
 
     Raises:
         PluginError: No converter knows the object, or its extra is not installed.
         ConversionError: It cannot be converted, or answers too differently then.
+        SignatureError: ``signature`` contradicts the file.
     """
     note("converting")
     converted = convert(model, sample)
@@ -57,7 +63,7 @@ def convert_source(
     with TemporaryDirectory(prefix="nbmodel-") as folder:
         for name, content in converted.files.items():
             Path(folder, name).write_bytes(content)
-        read = read_source([folder], read_labels(labels) or converted.labels or None)
+        read = read_source([folder], read_labels(labels) or converted.labels or None, signature)
     return replace(
         read,
         # The bytes: what was read is gone with its folder.
@@ -65,10 +71,74 @@ def convert_source(
         if LABELS_PATH in read.files
         else converted.files,
         model_type=converted.model_type or read.model_type,
-        signature=read.signature.with_columns(converted.columns),
+        signature=with_columns_of(read.signature.with_columns(converted.columns), sample),
         metadata=converted.metadata,
         conversion=conversion,
     ).with_golden(golden, converted.golden.to_bytes())
+
+
+def upload_source(
+    paths: Sequence[str | Path],
+    labels: LabelsGiven,
+    signature: Signature | None,
+    *,
+    sample: object,
+    golden: Golden,
+) -> tuple[Source, tuple[str, ...]]:
+    """What is uploaded, with its own answers to a sample, and sentences about what is not.
+
+    Where the file does not tell its tensors, the sample tells the inputs, and the outputs when
+    the model can be run here.
+
+    Args:
+        paths: Files, or one folder.
+        labels: Class names.
+        signature: What a person says of the tensors.
+        sample: As ``inputs_for`` takes a value; None: no golden sample.
+        golden: The tolerance that devices check themselves with.
+
+    Raises:
+        NbModelError: As ``read_source`` and ``answer_source``.
+    """
+    if sample is None:
+        return read_source(paths, labels, signature), ()
+    seen: list[Observed] = []
+
+    def observe(path: Path, facts: ModelFacts) -> ModelFacts:
+        told, observed = _observed(path, facts, sample)
+        seen.append(observed)
+        return told
+
+    source = read_source(paths, labels, signature, observe)
+    if not seen:
+        return answer_source(source, sample, golden), ()
+    try:
+        return answer_source(source, seen[0].arrays, golden), ()
+    except (NoCompatibleBackendError, PluginError) as exc:
+        return source, (f"it has no golden sample: {exc}",)
+
+
+def _observed(path: Path, facts: ModelFacts, sample: object) -> tuple[ModelFacts, Observed]:
+    """The facts of a file that does not tell its tensors, with what a sample shows of them."""
+    read = facts.signature
+    is_known = bool(read.inputs) and all(one.datatype != "UNKNOWN" for one in read.inputs)
+    observed = observe_inputs(sample, read.inputs)
+    told = facts if is_known else fill_gap(facts, Signature(observed.tensors))
+    if not told.gap:
+        return told, observed
+    try:
+        with closing(open_session(path, facts.framework)) as session:
+            answers = session.infer(coerce(told.signature, observed.arrays))
+    except NbModelError as exc:
+        takes = ", ".join(map(describe, told.signature.inputs))
+        raise InputError(
+            f"cannot upload {path} without its outputs: the sample tells its inputs, {takes}, "
+            f"and it cannot be run here: {exc}",
+            hint="give the outputs besides: "
+            """--signature '{"outputs": {"y": "float32[-1,3]"}}'""",
+        ) from exc
+    rows = next((len(one) for one in observed.arrays.values() if one.ndim), None)
+    return fill_gap(told, Signature(outputs=observe_outputs(answers, rows))), observed
 
 
 def answer_source(source: Source, sample: object, golden: Golden) -> Source:
@@ -91,6 +161,7 @@ def answer_source(source: Source, sample: object, golden: Golden) -> Source:
         tensors = coerce(source.signature, request.tensors)
         answers = GoldenSample(tensors, session.infer(tensors))
     check_answers(answers)
+    source = replace(source, signature=with_columns_of(source.signature, sample))
     return source.with_golden(golden, answers.to_bytes())
 
 

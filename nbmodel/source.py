@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path, PurePosixPath
@@ -77,6 +77,7 @@ def read_source(
     paths: Sequence[str | Path],
     labels: LabelsGiven = None,
     signature: Signature | None = None,
+    observe: Callable[[Path, ModelFacts], ModelFacts] | None = None,
 ) -> Source:
     """Read what is to be uploaded: one model file with companions, or one folder.
 
@@ -89,6 +90,8 @@ def read_source(
         labels: Class names; they win over a ``labels.txt`` among the files.
         signature: What to say about tensors beyond what the file says; all of it, where a
             format tells nothing of them.
+        observe: Tells of tensors where neither the file nor ``signature`` does: given the
+            model file and what is known, the same with less of a gap.
 
     Raises:
         InputError: A path does not exist, or leads out of its folder; there is no model
@@ -100,7 +103,7 @@ def read_source(
     files = gather_files(paths)
     model_path, facts = _find_model(files)
     if facts.gap:
-        facts = _told(files[model_path], facts, signature)
+        facts = _told(files[model_path], facts, signature, observe)
     files |= _external(files[model_path], model_path, facts)
     contents: dict[str, Path | bytes] = dict(files)
     names = read_labels(labels)
@@ -123,17 +126,24 @@ def read_source(
     )
 
 
-def _told(model: Path, facts: ModelFacts, signature: Signature | None) -> ModelFacts:
+def _told(
+    model: Path,
+    facts: ModelFacts,
+    signature: Signature | None,
+    observe: Callable[[Path, ModelFacts], ModelFacts] | None,
+) -> ModelFacts:
     """The facts of a file that does not tell all of its tensors, with what a person says."""
     filled = facts if signature is None else fill_gap(facts, signature)
+    if filled.gap and observe is not None:
+        filled = observe(model, filled)
     if filled.gap:
         tensors = filled.signature.inputs + filled.signature.outputs
         known = f"; it has {', '.join(map(describe, tensors))}" if tensors else ""
         raise InputError(
             f"cannot upload {model} without its signature: {facts.gap}{known}",
-            hint="put Triton's config.pbtxt with its inputs and outputs beside it, or give "
-            "signature=Signature(inputs=(Tensor(name, datatype, shape), …), outputs=(…)) "
-            "in Python",
+            hint="give --signature, a file or "
+            """'{"inputs": {"x": "float32[-1,4]"}, "outputs": {"y": "float32[-1,3]"}}', """
+            "or put Triton's config.pbtxt beside it",
         )
     return filled
 

@@ -26,6 +26,12 @@ def about_version(function: F) -> F:
                 "--type", "type_", metavar="TYPE", help=f"one of {', '.join(MODEL_TYPES)}"
             ),
             click.option("--labels", metavar="FILE|OBJECT", help="class names, in index order"),
+            click.option(
+                "--signature",
+                metavar="FILE|OBJECT",
+                help="what inputs and outputs are, where the file does not tell, or better: a "
+                'YAML or JSON file, serving.yaml, or {"inputs": {"x": "float32[-1,4]"}, …}',
+            ),
             click.option("--metric", "-m", "metrics", multiple=True, metavar="K=NUMBER"),
             click.option("--meta", "metadata", multiple=True, metavar="K=JSON"),
             click.option("--tag", "-t", "tags", multiple=True, metavar="K=V"),
@@ -67,6 +73,7 @@ def read_about(context: Context, about: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "type": about["type_"],
         "labels": value("labels"),
+        "signature": value("signature"),
         "metrics": _metrics(about["metrics"]),
         "metadata": typed_pairs(about["metadata"], "--meta"),
         "tags": pairs(about["tags"], "--tag"),

@@ -100,9 +100,10 @@ class Tensor:
         shape: Row-major; −1 is a variable dimension, ``()`` a scalar, None an unknown rank.
         description: For people; may be empty.
         labels: Names of classes, in index order; empty when there are none. The names along
-            the last axis of an input are those of its columns.
+            the last axis of an input are those of its columns, the values of one its
+            categories.
         label_kind: ``axis``: position along the last axis is the index of the label;
-            ``value``: the element's value is.
+            ``value``: the element's value is, or a BYTES element is the label itself.
         profile: What it holds: one of ``PROFILES``.
         quantization: For tensors of a quantised model.
         normalization: For image inputs.
@@ -132,6 +133,11 @@ class Tensor:
             )
         if self.shape is not None and any(dim < -1 for dim in self.shape):
             raise ShapeError(f"negative dimension in shape {self.shape} of tensor {self.name!r}")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names along the last axis; empty where the labels are those of values."""
+        return self.labels if self.label_kind == "axis" else ()
 
     def fits(self, shape: Sequence[int]) -> bool:
         """Whether a concrete shape agrees with this tensor's shape."""
@@ -283,7 +289,8 @@ class Signature:
         """This signature, read from a file, with what a person said about it on top.
 
         A given tensor may add a description, labels, profile, normalisation, and make a
-        variable dimension fixed. Tensors that ``given`` leaves out stay as they are.
+        variable dimension fixed; one of UNKNOWN datatype leaves that to the file. Tensors that
+        ``given`` leaves out stay as they are.
 
         Raises:
             TensorNameError: ``given`` has a tensor that the file does not.
@@ -326,7 +333,8 @@ def _override(side: str, read: Sequence[Tensor], given: Sequence[Tensor]) -> tup
 
 
 def _override_tensor(side: str, read: Tensor, given: Tensor) -> Tensor:
-    if read.datatype not in (given.datatype, "UNKNOWN"):
+    is_said = given.datatype != "UNKNOWN"
+    if is_said and read.datatype not in (given.datatype, "UNKNOWN"):
         raise DatatypeError(
             f"{side} {read.name!r} is {read.datatype} in the model, "
             f"{given.datatype} in the given signature"
@@ -338,7 +346,7 @@ def _override_tensor(side: str, read: Tensor, given: Tensor) -> Tensor:
         )
     return replace(
         read,
-        datatype=given.datatype,
+        datatype=given.datatype if is_said else read.datatype,
         shape=read.shape if given.shape is None else given.shape,
         description=given.description or read.description,
         labels=given.labels or read.labels,

@@ -5,8 +5,7 @@ Read are all keys of ``kind: Model``: ``name``, ``runtime``, ``install-command``
 ``monitoring-configuration``. A misspelt type or shape is an error here; ``hs`` made a tensor
 of any shape of it.
 
-Source: hydro-serving-cli 3.0.3 ``hs/entities/model_version.py``; hydro-serving-sdk 3.0.3
-``hydrosdk/data/types.py`` for the names of types.
+Source: hydro-serving-cli 3.0.3 ``hs/entities/model_version.py``.
 """
 
 from __future__ import annotations
@@ -16,41 +15,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from nbmodel.core.signature import Signature, Tensor
-from nbmodel.errors import FormatError, InputError, SignatureError
+from nbmodel.core.contract import signature_of
+from nbmodel.errors import FormatError, InputError
 from nbmodel.importing.base import Fetched, Import, Layout, name_from, safe_path
-from nbmodel.importing.documents import read_yaml, text
+from nbmodel.importing.documents import Located, located_yaml, text
 
 FILES = ("serving.yaml", "serving.yml")
-_KEYS = frozenset(
-    ("kind", "name", "runtime", "install-command", "training-data", "payload", "contract",
-     "metadata", "monitoring", "monitoring-configuration")
+MODEL_KEYS = (
+    "kind", "name", "runtime", "install-command", "training-data", "payload", "contract",
+    "metadata", "monitoring", "monitoring-configuration",
 )  # fmt: skip
-#: Names of types in a contract, in the command line's and the library's words.
-DATATYPES: Mapping[str, str] = {
-    **dict.fromkeys(("string", "str"), "BYTES"),
-    "bool": "BOOL",
-    **dict.fromkeys(("float16", "half"), "FP16"),
-    **dict.fromkeys(("float32", "single"), "FP32"),
-    **dict.fromkeys(("float", "float64", "double"), "FP64"),
-    **dict.fromkeys(("int8", "byte", "qint8"), "INT8"),
-    **dict.fromkeys(("int16", "short", "qint16"), "INT16"),
-    **dict.fromkeys(("int32", "qint32"), "INT32"),
-    **dict.fromkeys(("int", "int64"), "INT64"),
-    **dict.fromkeys(("uint8", "ubyte", "quint8"), "UINT8"),
-    **dict.fromkeys(("uint16", "ushort", "quint16"), "UINT16"),
-    "uint32": "UINT32",
-    "uint64": "UINT64",
-    "complex64": "COMPLEX64",
-    "complex128": "COMPLEX128",
-}
-_PROFILES: Mapping[str, str] = {
-    **dict.fromkeys(("categorical", "nominal", "ordinal"), "categorical"),
-    **dict.fromkeys(("numerical", "continuous", "interval", "ratio"), "numerical"),
-    **{word: word for word in ("image", "video", "audio", "text")},
-    "none": "",
-    "": "",
-}
 
 
 class HsFolder(Layout):
@@ -68,7 +42,9 @@ class HsFolder(Layout):
         file = _file(path)
         if file is None:
             raise InputError(f"{path} has no serving.yaml")
-        model, notes = _model(file)
+        document = located_yaml(file)
+        index = model_in(document)
+        model, notes = _model(document, index)
         contract = _mapping(model.get("contract"), "contract", file)
         said = {
             key.replace("-", "_"): model[key]
@@ -85,7 +61,11 @@ class HsFolder(Layout):
             said["contract"] = text(contract.get("name", "predict"), 200)
         words = _mapping(model.get("metadata"), "metadata", file)
         payload = _payload(model.get("payload"), file)
-        signature = read_contract(contract, file.name) if contract else None
+        signature = (
+            signature_of(contract, document.where, place=(index, "contract"), needs_types=True)
+            if contract
+            else None
+        )
         return Fetched(
             job.gather(dict(_files(payload, file, job))),
             self.here(),
@@ -96,44 +76,45 @@ class HsFolder(Layout):
         )
 
 
-def read_contract(contract: Mapping[str, Any], file: str) -> Signature:
-    """The signature that a contract is.
-
-    Raises:
-        FormatError: A side, shape, type or profile is none; the message names the tensor.
-    """
-    return Signature(
-        _tensors(contract.get("inputs"), "inputs", file),
-        _tensors(contract.get("outputs"), "outputs", file),
-    )
-
-
 def _file(path: Path) -> Path | None:
     if path.is_file():
         return path if path.name in FILES else None
     return next((path / name for name in FILES if (path / name).is_file()), None)
 
 
-def _model(file: Path) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-    documents = [_mapping(one, "a document", file) for one in read_yaml(file) if one is not None]
-    kinds = [text(one.get("kind"), 80) for one in documents]
-    models = [one for one in documents if one.get("kind") == "Model"]
-    if "" in kinds:
-        raise FormatError(f"no 'kind' field specified in {file.name}")
-    if len(models) != 1:
-        found = ", ".join(kinds) or "nothing"
-        raise FormatError(f"{file.name} has {found}, expected one document of kind Model")
-    (model,) = models
-    if not isinstance(model.get("name"), str) or not model["name"]:
-        raise FormatError(f"{file.name}: a model has no name")
-    notes = [
-        f"{file.name}: {kind} is left out: deploy runs models here"
-        for kind in kinds
-        if kind != "Model"
+def model_in(document: Located) -> int:
+    """Which of the documents of a ``serving.yaml`` is its model.
+
+    Raises:
+        FormatError: A document is no resource, or there is no model or several.
+    """
+    given = [
+        (index, _mapping(one, "a document", document.path))
+        for index, one in enumerate(document.values)
+        if one is not None
     ]
-    unknown = sorted(str(key) for key in model.keys() - _KEYS)
+    for index, one in given:
+        if not text(one.get("kind"), 80):
+            raise FormatError(f"{document.where((index,))}: no 'kind' field specified")
+    models = [index for index, one in given if one["kind"] == "Model"]
+    if len(models) != 1:
+        found = ", ".join(text(one["kind"], 80) for _, one in given) or "nothing"
+        raise FormatError(f"{document.path.name} has {found}, expected one document of kind Model")
+    return models[0]
+
+
+def _model(document: Located, index: int) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    model, name = document.values[index], document.path.name
+    if not isinstance(model.get("name"), str) or not model["name"]:
+        raise FormatError(f"{name}: a model has no name")
+    notes = [
+        f"{name}: {text(one['kind'], 80)} is left out: deploy runs models here"
+        for place, one in enumerate(document.values)
+        if one is not None and place != index
+    ]
+    unknown = sorted(str(key) for key in model.keys() - set(MODEL_KEYS))
     if unknown:
-        notes.append(f"{file.name} has keys that nothing is known of: {', '.join(unknown)[:200]}")
+        notes.append(f"{name} has keys that nothing is known of: {', '.join(unknown)[:200]}")
     return model, tuple(notes)
 
 
@@ -184,48 +165,3 @@ def _files(payload: tuple[str, ...], file: Path, job: Import) -> Iterator[tuple[
 
 def _is_hidden(name: str) -> bool:
     return any(part.startswith(".") or part == "__pycache__" for part in name.split("/"))
-
-
-def _tensors(side: object, what: str, file: str) -> tuple[Tensor, ...]:
-    if side is None:
-        return ()
-    if not isinstance(side, Mapping):
-        raise FormatError(f"{file}: expected {what} of the contract to be a mapping by name")
-    return tuple(_tensor(str(name), field, file) for name, field in side.items())
-
-
-def _tensor(name: str, field: object, file: str) -> Tensor:
-    where = f"{file}: tensor {name[:80]!r}"
-    if not isinstance(field, Mapping):
-        raise FormatError(f"{where}: expected shape, type and profile")
-    kind, profile = text(field.get("type"), 80).lower(), text(field.get("profile"), 80).lower()
-    if kind not in DATATYPES:
-        raise FormatError(
-            f"{where}: unknown type {kind!r}", hint=f"one of {', '.join(sorted(DATATYPES))}"
-        )
-    if profile not in _PROFILES:
-        raise FormatError(
-            f"{where}: unknown profile {profile!r}",
-            hint=f"one of {', '.join(filter(None, _PROFILES))}",
-        )
-    try:
-        return Tensor(
-            name, DATATYPES[kind], _shape(field.get("shape"), where), profile=_PROFILES[profile]
-        )
-    except SignatureError as exc:
-        raise FormatError(f"{where}: {exc}") from exc
-
-
-def _shape(value: object, where: str) -> tuple[int, ...] | None:
-    """Absent is any, ``scalar`` and ``[]`` are none, −1 is variable."""
-    if value is None:
-        return None
-    if value == "scalar":
-        return ()
-    if isinstance(value, list) and all(
-        isinstance(dim, int) and not isinstance(dim, bool) for dim in value
-    ):
-        return tuple(value)
-    raise FormatError(
-        f"{where}: expected shape to be scalar or whole numbers, found {value!r}"[:300]
-    )

@@ -23,6 +23,7 @@ from nbmodel.core.lineage import Conversion, Lineage
 from nbmodel.core.manifest import FileEntry, Manifest
 from nbmodel.core.origin import Origin
 from nbmodel.core.pin import Pin
+from nbmodel.core.remote import Remote
 from nbmodel.core.signature import Normalization, Quantization, Signature, Tensor
 from nbmodel.core.version import AliasMove, Model, Version
 from nbmodel.registry import Deleted, GcReport, Problem, VerifyReport
@@ -33,6 +34,7 @@ from nbmodel.registry.remote.numbering import Renumbered
 from nbmodel.registry.remote.pull import PullReport
 from nbmodel.registry.remote.push import PushedVersion, PushReport
 from nbmodel.registry.remote.sync import SyncedModel, SyncReport
+from nbmodel.registry.remote.uses import RemoteUse
 from nbmodel.registry.signing import ClaimedSignature
 from nbmodel.signing.check import SignedBy
 
@@ -326,6 +328,7 @@ def results(
         ),
         display.VersionTable([version, other]),
         display.VersionTable(),
+        display.VersionTable(query=HOSTILE),
         display.ModelCard.of(model).with_versions([version]),
         display.ModelTable([model]),
         display.ModelTable(),
@@ -339,10 +342,15 @@ def results(
         display.VerifyCard.of(VerifyReport(3, 7, 43_000_000, (problem,))),
         display.VerifyCard.of(VerifyReport(3, 7, 43_000_000)),
         display.VerifyCard.of(VerifyReport(3, 7, 43_000_000, rebuilt=3)),
+        display.VerifyCard.of(VerifyReport(3, 7, 43_000_000, elsewhere=2)),
+        display.VerifyCard.of(VerifyReport(1, 2, 900, elsewhere=1)),
         display.BenchCard.of(benchmark),
         display.GcCard.of(GcReport(3, 1, 43_000_000, dry_run=True)),
         display.GcCard.of(GcReport(3, 1, 43_000_000, packed=180_000_000)),
         display.DeletedCard.of(Deleted("digits", (3,), False, ("champion",), (HOSTILE,), 512)),
+        display.DeletedCard.of(
+            Deleted("digits", (3,), False, (), (), 512, left_on=("host/team/digits", HOSTILE))
+        ),
         display.ExportCard("digits:3", "viam", HOSTILE, [tmp_path / "model.onnx"]),
         display.ExportCard("digits:3", "viam-upload", HOSTILE, []).with_notes([HOSTILE]),
         display.VersionCard.of(_imported(version)),
@@ -369,6 +377,13 @@ def results(
         display.PushCard.of(
             PushReport("host", (PushedVersion("digits:2", digest("b"), 2, was_there=True),))
         ),
+        display.PushCard.of(
+            PushReport(
+                "host",
+                (PushedVersion("digits:2", digest("b"), 2, was_there=True, signatures=1),),
+                removed=("digits:champion", HOSTILE),
+            )
+        ),
         display.SyncCard.of(
             SyncReport(
                 HOSTILE,
@@ -382,12 +397,19 @@ def results(
                         (moved,),
                         (HOSTILE,),
                     ),
-                    SyncedModel("fruit", 7),
+                    SyncedModel("fruit", 7, signatures=2),
                 ),
                 0.1,
             )
         ),
         display.SyncCard.of(SyncReport("host/team", (), left_out=7)),
+        display.RemoteTable(
+            [
+                RemoteUse(Remote("https://registry.example", "team"), 3, AT, is_default=True),
+                RemoteUse(Remote("s3://bucket/models"), 0, "", is_default=False),
+            ]
+        ),
+        display.RemoteTable([], Remote("https://registry.example")),
         display.RemoteModelTable(
             HOSTILE,
             [

@@ -69,23 +69,23 @@ class PushReport:
         remote: Where to.
         versions: By model and number.
         aliases: Those that were put on a version there: ``digits:champion → 3``.
-        removed: Those that were taken away there: ``digits:champion``.
         renumbered: Versions that have another number here now.
         doubts: What else there is to know, a sentence each.
         seconds: How long it took.
         conflicts: Aliases that somebody moved there, an error each; they were left there.
         failure: What ended it after some models, CancelledError for one; the rest is not there.
+        removed: Aliases that were taken away there: ``digits:champion``.
     """
 
     remote: str
     versions: tuple[PushedVersion, ...]
     aliases: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
     renumbered: tuple[Renumbered, ...] = ()
     doubts: tuple[str, ...] = ()
     seconds: float = 0.0
     conflicts: tuple[AliasConflictError, ...] = ()
     failure: Exception | None = None
+    removed: tuple[str, ...] = ()
 
     @property
     def sent(self) -> int:

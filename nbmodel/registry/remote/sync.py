@@ -67,9 +67,9 @@ class SyncedModel:
         new: References of the versions that are known here since now.
         unpushed: How many versions are here and not there.
         aliases: Aliases that moved here because they moved there.
-        signatures: How many signatures came, of versions that were known here.
         renumbered: Versions that have another number here now.
         doubts: What else there is to know, a sentence each.
+        signatures: How many signatures came, of versions that were known here.
     """
 
     model: str
@@ -77,9 +77,9 @@ class SyncedModel:
     new: tuple[str, ...] = ()
     unpushed: int = 0
     aliases: tuple[AliasTaken, ...] = ()
-    signatures: int = 0
     renumbered: tuple[Renumbered, ...] = ()
     doubts: tuple[str, ...] = ()
+    signatures: int = 0
 
     @property
     def is_changed(self) -> bool:

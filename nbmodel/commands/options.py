@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -44,6 +44,30 @@ def about_version(function: F) -> F:
     ):
         function = option(function)
     return function
+
+
+def made_with(function: F) -> F:
+    """The options that say from what the version being made was made."""
+    data = "its digest is recorded; may be given several times"
+    for option in (
+        click.option("--data", "data", multiple=True, metavar="NAME=FILE|OBJECT", help=data),
+        click.option("--seed", type=int, metavar="N", help="of the random numbers, recorded"),
+    ):
+        function = option(function)
+    return function
+
+
+def read_made(context: Context, about: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of ``Client.log`` and ``Client.upload`` for those options.
+
+    Raises:
+        InputError: A word is not of its option's form, or means nothing.
+    """
+    given = pairs(about["data"], "--data")
+    return {
+        "seed": about["seed"],
+        "data": {name: context.value(word) for name, word in given.items()},
+    }
 
 
 def in_background(large: int) -> Callable[[F], F]:
@@ -147,17 +171,17 @@ def command_object(text: str) -> Mapping[str, Any]:
 
 
 def limit_options(
-    names: Iterable[str] | None = None,
+    helps: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """A decorator that gives a command an option for each limit.
 
     Args:
-        names: Those of ``runtime.limits.Limits`` that it has; None: all.
+        helps: Those of ``runtime.limits.Limits`` that it has, with what help says of each;
+            None: all, with what they say of themselves.
     """
     from nbmodel.runtime.limits import Limits, option_of  # for verbs that start servers alone
 
-    wanted = None if names is None else frozenset(names)
-    limits = [one for one in fields(Limits) if wanted is None or one.name in wanted]
+    limits = [one for one in fields(Limits) if helps is None or one.name in helps]
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         for limit in reversed(limits):
@@ -168,7 +192,7 @@ def limit_options(
                 default=limit.default,
                 show_default=True,
                 metavar="N" if isinstance(limit.default, int) else "SECONDS",
-                help=limit.metadata["help"],
+                help=limit.metadata["help"] if helps is None else helps[limit.name],
             )(function)
         return function
 

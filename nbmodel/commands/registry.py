@@ -12,7 +12,13 @@ from nbmodel.commands.options import limit_options
 from nbmodel.errors import InputError
 from nbmodel.runtime.limits import Limits
 
-_LIMITS = ("max_connections", "head_timeout_s", "body_timeout_s", "idle_timeout_s", "drain_s")
+_LIMITS = {
+    "max_connections": "open connections",
+    "head_timeout_s": "seconds to send a request line and its headers",
+    "body_timeout_s": "seconds to send a body or take an answer, and one more for each 1000 bytes",
+    "idle_timeout_s": "seconds that an unused connection is kept open",
+    "drain_s": "seconds given to requests under way when it is ended",
+}
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 

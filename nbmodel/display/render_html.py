@@ -12,6 +12,7 @@ import base64
 import html
 import io
 import math
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -42,6 +43,8 @@ _SWATCH = 10  # CSS pixels
 _KINDS = {b"\x89PNG": "png", b"<svg": "svg+xml"}
 _ONE_LINE = 28  # characters of a cell that is not broken
 
+_TO_TYPE = re.compile("`([^`<>]+)`")  # words between backticks, in text that is escaped
+
 
 def render_html(card: Card) -> str:
     """The whole card in one ``<div>``, its style sheet included."""
@@ -70,7 +73,8 @@ def block_html(block: Block) -> str:
     if isinstance(block, Table):
         return _table(block)
     if isinstance(block, Note):
-        return f'<p class="nbm-note nbm-{block.tone}">{cell_html(block.text)}</p>'
+        text = _TO_TYPE.sub(r'<code class="nbm-mono">\1</code>', cell_html(block.text))
+        return f'<p class="nbm-note nbm-{block.tone}">{text}</p>'
     if isinstance(block, Code):
         return f'<pre class="nbm-code"><code>{_source(block.text)}</code></pre>'
     if isinstance(block, Picture):

@@ -51,7 +51,7 @@ class TransferTable(list[Job], Result):
         if rows:
             blocks.append(Table(("id", "", "done", "transfer"), rows))
         else:
-            blocks.append(Note("none: `push` and `upload` take `--background`"))
+            blocks.append(Note("none: `push` and `upload` of a notebook take --background"))
         if any(self.state(job) == "interrupted" for job in self):
             blocks.append(Note("`transfers --resume` goes on with what was interrupted"))
         return Card(count(len(self), "transfer"), blocks=blocks, kind="table of")

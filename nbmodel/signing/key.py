@@ -126,9 +126,11 @@ def read_public_key(pem: bytes, what: str) -> PublicKey:
     from cryptography.hazmat.primitives import serialization
 
     if b"PRIVATE KEY" in pem:
+        stem = what.removesuffix(".pem")
         raise InputError(
             f"{what} has a private key, expected the public one that goes with it",
-            hint=f"openssl pkey -in {what} -pubout -out {what}.pub",
+            hint=f"`sign --make-key` put it beside, as {stem}.pub.pem; of another key: "
+            f"openssl pkey -in {what} -pubout -out {stem}.pub.pem",
         )
     try:
         key: Any = serialization.load_pem_public_key(pem)

@@ -16,7 +16,7 @@ from json import loads
 from pathlib import Path
 from typing import Any
 
-from nbmodel.core.credential import Credential
+from nbmodel.core.credential import TOKEN_VARIABLE, Credential
 from nbmodel.errors import AuthenticationError
 from nbmodel.storage.credential_helper import ask_helper
 
@@ -83,12 +83,12 @@ class _File:
         self.helpers = self._table(config, "credHelpers")
         self.store = config.get("credsStore") or None
         if self.store is not None and not isinstance(self.store, str):
-            raise AuthenticationError(f"credsStore of {path} is no name")
+            raise _damaged(f"credsStore of {path} is no name")
 
     def _table(self, config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
         table = config.get(key) or {}
         if not isinstance(table, dict):
-            raise AuthenticationError(f"{key} of {self.path} is no table")
+            raise _damaged(f"{key} of {self.path} is no table")
         return table
 
 
@@ -114,11 +114,11 @@ def _inline(file: _File, name: str) -> Credential | None:
     """What is written in a file itself; None for an entry that only marks a login."""
     entry = file.auths[name]
     if not isinstance(entry, dict):
-        raise AuthenticationError(f"the entry for {name} in {file.path} is no table")
+        raise _damaged(f"the entry for {name} in {file.path} is no table")
     given = {key: entry.get(key) or "" for key in ("auth", "username", "password")}
     token = entry.get("identitytoken") or None
     if not all(isinstance(value, str) for value in (*given.values(), token or "")):
-        raise AuthenticationError(f"the entry for {name} in {file.path} is not made of words")
+        raise _damaged(f"the entry for {name} in {file.path} is not made of words")
     username, password = given["username"], given["password"]
     if given["auth"]:
         try:
@@ -165,5 +165,13 @@ def _load(path: Path) -> Mapping[str, Any] | None:
     except (ValueError, RecursionError):
         config = None  # the error would show what is in it
     if not isinstance(config, dict):
-        raise AuthenticationError(f"{path} is not a JSON object")
+        raise _damaged(f"{path} is not a JSON object")
     return config
+
+
+def _damaged(what: str) -> AuthenticationError:
+    return AuthenticationError(
+        f"credentials cannot be read: {what}",
+        hint=f"mend that file, or move it away and `docker login` again; {TOKEN_VARIABLE} goes "
+        "before it",
+    )

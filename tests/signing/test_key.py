@@ -98,7 +98,10 @@ def test_other_keys_are_refused_by_name(keys: Keys, kind: str, found: str) -> No
 def test_a_private_key_is_not_taken_for_a_public_one(keys: Keys) -> None:
     with pytest.raises(InputError, match="has a private key, expected the public one") as refused:
         read_public_key(keys["other"].private.read_bytes(), "key.pem")
-    assert refused.value.hint == "openssl pkey -in key.pem -pubout -out key.pem.pub"
+    assert refused.value.hint == (
+        "`sign --make-key` put it beside, as key.pub.pem; of another key: "
+        "openssl pkey -in key.pem -pubout -out key.pub.pem"
+    )
 
 
 @pytest.mark.parametrize("pem", [b"", b"\xff", b"-----BEGIN PUBLIC KEY-----\nAAAA\n"], ids=repr)

@@ -151,6 +151,16 @@ def test_what_cannot_be_used_says_so_and_shows_nothing(
     assert "hunter2" not in f"{caught.value} {caught.value.hint}"
 
 
+def test_a_damaged_file_is_named_with_what_to_do(home: Path, environment: dict[str, str]) -> None:
+    write(home / ".docker/config.json", "no JSON")
+    with pytest.raises(AuthenticationError) as caught:
+        find_credential(HOST, environment)
+    assert str(home / ".docker/config.json") in str(caught.value)
+    assert caught.value.hint is not None
+    for word in ("mend that file", "`docker login`", "NBMODEL_REGISTRY_TOKEN"):
+        assert word in caught.value.hint
+
+
 def test_an_empty_file_says_nothing(home: Path, environment: dict[str, str]) -> None:
     write(home / ".docker/config.json", "")
     assert find_credential(HOST, environment) is None

@@ -19,8 +19,8 @@ from nbmodel.exporting.base import Export, Exported, Exporter
 from nbmodel.exporting.files import check_free, extract, write_text
 from nbmodel.exporting.yaml import to_yaml
 from nbmodel.formats import model_file
-from nbmodel.importing.mlflow_model import DATATYPES, MARKER, OWN_FILES
-from nbmodel.importing.record import KEY, record_of
+from nbmodel.interchange.mlflow import DATATYPES, MARKER, OWN_FILES
+from nbmodel.interchange.record import KEY, record_of
 
 _DATA = "data"  # where the version's files are when they cannot be beside MLmodel
 _DTYPES: Mapping[str, str] = {ours: theirs for theirs, ours in DATATYPES.items()} | {

@@ -10,8 +10,8 @@ from nbmodel.backends.triton_config import ENGINES
 from nbmodel.errors import InputError
 from nbmodel.exporting.base import Export, Exported, Exporter
 from nbmodel.exporting.files import extract, plain_name, write_text
-from nbmodel.importing.record import record_of
-from nbmodel.importing.triton import CONFIG, RECORD
+from nbmodel.interchange.record import record_of
+from nbmodel.interchange.triton import CONFIG, RECORD
 from nbmodel.runtime.pbtxt import config_pbtxt
 
 

@@ -10,7 +10,7 @@ from nbmodel.exporting.base import Export, Exported, Exporter
 from nbmodel.exporting.files import new_file, write_text
 from nbmodel.exporting.viam_package import FRAMEWORKS, PackageInfo, write_archive
 from nbmodel.fleet.plan import package_json
-from nbmodel.importing.record import KEY, record_of
+from nbmodel.interchange.record import KEY, record_of
 
 
 class Viam(Exporter):

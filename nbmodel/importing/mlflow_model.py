@@ -20,24 +20,10 @@ from nbmodel.core.signature import Signature, Tensor
 from nbmodel.errors import FormatError, SignatureError
 from nbmodel.importing.base import Fetched, Import, Layout, name_from, safe_path
 from nbmodel.importing.documents import read_yaml, text
-from nbmodel.importing.record import KEY, read_record
+from nbmodel.interchange.mlflow import DATATYPES, MARKER, OWN_FILES
+from nbmodel.interchange.record import KEY, read_record
 
-MARKER = "MLmodel"
-#: What MLflow puts beside a model, and is none of it.
-OWN_FILES = frozenset(
-    (MARKER, "conda.yaml", "python_env.yaml", "requirements.txt", "registered_model_meta",
-     "input_example.json", "serving_input_example.json", "input_example_metadata.json")
-)  # fmt: skip
 _MAX_TENSORS = 20_000
-#: numpy's names, as a tensor of a signature has them.
-DATATYPES: Mapping[str, str] = {
-    "bool": "BOOL",
-    **{f"{kind}{bits}": f"{kind.upper()}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
-    "float16": "FP16",
-    "float32": "FP32",
-    "float64": "FP64",
-    **dict.fromkeys(("str", "object", "bytes"), "BYTES"),
-}  # fmt: skip
 # A column of a data frame, in MLflow's own words.
 _COLUMNS: Mapping[str, str] = {
     "boolean": "BOOL",

@@ -18,12 +18,11 @@ from nbmodel.formats.sidecar import signature_of
 from nbmodel.formats.textproto import MAX_TEXT, Fields, parse
 from nbmodel.importing.base import Fetched, Import, Layout, name_from, safe_path
 from nbmodel.importing.documents import read_json
-from nbmodel.importing.record import Record, read_record
+from nbmodel.interchange.record import Record, read_record
+from nbmodel.interchange.triton import CONFIG, RECORD
 from nbmodel.label_file import read_label_file
 from nbmodel.storage.base import translated
 
-CONFIG = "config.pbtxt"
-RECORD = "nbmodel-{}.json"  # of the version with that number
 _NUMBER = re.compile(r"[1-9]\d{0,18}")
 
 

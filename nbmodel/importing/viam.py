@@ -23,8 +23,8 @@ from nbmodel.core.reference import normal_stamp
 from nbmodel.errors import FormatError, InputError, StorageUnavailableError
 from nbmodel.importing.base import Fetched, Import, Layout, name_from
 from nbmodel.importing.documents import read_json, text
-from nbmodel.importing.record import KEY, read_record
 from nbmodel.importing.unpack import unpack
+from nbmodel.interchange.record import KEY, read_record
 
 _SUFFIXES = (".tar.gz", ".tgz")
 _TYPES = ("ml_model", "PACKAGE_TYPE_ML_MODEL", 2)

@@ -1,0 +1,1 @@
+"""What importers and exporters agree on: words of formats, and the record that comes back."""

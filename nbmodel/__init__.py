@@ -39,6 +39,7 @@ _VERBS = (
     "describe",
     "diff",
     "do",
+    "dummy_inputs",
     "export",
     "gc",
     "import_",

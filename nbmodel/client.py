@@ -1556,6 +1556,38 @@ class Client:
             TargetError: The target names nothing to run.
             InputError: An option is out of range, or no input can be made up.
             SignatureError: The inputs are not what the model takes.
+    def dummy_inputs(
+        self,
+        target: str,
+        *,
+        seed: int = 0,
+        shapes: Mapping[str, Sequence[int]] | None = None,
+    ) -> dict[str, NDArray[Any]]:
+        """Make up inputs from what a model takes, for ``infer``, to try it out.
+
+        They fit the signature, and what it says its tensors hold: pixels for pictures
+        (normalised where the model wants that), one of the known categories, words of text;
+        else numbers in 0..1. The same seed gives the same inputs.
+
+        Args:
+            target: ``service@runtime``, or a reference.
+            seed: Another one makes other inputs, ≥ 0.
+            shapes: Whole shapes by input name; a variable dimension is 1 else.
+
+        Raises:
+            TargetError: The target names nothing that could be run.
+            InputError: An input's datatype or rank leaves open what it could be.
+            TensorNameError, ShapeError: A shape given is of no input, or none that it takes.
+        """
+        from nbmodel.sample import sample_inputs
+
+        if _is_remote(target):
+            service, remote = self._service(target)
+            signature = remote.served(service).signature
+        else:
+            signature = self._version(target).signature
+        return sample_inputs(signature, seed=seed, shapes=shapes)
+
             InferenceError: The model refuses the first request.
         """
         from nbmodel.benchmark import measure
@@ -1737,14 +1769,12 @@ class Client:
 
     def _runnable(self, target: str) -> Version:
         try:
-            version = self.registry.resolve(_local(target))
+            return self.registry.resolve(_local(target))
         except ModelNotFoundError as exc:
             raise TargetError(
                 f"{exc}: nothing to run",
                 hint=exc.hint or "a target is service@runtime, or a model reference",
             ) from exc
-        self._fetch(version)
-        return version
 
 
 def _seen(
@@ -1771,6 +1801,11 @@ def _seen(
         sees,
         picture,
         target=f"{service}@{remote.name}",
+        version = self._version(target)
+        self._fetch(version)
+        return version
+
+    def _version(self, target: str) -> Version:
         latency_ms=(time.perf_counter() - began) * 1000,
         threshold=0.0 if threshold is None else threshold,
     )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nbmodel.core.signature import Signature, Tensor
 from nbmodel.display.card import Cell, Mono, Table
-from nbmodel.display.quantity import count, number
+from nbmodel.display.quantity import count, listed, number
 
 _SHOWN = 6  # values of an array
 
@@ -32,16 +32,18 @@ def signature_table(signature: Signature) -> Table:
                 Mono(tensor.name),
                 tensor.datatype,
                 shape_text(tensor.shape),
-                _about(tensor, label_noun(side)),
+                _about(tensor, label_noun(side, tensor)),
             )
             for side, tensor in rows
         ],
     )
 
 
-def label_noun(side: str) -> str:
-    """What names along the last axis are called: an ``input`` has columns."""
-    return "column" if side == "input" else "label"
+def label_noun(side: str, tensor: Tensor) -> str:
+    """What the labels of a tensor are called: an ``input`` has columns, or known values."""
+    if side != "input":
+        return "label"
+    return "column" if tensor.label_kind == "axis" else "known value"
 
 
 def _about(tensor: Tensor, noun: str) -> str:
@@ -49,6 +51,8 @@ def _about(tensor: Tensor, noun: str) -> str:
     facts = [tensor.profile] if tensor.profile else []
     if tensor.labels:
         facts.append(count(len(tensor.labels), noun))
+        if noun == "known value":
+            facts[-1] += f" ({listed(tensor.labels)})"
     if tensor.normalization is not None:
         mean = ", ".join(map(number, tensor.normalization.mean))
         std = ", ".join(map(number, tensor.normalization.std))

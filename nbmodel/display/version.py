@@ -103,7 +103,7 @@ def _folds(version: Version) -> list[Block]:
     tensors = [("output", tensor) for tensor in version.signature.outputs]
     tensors += [("input", tensor) for tensor in version.signature.inputs]
     folds += [
-        _labels(label_noun(side), tensor.name, tensor.labels)
+        _labels(label_noun(side, tensor), tensor.name, tensor.labels)
         for side, tensor in tensors
         if tensor.labels
     ]

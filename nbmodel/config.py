@@ -41,6 +41,7 @@ SETTINGS = {
         Setting("home", "folder that holds the registry and the list of runtimes"),
         Setting("registry", "folder of the registry, when it is not <home>/registry"),
         Setting("remote", "registry that versions are pushed to and pulled from: host[/namespace]"),
+        Setting("record", "what versions tell of the code they come from: all, facts or nothing"),
     )
 }
 

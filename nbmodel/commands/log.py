@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from nbmodel.commands.context import Context, pass_context
-from nbmodel.commands.options import about_version, read_about
+from nbmodel.commands.options import about_version, made_with, read_about, read_made
 from nbmodel.errors import InputError
 
 
@@ -15,6 +15,7 @@ from nbmodel.errors import InputError
 @click.argument("name")
 @click.argument("object_", metavar="OBJECT")
 @about_version
+@made_with
 @pass_context
 def command(context: Context, /, *, name: str, object_: str, **about: Any) -> Any:
     """Make a version NAME of OBJECT, a variable or expression of the kernel.
@@ -30,4 +31,5 @@ def command(context: Context, /, *, name: str, object_: str, **about: Any) -> An
             "log takes an object of a running kernel, and the command line has none",
             hint=f"save it to a file and `upload FILE --name {name}`",
         )
-    return context.client.log(name, context.value(object_), **read_about(context, about))
+    given = {**read_about(context, about), **read_made(context, about)}
+    return context.client.log(name, context.value(object_), **given)

@@ -8,7 +8,13 @@ from typing import Any
 import click
 
 from nbmodel.commands.context import Context, pass_context
-from nbmodel.commands.options import about_version, in_background, read_about
+from nbmodel.commands.options import (
+    about_version,
+    in_background,
+    made_with,
+    read_about,
+    read_made,
+)
 
 LARGE = 1_000_000_000  # bytes; they are copied and read in seconds
 
@@ -17,6 +23,7 @@ LARGE = 1_000_000_000  # bytes; they are copied and read in seconds
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option("--name", required=True, metavar="NAME", help="the model it is a version of")
 @about_version
+@made_with
 @in_background(LARGE)
 @pass_context
 def command(
@@ -34,7 +41,7 @@ def command(
     nbmodel upload mobilenet.tflite --name fruit --labels labels.txt
     nbmodel upload exported/ --name fruit --metric acc=0.93 --tag stage=trial
     """
-    given = read_about(context, about)
+    given = {**read_about(context, about), **read_made(context, about)}
     if background is None and not all(
         given[key] is None or isinstance(given[key], str) for key in ("sample", "labels")
     ):

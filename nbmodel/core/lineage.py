@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nbmodel.core.origin import Origin
+from nbmodel.core.provenance import Provenance
 from nbmodel.errors import ManifestError
 
 
@@ -23,8 +24,9 @@ class Lineage:
         git_branch: Branch name.
         git_dirty: Whether tracked files differed from the commit.
         user: Login name.
-        packages: Versions of the imported packages that matter.
+        packages: Versions of the packages that were imported.
         origin: Where its files were imported from.
+        provenance: How it was made: cells, machine, data; None where that was not recorded.
     """
 
     parents: tuple[str, ...] = ()
@@ -37,6 +39,7 @@ class Lineage:
     user: str | None = None
     packages: Mapping[str, str] = field(default_factory=dict)
     origin: Origin | None = None
+    provenance: Provenance | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object without the unknown facts; ``from_json`` gives the value back."""
@@ -51,6 +54,7 @@ class Lineage:
             "user": self.user,
             "packages": dict(self.packages),
             "origin": None if self.origin is None else self.origin.to_json(),
+            "provenance": None if self.provenance is None else self.provenance.to_json(),
         }
         return {key: value for key, value in data.items() if value not in (None, [], {})}
 
@@ -61,7 +65,7 @@ class Lineage:
         Raises:
             ManifestError: A field is of the wrong type.
         """
-        origin = data.get("origin")
+        origin, provenance = data.get("origin"), data.get("provenance")
         try:
             return cls(
                 parents=tuple(str(parent) for parent in data.get("parents", ())),
@@ -76,6 +80,7 @@ class Lineage:
                     str(name): str(version) for name, version in data.get("packages", {}).items()
                 },
                 origin=None if origin is None else Origin.from_json(origin),
+                provenance=None if provenance is None else Provenance.from_json(provenance),
             )
         except (AttributeError, TypeError) as exc:
             raise ManifestError(f"malformed lineage: {exc!r}") from exc

@@ -14,11 +14,12 @@ from IPython.core.magic import (
     no_var_expand,
     output_can_be_silenced,
 )
-from traitlets import Unicode
+from traitlets import Enum, Unicode
 
 from nbmodel import config as settings
 from nbmodel.client import Client, default_client
 from nbmodel.commands import Context, verbs
+from nbmodel.core.provenance import RECORDS
 from nbmodel.magics.errors import short_errors
 from nbmodel.magics.words import split_line
 
@@ -33,6 +34,12 @@ class MLModel(Magics):
     home = Unicode(
         "", help="folder that holds the registry and the list of runtimes; '' is the default"
     ).tag(config=True)
+    record = Enum(
+        ("", *RECORDS),
+        "",
+        help="what versions tell of the code they come from: all, facts (no source) or nothing; "
+        "'' is as set elsewhere, else all",
+    ).tag(config=True)
 
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell)
@@ -42,10 +49,13 @@ class MLModel(Magics):
     def client(self) -> Client:
         """Carries out the verbs; another one when ``%config MLModel.home`` changed."""
         if not self.home:
-            return default_client()
-        if self._client is None or self._client.home != settings.home(self.home):
-            self._client = Client(self.home)
-        return self._client
+            client = default_client()
+        elif self._client is None or self._client.home != settings.home(self.home):
+            client = self._client = Client(self.home)
+        else:
+            client = self._client
+        client.record = self.record or None
+        return client
 
     @no_var_expand  # the words expand themselves, so that JSON comes through
     @needs_local_scope

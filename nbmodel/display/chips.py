@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from nbmodel.core.version import Model, Version
 from nbmodel.display.card import Chip, Tone
 
+_MAX_HOST = 28  # characters
 #: State of a service → how urgent it is.
 _STATES: Mapping[str, Tone] = {
     "ready": "good",
@@ -35,8 +36,13 @@ def version_chips(version: Version) -> tuple[Chip, ...]:
     if version.deprecated is not None:
         chips.append(Chip("deprecated", "bad"))
     if version.files_on is not None:
-        chips.append(Chip(f"on {version.files_on}", "info"))
+        chips.append(Chip(f"on {_brief(version.files_on)}", "info"))
     return tuple(chips)
+
+
+def _brief(host: str) -> str:
+    """A host, or the beginning of the address of a store, so that a table keeps its lines."""
+    return host if len(host) <= _MAX_HOST else f"{host[: _MAX_HOST - 1]}…"
 
 
 def model_chips(model: Model) -> tuple[Chip, ...]:

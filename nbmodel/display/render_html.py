@@ -42,6 +42,7 @@ _BAR_SIZE = (140, 10)  # CSS pixels
 _SWATCH = 10  # CSS pixels
 _KINDS = {b"\x89PNG": "png", b"<svg": "svg+xml"}
 _ONE_LINE = 28  # characters of a cell that is not broken
+_CHIPS_LINE = 56  # characters of a row of chips that is not
 
 _TO_TYPE = re.compile("`([^`<>]+)`")  # words between backticks, in text that is escaped
 
@@ -169,8 +170,12 @@ def _align(is_right: bool) -> str:
 
 
 def _short(cell: Cell) -> str:
-    """Dates, names and words stay on one line; sentences may break."""
-    is_short = isinstance(cell, str) and 0 < len(cell) <= _ONE_LINE
+    """Dates, names, words and a few chips stay on one line; sentences may break."""
+    if isinstance(cell, tuple):
+        letters = sum(len(part.text) for part in cell if isinstance(part, Chip))
+        is_short = 0 < letters <= _CHIPS_LINE
+    else:
+        is_short = isinstance(cell, str) and 0 < len(cell) <= _ONE_LINE
     return ' class="nbm-1"' if is_short else ""
 
 

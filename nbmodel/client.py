@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from nbmodel.fleet.runtimes import Runtimes
     from nbmodel.importing.signature import SignatureGiven
     from nbmodel.local import LocalModels
+    from nbmodel.provenance import Look
     from nbmodel.registry import Registry
     from nbmodel.serving.server import Offer, RegistryServer
     from nbmodel.source import LabelsGiven, Source
@@ -104,6 +105,9 @@ class Client:
 
     Attributes:
         home: The folder in use.
+        record: How much versions tell of the code that they come from: ``all``, ``facts``
+            (no source) or ``nothing``; None: as ``NBMODEL_RECORD`` or a settings file says,
+            else all.
     """
 
     def __init__(
@@ -112,6 +116,7 @@ class Client:
         registry: str | os.PathLike[str] | None = None,
     ) -> None:
         self.home = settings.home(home)
+        self.record: str | None = None
         root = settings.setting("registry", registry)
         self._root = self.home / "registry" if root is None else Path(root).expanduser().absolute()
 
@@ -181,6 +186,8 @@ class Client:
         parents: Sequence[str] = (),
         rtol: float = RTOL,
         atol: float = ATOL,
+        seed: int | None = None,
+        data: Mapping[str, object] | None = None,
     ) -> VersionCard:
         """Make a version of a live object, converted to an edge format and checked.
 
@@ -204,13 +211,17 @@ class Client:
             parents: References of versions this one was made from.
             rtol: Relative tolerance of the golden sample, ≥ 0.
             atol: Absolute tolerance of the golden sample, ≥ 0.
+            seed: Of the random numbers, to be recorded.
+            data: Name → files, arrays or data frames it was made from; their digests are
+                recorded.
 
         Returns:
             The version made.
 
         Raises:
             RefError: ``name`` cannot name a model.
-            InputError: The object is a path, or the model type is unknown.
+            InputError: The object is a path, the model type is unknown, or something in
+                ``data`` has no digest.
             PluginError: No converter knows the object, or its extra is not installed.
             ConversionError: It cannot be converted, or answers too differently then.
             SignatureError: ``signature`` contradicts what it becomes.
@@ -227,6 +238,8 @@ class Client:
                 hint=f"nbmodel upload {os.fspath(model)} --name {name}",
             )
         golden = Golden(rtol=rtol, atol=atol)
+        digests = self._digests(parents)
+        look = self._look(name, seed, data)
         with Progress(f"log {name}") as progress:
             source = convert_source(
                 model,
@@ -245,7 +258,7 @@ class Client:
                 metadata=metadata or {},
                 tags=tags or {},
                 description=description,
-                lineage=self._lineage(parents),
+                lineage=look.lineage(digests),
             )
         return self._made(version)
 
@@ -282,6 +295,8 @@ class Client:
         parents: Sequence[str] = (),
         rtol: float = RTOL,
         atol: float = ATOL,
+        seed: int | None = None,
+        data: Mapping[str, object] | None = None,
         lineage: Lineage | None = None,
         background: bool = False,
     ) -> VersionCard | Transfer:
@@ -306,7 +321,11 @@ class Client:
             parents: References of versions this one was made from.
             rtol: Relative tolerance of the golden sample, ≥ 0.
             atol: Absolute tolerance of the golden sample, ≥ 0.
-            lineage: Where it comes from, parents aside; None: from the code that runs now.
+            seed: Of the random numbers, to be recorded.
+            data: Name → files, arrays or data frames it was made from; their digests are
+                recorded.
+            lineage: Where it comes from, parents aside, ``seed`` and ``data`` included; None:
+                from the code that runs now.
             background: Whether to go on at once, with a handle in place of the version. What
                 is given is then written down, so it must be files and JSON values.
 
@@ -315,7 +334,8 @@ class Client:
 
         Raises:
             RefError: ``name`` cannot name a model.
-            InputError: A path is missing, or the model type must be given.
+            InputError: A path is missing, the model type must be given, or something in
+                ``data`` has no digest.
             FormatError: The model file is broken, or of no known format.
             SignatureError: ``signature`` contradicts the file.
         """
@@ -326,7 +346,15 @@ class Client:
 
         check_name(name)
         said = read_signature(signature)
-        lineage = self._lineage(parents, lineage)
+        digests = self._digests(parents)
+        look = self._look(name, seed, data) if lineage is None else None
+
+        def made_in() -> Lineage:
+            if look is not None:
+                return look.lineage(digests)
+            assert lineage is not None
+            return replace(lineage, parents=digests)
+
         if background:
             gather_files(paths)  # what is not there is told at once
             return self.background.begin(
@@ -345,7 +373,7 @@ class Client:
                     "parents": list(parents),
                     "rtol": rtol,
                     "atol": atol,
-                    "lineage": lineage.to_json(),
+                    "lineage": made_in().to_json(),
                 },
             )
         source, notes = upload_source(
@@ -365,7 +393,7 @@ class Client:
                 metadata=metadata or {},
                 tags=tags or {},
                 description=description,
-                lineage=lineage,
+                lineage=made_in(),
             )
         return self._made(version).with_notes(notes)
 
@@ -443,7 +471,8 @@ class Client:
             return answer_source(source, sample, Golden(rtol=rtol, atol=atol))
 
         def add(*what: Any, parents: Sequence[str], origin: Origin, **says: Any) -> Version:
-            return self._add(*what, lineage=replace(self._lineage(parents), origin=origin), **says)
+            made_in = self._look(what[0]).lineage(self._digests(parents))
+            return self._add(*what, lineage=replace(made_in, origin=origin), **says)
 
         if name is not None:
             check_name(name)
@@ -1527,35 +1556,6 @@ class Client:
         )
         return result.with_notes([f"deprecated: {deprecated}"] if deprecated else [])
 
-    def bench(
-        self,
-        target: str,
-        *inputs: object,
-        seconds: float = SECONDS,
-        count: int | None = None,
-        concurrency: Sequence[int] = CONCURRENCIES,
-        token: str | None = None,
-    ) -> BenchCard:
-        """Measure latency and throughput of a model at several numbers of requests at once.
-
-        Each request is followed by the next as soon as its answer is there. This process
-        sends them, so it takes a share of the machine when it measures a runtime on the same.
-        Ctrl-C ends it at once; the levels that were measured are shown.
-
-        Args:
-            target: ``service@runtime``, a reference to run it right here, or the address
-                of a model of any server of the inference protocol:
-                ``http://host:8000/model``.
-            inputs: As for ``infer``; none: made up from the signature.
-            seconds: How long each level takes, > 0.
-            count: Requests of a level, ≥ 1, instead of its seconds.
-            concurrency: How many requests at once, each ≥ 1.
-            token: What a server at an address wants to be shown.
-
-        Raises:
-            TargetError: The target names nothing to run.
-            InputError: An option is out of range, or no input can be made up.
-            SignatureError: The inputs are not what the model takes.
     def dummy_inputs(
         self,
         target: str,
@@ -1588,6 +1588,35 @@ class Client:
             signature = self._version(target).signature
         return sample_inputs(signature, seed=seed, shapes=shapes)
 
+    def bench(
+        self,
+        target: str,
+        *inputs: object,
+        seconds: float = SECONDS,
+        count: int | None = None,
+        concurrency: Sequence[int] = CONCURRENCIES,
+        token: str | None = None,
+    ) -> BenchCard:
+        """Measure latency and throughput of a model at several numbers of requests at once.
+
+        Each request is followed by the next as soon as its answer is there. This process
+        sends them, so it takes a share of the machine when it measures a runtime on the same.
+        Ctrl-C ends it at once; the levels that were measured are shown.
+
+        Args:
+            target: ``service@runtime``, a reference to run it right here, or the address
+                of a model of any server of the inference protocol:
+                ``http://host:8000/model``.
+            inputs: As for ``infer``; none: made up from the signature.
+            seconds: How long each level takes, > 0.
+            count: Requests of a level, ≥ 1, instead of its seconds.
+            concurrency: How many requests at once, each ≥ 1.
+            token: What a server at an address wants to be shown.
+
+        Raises:
+            TargetError: The target names nothing to run.
+            InputError: An option is out of range, or no input can be made up.
+            SignatureError: The inputs are not what the model takes.
             InferenceError: The model refuses the first request.
         """
         from nbmodel.benchmark import measure
@@ -1728,11 +1757,17 @@ class Client:
                 hint=f"add --type and one of {', '.join(MODEL_TYPES)}",
             ) from None
 
-    def _lineage(self, parents: Sequence[str], begun_in: Lineage | None = None) -> Lineage:
-        from nbmodel.provenance import lineage_here
+    def _look(
+        self, name: str, seed: int | None = None, data: Mapping[str, object] | None = None
+    ) -> Look:
+        """Begin to look where the code runs that makes a version."""
+        from nbmodel.provenance import Look
 
-        digests = tuple(self.registry.resolve(_local(ref)).digest for ref in parents)
-        return lineage_here(digests) if begun_in is None else replace(begun_in, parents=digests)
+        return Look(name, record=self.record, seed=seed, data=data)
+
+    def _digests(self, references: Sequence[str]) -> tuple[str, ...]:
+        """Digests of the manifests of versions."""
+        return tuple(self.registry.resolve(_local(ref)).digest for ref in references)
 
     def _service(self, target: str) -> tuple[str, Runtime]:
         service, at, runtime = target.rpartition("@")

@@ -297,9 +297,12 @@ def _find_model(files: Mapping[str, Path]) -> tuple[str, ModelFacts]:
         raise refused[0]
     if len(found) != 1:
         names = ", ".join(name for name, _ in found) or "none"
+        is_triton = any(PurePosixPath(name).name == "config.pbtxt" for name in files)
         raise InputError(
             f"expected exactly one model among {len(files)} files, found {names}",
-            hint="upload each model under its own name",
+            hint="of a Triton model, `import` takes the version that is served; --revision another"
+            if is_triton
+            else "upload each model under its own name",
         )
     return found[0]
 

@@ -224,6 +224,64 @@ def test_versions_are_added_to_a_repository_and_the_last_is_served(
     assert again.labels == ("a", "b", "c")
 
 
+def files_of(model: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(model).as_posix(): path.read_bytes()
+        for path in model.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_a_version_that_is_exported_again_is_there_once(client: Client, tmp_path: Path) -> None:
+    for _ in range(2):
+        client.export("fruit/sorter.v2", tmp_path, to="triton", options={"model": "sorter"})
+    names = "1/labels.txt 1/linear.onnx config.pbtxt labels-1-0.txt nbmodel-1.json"
+    assert sorted(files_of(tmp_path / "sorter")) == names.split()
+    made = client.import_(str(tmp_path / "sorter"), name="again")
+    assert [entry.path for entry in made.manifest.files if entry.path.endswith("onnx")] == [
+        "linear.onnx"
+    ]
+
+
+def test_another_version_of_a_number_takes_the_place_of_the_one_that_was_exported(
+    client: Client, tmp_path: Path, linear_onnx: Path
+) -> None:
+    models = tmp_path / "models"
+    client.export("fruit/sorter.v2:1", models, to="triton", options={"model": "sorter"})
+    other = tmp_path / "other.onnx"
+    other.write_bytes(linear_onnx.read_bytes())
+    client.upload(other, name="other", type="regression")
+    card = client.export("other:1", models, to="triton", options={"model": "sorter"})
+    assert sorted(files_of(models / "sorter")) == [
+        "1/other.onnx",
+        "config.pbtxt",
+        "nbmodel-1.json",
+    ]
+    assert models / "sorter" / "1" / "other.onnx" in card
+    assert client.import_(str(models), name="back").model_type == "regression"
+
+
+def test_what_was_not_exported_is_not_replaced(client: Client, tmp_path: Path) -> None:
+    folder = tmp_path / "sorter" / "1"
+    folder.mkdir(parents=True)
+    (folder / "model.plan").write_bytes(b"somebody's")
+    with pytest.raises(InputError, match="is there, and not of an export"):
+        client.export("fruit/sorter.v2", tmp_path, to="triton", options={"model": "sorter"})
+    assert files_of(tmp_path / "sorter") == {"1/model.plan": b"somebody's"}
+
+
+def test_an_upload_of_a_repository_with_several_versions_names_the_verb_that_takes_one(
+    client: Client, tmp_path: Path, linear_onnx: Path
+) -> None:
+    client.upload(linear_onnx, name="fruit/sorter.v2", type="classification")
+    for number in (1, 2):
+        reference = f"fruit/sorter.v2:{number}"
+        client.export(reference, tmp_path, to="triton", options={"model": "sorter"})
+    with pytest.raises(InputError) as caught:
+        client.upload(tmp_path / "sorter", name="back")
+    assert "`import`" in str(caught.value.hint)
+
+
 def test_an_inference_service_is_yaml_that_says_all(client: Client, tmp_path: Path) -> None:
     yaml = pytest.importorskip("yaml", reason="PyYAML reads it")
     (path,) = client.export(

@@ -30,7 +30,6 @@ from nbmodel.storage.distribution_client import Distribution
 from nbmodel.storage.tags import TagStore
 from tests.bench.harness import MIB, Row, Spread, in_child, time_ms
 from tests.bench.load import RawGrpc, oip_grpc_request, resident_mb
-from tests.bench.meter import Meter
 from tests.bench.models import (
     write_dense_onnx,
     write_layers_onnx,
@@ -38,6 +37,7 @@ from tests.bench.models import (
     write_times_onnx,
 )
 from tests.tools.docker_registry import PROGRAM, docker_registry
+from tests.tools.relay import Relay
 
 SWAPS = 200
 EARLY = 5  # swaps before memory is first looked at
@@ -232,13 +232,13 @@ def _sent(folder: Path) -> Iterator[Row]:
     with ExitStack() as stack:
         stack.callback(client.close)
         runtime = _start(client, folder, stack)
-        meter = stack.enter_context(Meter(runtime.url))
-        client.runtimes.add("metered", meter.url)
+        relay = stack.enter_context(Relay(runtime.url))
+        client.runtimes.add("metered", relay.url)
         for words, size in SIZES.items():
-            yield from _sent_of(client, meter, folder, words, size)
+            yield from _sent_of(client, relay, folder, words, size)
 
 
-def _sent_of(client: Client, meter: Meter, folder: Path, words: str, size: int) -> Iterator[Row]:
+def _sent_of(client: Client, relay: Relay, folder: Path, words: str, size: int) -> Iterator[Row]:
     name = _name_of(words)
     path = folder / f"{name}.onnx"
 
@@ -252,7 +252,7 @@ def _sent_of(client: Client, meter: Meter, folder: Path, words: str, size: int) 
     client.deploy(f"{name}:1", on="metered")
     after = write(2)
     client.upload(path, name=name, type="other")
-    sent, said = _bytes_of_deploy(client, meter, f"{name}:2")
+    sent, said = _bytes_of_deploy(client, relay, f"{name}:2")
     changed = 100 * (1 - _same_start(before, after) / len(after))
     assert changed <= 100 * HEAD + 0.1, changed
     yield Row(
@@ -263,7 +263,7 @@ def _sent_of(client: Client, meter: Meter, folder: Path, words: str, size: int) 
         broken=_dishonest(said, sent),
     )
     client.upload(path, name=name, type="other", metadata={"site": "north"})
-    sent, said = _bytes_of_deploy(client, meter, f"{name}:3")
+    sent, said = _bytes_of_deploy(client, relay, f"{name}:3")
     config = _config_size(client, f"{name}:3")
     yield Row(
         f"weights sent for a version of {words} with other metadata alone",
@@ -278,11 +278,11 @@ def _name_of(words: str) -> str:
     return "of-" + words.lower().replace(" ", "-").replace(".", "-")
 
 
-def _bytes_of_deploy(client: Client, meter: Meter, reference: str) -> tuple[int, int]:
+def _bytes_of_deploy(client: Client, relay: Relay, reference: str) -> tuple[int, int]:
     """Bytes that went over the line to the runtime, and those that the deployment tells."""
-    before = meter.up
+    before = relay.up
     card = client.deploy(reference, on="metered")
-    return meter.up - before, card.sent
+    return relay.up - before, card.sent
 
 
 def _dishonest(said: int, sent: int) -> str:
@@ -376,25 +376,25 @@ def _fetched(folder: Path, url: str) -> Iterator[Row]:
     client = Client(folder)
     with ExitStack() as stack:
         stack.callback(client.close)
-        meter = stack.enter_context(Meter(url))
+        relay = stack.enter_context(Relay(url))
         remote = stack.enter_context(Distribution(url))
         device = _Device(folder / "device")
         stack.callback(device.close)
         for words, size in SIZES.items():
             name = _name_of(words)
             path = folder / f"{name}.onnx"
-            before = meter.down
+            before = relay.down
             for head_seed in (1, 2):
                 body, head = int(size * (1 - HEAD)), int(size * HEAD)
                 write_layers_onnx(path, body=body, head=head, seed=size, head_seed=size + head_seed)
                 client.upload(path, name=name, type="other")
                 digest = client.registry.resolve(name).digest
                 remote.push(name, client.registry.storage, digest, tags=["latest"])
-                before = meter.down
-                assert device.fetch(meter.url, name) == digest
+                before = relay.down
+                assert device.fetch(relay.url, name) == digest
             yield Row(
                 f"bytes fetched for a re-trained head, the last 5 % of {words}",
-                Spread((100 * (meter.down - before) / path.stat().st_size,), "%"),
+                Spread((100 * (relay.down - before) / path.stat().st_size,), "%"),
                 "of the file; from a registry that knows nothing of it",
                 bar=8,
             )

@@ -1,10 +1,10 @@
-"""A line between a client and a server that counts what goes over it, and is cut."""
+"""A line between a client and a server that counts what goes over it, and is cut when wanted."""
 
 from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_PIECE = 64 * 1024
+_PIECE = 64 * 1024  # bytes forwarded in one go, and so how closely a line is cut
 
 
 class Relay:
@@ -23,7 +23,7 @@ class Relay:
 
     Attributes:
         url: Where to connect instead.
-        up: Bytes that clients sent so far.
+        up: Bytes that clients sent so far, heads and all.
         down: Bytes that went back to them.
         cut_up: The line is cut, once, as soon as ``up`` reaches this; None: never.
         cut_down: The same for ``down``.
@@ -86,6 +86,8 @@ class Relay:
             except OSError:  # the server is away
                 near.close()
                 continue
+            for one in (near, far):
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._lock:
                 self._open |= {near, far}
             self._threads.append(threading.Thread(target=self._carry, args=(near, far)))
@@ -103,7 +105,7 @@ class Relay:
 
     def _forth(self, near: socket.socket, far: socket.socket) -> None:
         with suppress(OSError):
-            while piece := near.recv(_PIECE):
+            for piece in _pieces(near):
                 if self._is_cut_before(piece):
                     break
                 with self._lock:
@@ -117,7 +119,7 @@ class Relay:
 
     def _back(self, far: socket.socket, near: socket.socket) -> None:
         with suppress(OSError):
-            while piece := far.recv(_PIECE):
+            for piece in _pieces(far):
                 with self._lock:
                     self.down += len(piece)
                     is_cut = self.cut_down is not None and self.down >= self.cut_down
@@ -125,10 +127,13 @@ class Relay:
                 near.sendall(piece)
                 if is_cut:
                     self._cut()
-        _end(near, far)
+        _end(far, near)
 
-    def _is_cut_before(self, piece: bytes) -> bool:
-        if self.cut_before is None or not piece.startswith(self.cut_before[0]):
+    def _is_cut_before(self, piece: memoryview) -> bool:
+        if self.cut_before is None:
+            return False
+        begin = self.cut_before[0]
+        if piece[: len(begin)] != begin:
             return False
         self._seen += 1
         if not self.cut_before[1](self._seen - 1):
@@ -142,7 +147,15 @@ class Relay:
         self.cut()
 
 
-def _end(*sockets: socket.socket) -> None:
-    for one in sockets:
+def _pieces(source: socket.socket) -> Iterator[memoryview]:
+    """What comes, each piece in the place of the one before."""
+    buffer = bytearray(_PIECE)
+    while count := source.recv_into(buffer):
+        yield memoryview(buffer)[:count]
+
+
+def _end(source: socket.socket, target: socket.socket) -> None:
+    """Nothing more comes from the one; what is on its way back still arrives."""
+    for one, how in ((source, socket.SHUT_RDWR), (target, socket.SHUT_WR)):
         with suppress(OSError):
-            one.shutdown(socket.SHUT_RDWR)
+            one.shutdown(how)

@@ -87,10 +87,14 @@ def prepare(folder: Path, root: Path, tell: Callable[[str], None]) -> Path:
     return _python(home)
 
 
-def sweep(root: Path) -> int:
-    """Remove environments that no model's folder uses any more; how many went."""
+def sweep_environments(engines: Path) -> int:
+    """Remove environments that no model's folder uses any more; how many went.
+
+    Args:
+        engines: Folder of all that backends make.
+    """
     gone = 0
-    for home in root.glob("*"):
+    for home in (engines / FOLDER).glob("*"):
         if home.name.startswith(".") and not is_left(home.name):
             continue  # another process makes it just now
         if not any(Path(user).is_dir() for user in _users(home)):

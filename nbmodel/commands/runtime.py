@@ -71,6 +71,11 @@ def _start_options(http: str) -> Callable[[Callable[..., Any]], Callable[..., An
             metavar="PUB.pem",
             help="refuse what this public key has not signed; `off`: no more",
         ),
+        click.option(
+            "--allow-code/--no-allow-code",
+            help="run models that are code (model.py), each in a process of its own: whoever may "
+            "deploy may then run code on this machine",
+        ),
     )
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -104,6 +109,7 @@ def start(
     maintenance_hook: str | None,
     trust_policy: str | None,
     trusted_key: str | None,
+    allow_code: bool,
     **limits: Any,
 ) -> Any:
     """Start a runtime on this machine.
@@ -130,6 +136,7 @@ def start(
         "maintenance_hook": maintenance_hook,
         "trust_policy": trust_policy,
         "trusted_key": trusted_key,
+        "allow_code": allow_code,
     }
     given = {option: value for option, value in options.items() if _is_given(option)}
     bounds = {limit: value for limit, value in limits.items() if _is_given(limit)}

@@ -53,6 +53,7 @@ def start_local(
     maintenance_hook: str | None = None,
     trust_policy: str | None = None,
     trusted_key: str | None = None,
+    allow_code: bool = False,
     limits: Limits = DEFAULT_LIMITS,
     before: Known | None = None,
     timeout_s: float = START_TIMEOUT_S,
@@ -74,6 +75,7 @@ def start_local(
         maintenance_hook: Path of a program that is asked before a version is taken up.
         trust_policy: Path of a file that says whose signatures count.
         trusted_key: Path of a public key whose signatures alone count.
+        allow_code: Run models that are code of their own.
         limits: What clients may use.
         before: How it was reached when it ran last; None: it is new.
         timeout_s: Seconds until it must be ready.
@@ -100,6 +102,7 @@ def start_local(
         maintenance_hook=maintenance_hook,
         trust_policy=trust_policy,
         trusted_key=trusted_key,
+        allow_code=allow_code,
         limits=limits,
     )
     addresses = [Address.parse(text) for text in (http, grpc) if text is not None]

@@ -22,6 +22,7 @@ _KINDS: Mapping[str, type] = {
     "maintenance_hook": str,
     "trust_policy": str,
     "trusted_key": str,
+    "allow_code": bool,
 }
 #: Options that may be ``OFF``.
 _OPTIONAL = ("grpc", "maintenance_hook", "trust_policy", "trusted_key")
@@ -42,6 +43,7 @@ class StartOptions:
             there is none.
         trust_policy: Path of a file that says whose signatures count; None: there is none.
         trusted_key: Path of a public key whose signatures alone count; None: there is none.
+        allow_code: Run models that are code of their own.
         limits: What clients may use.
 
     Raises:
@@ -57,6 +59,7 @@ class StartOptions:
     maintenance_hook: str | None = None
     trust_policy: str | None = None
     trusted_key: str | None = None
+    allow_code: bool = False
     limits: Limits = DEFAULT_LIMITS
 
     def __post_init__(self) -> None:

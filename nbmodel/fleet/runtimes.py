@@ -88,6 +88,7 @@ class Runtimes:
         maintenance_hook: str | os.PathLike[str] | None = None,
         trust_policy: str | os.PathLike[str] | None = None,
         trusted_key: str | os.PathLike[str] | None = None,
+        allow_code: bool | None = None,
         limits: Limits | Mapping[str, float] | None = None,
     ) -> RuntimeTable:
         """Start a runtime on this machine, in a process that outlives this one.
@@ -113,6 +114,8 @@ class Runtimes:
                 else runs then; ``"off"`` to demand no more.
             trusted_key: A file with a public key: nothing runs that it has not signed;
                 ``"off"`` to demand no more.
+            allow_code: Run models that are code of their own (``model.py``), each in a
+                process of its own: whoever may deploy may then run code on this machine.
             limits: What clients may use: all limits, or some by name.
 
         Raises:
@@ -132,6 +135,7 @@ class Runtimes:
             "maintenance_hook": hook_path(maintenance_hook),
             "trust_policy": trust_path(trust_policy),
             "trusted_key": trust_path(trusted_key),
+            "allow_code": allow_code,
         }
         given = {option: value for option, value in given.items() if value is not None}
         given |= asdict(limits) if isinstance(limits, Limits) else dict(limits or {})
@@ -160,6 +164,7 @@ class Runtimes:
             maintenance_hook=options.maintenance_hook,
             trust_policy=options.trust_policy,
             trusted_key=options.trusted_key,
+            allow_code=options.allow_code,
             limits=options.limits,
             before=before,
         )

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from numpy.typing import NDArray
 
 from nbmodel.core.digest import short_digest
-from nbmodel.core.machine import MachineConfig, Service
+from nbmodel.core.machine import MachineConfig, Service, refuse
 from nbmodel.core.signature import Signature
 from nbmodel.core.version import now, parse_time, stamp_of
 from nbmodel.errors import (
@@ -33,6 +33,7 @@ from nbmodel.errors import (
 )
 from nbmodel.protocol.inference import InferRequest, InferResponse
 from nbmodel.runtime.board import Board
+from nbmodel.runtime.code_gate import code_problems, without_code
 from nbmodel.runtime.confined import without_secrets
 from nbmodel.runtime.desired import changed_services, read_config
 from nbmodel.runtime.device import DeviceWatch
@@ -105,6 +106,7 @@ class EdgeRuntime:
         maintenance: Whether new versions may be taken up now, besides what the config says;
             None: always. Asked again and again while one waits, for each version.
         trust: Which versions may run, by who signed them; None: all may.
+        allow_code: Whether models may be code of their own.
 
     Raises:
         ConfigError: ``config`` cannot be followed; ``problems`` lists everything.
@@ -122,7 +124,9 @@ class EdgeRuntime:
         server_name: str = "nbmodel",
         maintenance: Callable[[Candidate], bool] | None = None,
         trust: TrustPolicy | None = None,
+        allow_code: bool = False,
     ) -> None:
+        self._allow_code = allow_code
         self.server_name = server_name
         self.shared_memory = SharedMemory() if shared_memory is None else shared_memory
         self.storage = OciLayout(home / "blobs")
@@ -140,6 +144,8 @@ class EdgeRuntime:
         if trust is not None:
             rules = "; ".join(f"{rule.name} by {rule.trusted}" for rule in trust.rules)
             self._journal.note(f"it runs what is signed alone: {rules}", type="TrustPolicy")
+        if allow_code:
+            self._journal.note("models may be code of their own", type="CodeAllowed")
         self._reserve = Reserve(home)
         self._states = StateFolder(home, self._reserve)
         self._ledger = Ledger(self._states, self._journal)
@@ -155,6 +161,7 @@ class EdgeRuntime:
                 engines=(home / "engines").absolute(),
                 referrers=self.referrers,
                 trust=gate,
+                allow_code=allow_code,
             ),
             ledger=self._ledger,
             journal=self._journal,
@@ -223,7 +230,7 @@ class EdgeRuntime:
             visions=self._visions,
             passes=self._passes,
         )
-        self._follower.follow(self._config)
+        self._follower.follow(self._fetched(self._config))
         self._passes.start()
 
     # The config
@@ -253,6 +260,8 @@ class EdgeRuntime:
             StorageUnavailableError: It cannot be kept; nothing was changed.
         """
         config = read_config(data, self._environment)
+        if not self._allow_code:
+            refuse(code_problems(config))
         with self._config_lock:
             current = self._config.etag
             if if_match is not None and if_match != current:
@@ -583,8 +592,12 @@ class EdgeRuntime:
         self._config_trouble = None
         self._control.config_changes(self._config, config)
         self._config = config
-        self._follower.follow(config)
+        self._follower.follow(self._fetched(config))
         self._journal.note(why, type="Config")
+
+    def _fetched(self, config: MachineConfig) -> MachineConfig:
+        """The config with the packages that may be fetched."""
+        return config if self._allow_code else without_code(config)
 
     def _turn(self, errand: Errand) -> None:
         if errand.is_asked or self._reconciler.tend():

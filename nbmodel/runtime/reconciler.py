@@ -25,6 +25,7 @@ from nbmodel.errors import (
     StorageError,
     TrustError,
     UnavailableError,
+    UntrustedModelError,
 )
 from nbmodel.runtime.account import Refusal
 from nbmodel.runtime.board import Board, Trial
@@ -673,6 +674,8 @@ class Reconciler:
 
 def _not_had(error: NbModelError) -> Refusal:
     """Why what a service should run cannot be had."""
+    if isinstance(error, UntrustedModelError):
+        return Refusal(None, None, None, error, "NotTrusted")
     if not isinstance(error, TrustError):
         return Refusal(None, None, None, error, "NotOnDevice")
     # Clocks are set, and certificates begin to be valid, without anybody telling.

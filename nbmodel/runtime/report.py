@@ -13,6 +13,7 @@ from nbmodel.errors import (
     StorageError,
     TrustError,
     UnavailableError,
+    UntrustedModelError,
     VersionNotFoundError,
 )
 from nbmodel.runtime.account import Account
@@ -233,7 +234,7 @@ def _missing(account: Account) -> Why | None:
     wish = account.wish
     if not isinstance(wish, NbModelError) or account.damaged is not None:
         return None
-    if isinstance(wish, TrustError):
+    if isinstance(wish, TrustError | UntrustedModelError):
         return Why("NotTrusted", str(wish))
     gone = isinstance(wish, VersionNotFoundError | StorageError)
     return Why("NotOnDevice" if gone else "NotPossible", str(wish))

@@ -124,6 +124,7 @@ def serve(
     maintenance_hook: str | os.PathLike[str] | None = None,
     trust_policy: str | os.PathLike[str] | None = None,
     trusted_key: str | os.PathLike[str] | None = None,
+    allow_code: bool = False,
     limits: Limits = DEFAULT_LIMITS,
 ) -> None:
     """Run a runtime until it is told to end.
@@ -146,6 +147,8 @@ def serve(
         trust_policy: File that says whose signatures count for which model; others run no
             more. Given here and not in the config, which whoever has the token may change.
         trusted_key: File with a public key: a policy that trusts it alone, for all models.
+        allow_code: Run models that are code of their own, each in a process of its own. Given
+            here and not in the config, as the trust policy is.
         limits: What clients may use, of each process.
 
     Raises:
@@ -200,6 +203,7 @@ def serve(
             server_name=server_name,
             maintenance=None if hook is None else MaintenanceHook(hook),
             trust=trust,
+            allow_code=allow_code,
         )
         stack.callback(runtime.close)
         if runtime.config_note is not None:

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nbmodel.backends.python_environment import sweep_environments
 from nbmodel.core.machine import MachineConfig, Package
 from nbmodel.core.placeholder import replace_placeholders
 from nbmodel.errors import DeployError, NbModelError, RefError, StorageError
 from nbmodel.formats import model_file
+from nbmodel.runtime.code_gate import check_code
 from nbmodel.runtime.collector import Collected, Collector
 from nbmodel.runtime.desired import Found, Wish, model_package, wish_of
 from nbmodel.runtime.packages import Installed, PackageFolder
@@ -54,6 +56,7 @@ class Stockroom:
         environment: Variables that placeholders may name.
         referrers: What refers to the versions, as signatures do; None: nothing does.
         trust: Whether versions may run; None: all may.
+        allow_code: Whether models may be code of their own.
     """
 
     def __init__(
@@ -66,12 +69,14 @@ class Stockroom:
         engines: Path | None = None,
         referrers: ReferrerStore | None = None,
         trust: TrustGate | None = None,
+        allow_code: bool = False,
     ) -> None:
         self._storage = storage
         self._tags = tags
         self._packages = packages
         self._collector = Collector(storage, tags, referrers=referrers)
         self._trust = trust
+        self._allow_code = allow_code
         self._environment = environment
         self._engines = engines
 
@@ -125,6 +130,8 @@ class Stockroom:
         for service in config.services:
             if service.is_served:
                 try:
+                    if not self._allow_code:
+                        check_code(service.name, service.model)
                     if self._trust is not None:
                         self._trust.check_attributes(
                             f"service {service.name!r}",
@@ -148,6 +155,8 @@ class Stockroom:
         Raises:
             NbModelError: It is not on the device any more, or needs what is not.
         """
+        if not self._allow_code:  # it may have been allowed when it ran
+            check_code(record.package, record.model)
         package = stock.packages.get(record.package) or Package(record.package, record.repository)
         version = PackageVersion(
             record.repository, record.digest, package.version, record.number, record.stamp
@@ -205,6 +214,8 @@ class Stockroom:
             StorageError, OSError: The disk does not let it go.
         """
         self._packages.sweep(names={package.name for package in packages}, digests=held)
+        if self._engines is not None:
+            sweep_environments(self._engines)
         models = {name for package in packages for name in package.repositories}
         return self._collector.collect(held, models=models, is_short=is_short)
 

@@ -36,6 +36,7 @@ each of which has one table over these classes.
     ├─ InferenceError                   the engine refused a model or a request
     │  └─ UnavailableError              it cannot be answered now; later it may be
     ├─ UnsupportedError                 something of a protocol that is not served here
+    ├─ ReproductionError                the cells of a version could not be run again
     ├─ GoldenSampleError                a version does not give the answers it carries
     ├─ ProbeError                       a version that must not serve; .reason in one word
     ├─ DeployError
@@ -209,6 +210,10 @@ class UnavailableError(InferenceError):
 
 class UnsupportedError(NbModelError):
     """Something of a protocol that is not served here."""
+
+
+class ReproductionError(NbModelError):
+    """The cells of a version could not be run again to their end."""
 
 
 class GoldenSampleError(NbModelError):

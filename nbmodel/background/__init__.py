@@ -131,12 +131,13 @@ class Transfers:
 
         Raises:
             InputError: There is no such job, it has ended, or another process works on it.
-            NbModelError: What a verb raises.
+            NbModelError: What a verb raises, the first of them after all were tried.
         """
         jobs = (
             [job for job in self.queue.jobs() if job.is_open] if id_ is None else [self._open(id_)]
         )
-        results = []
+        results: list[Any] = []
+        errors: list[Exception] = []
         for listed in jobs:
             with ExitStack() as stack:
                 job = self._taken(listed.id, stack)
@@ -144,9 +145,14 @@ class Transfers:
                     job = self._required(job, id_)
                 if job is not None:
                     ended = self._finish(job, None)
-                    if ended.error is not None:
+                    if ended.error is None:
+                        results.append(ended.result)
+                    elif isinstance(ended.error, Exception):
+                        errors.append(ended.error)
+                    else:
                         raise ended.error
-                    results.append(ended.result)
+        if errors:
+            raise errors[0]
         return tuple(results)
 
     def cancel(self, id_: str) -> Job:

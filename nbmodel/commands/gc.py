@@ -16,5 +16,8 @@ from nbmodel.commands.context import Context, pass_context
 @click.option("--dry-run", is_flag=True, help="say what would be freed")
 @pass_context
 def command(context: Context, *, grace: float, dry_run: bool) -> Any:
-    """Free bytes that no version needs and nobody wrote for the last SECONDS."""
+    """Free bytes that no version needs and nobody wrote for the last SECONDS.
+
+    On a full disk, parts of downloads go however young they are: the next one begins anew.
+    """
     return context.client.gc(grace_s=grace, dry_run=dry_run)

@@ -295,6 +295,18 @@ def test_the_command_line_waits_for_what_was_left(
     assert here.queue.get(left.id).state == "done"
 
 
+def test_one_that_fails_does_not_keep_the_command_line_from_the_others(
+    here: Transfers, work: Work, tmp_path: Path
+) -> None:
+    first, second = (left_in(tmp_path, {"reference": name}) for name in "ab")
+    work.raises = [StorageError("refused")]
+    work.go.set()
+    with pytest.raises(StorageError, match="refused"):
+        here.finish()
+    assert here.queue.get(first.id).state == "failed"
+    assert here.queue.get(second.id).state == "done"
+
+
 def test_what_is_cancelled_before_its_turn_is_not_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

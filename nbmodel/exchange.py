@@ -19,6 +19,7 @@ from nbmodel.core.reference import Reference
 from nbmodel.core.remote import Remote, locate
 from nbmodel.core.version import Version
 from nbmodel.display import (
+    GcCard,
     Progress,
     PullCard,
     PushCard,
@@ -133,6 +134,15 @@ class Exchange:
         return card.with_notes(
             line for changed in card.changed for line in self._follow(changed.model, fixed=False)
         )
+
+    def gc(self, remote: Remote, *, grace_s: float, dry_run: bool) -> GcCard:
+        """Free what no tag of an object store leads to; as ``Client.gc``."""
+        with (
+            Progress(f"gc {remote}") as progress,
+            self._peer(remote, progress, lambda: False) as peer,
+        ):
+            report = self._registry.gc_remote(peer, grace_s=grace_s, dry_run=dry_run)
+        return GcCard.of(report)
 
     def list(
         self, model: str | None, remote: Remote, *, cancelled: Callable[[], bool]

@@ -1,4 +1,4 @@
-"""``gc``: free what no version needs."""
+"""``gc``: free what no version needs, here or in an object store."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from nbmodel.commands.context import Context, pass_context
 
 
 @click.command("gc")
+@click.argument("remote", required=False)
 @click.option(
     "--grace", type=click.FloatRange(0), default=3600.0, show_default=True, metavar="SECONDS"
 )

@@ -651,3 +651,9 @@ class Registry:
         if dry_run or not self._catalog.root.exists():
             return report
         return replace(report, packed=pack_all(self._catalog))
+
+    def gc_remote(self, peer: Peer, *, grace_s: float, dry_run: bool) -> GcReport:
+        """Free what no tag of an object store leads to; ``collect_remote`` says what it raises."""
+        from nbmodel.registry.remote.garbage import collect_remote
+
+        return collect_remote(peer, grace_s=grace_s, dry_run=dry_run)

@@ -30,16 +30,16 @@ import math
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote
 
 import anyio
 from anyio import to_thread
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from nbmodel.core.artifact import INDEX_TYPE, Artifact
@@ -268,7 +268,12 @@ class _Server:
             size = await _threaded(self._storage.size, digest)
             headers |= {"Content-Length": str(size), "Accept-Ranges": "bytes"}
             return Response(headers=headers, media_type=media_type)
-        path = await _threaded(self._storage.path, digest)
+        try:
+            path = await _threaded(self._storage.path, digest)
+        except StorageUnavailableError:  # no room, or no right, for a file of a packed one
+            file = await _threaded(self._storage.open, digest)
+            headers["Content-Length"] = str(await _threaded(self._storage.size, digest))
+            return StreamingResponse(_read(file), headers=headers, media_type=media_type)
         return _BlobResponse(path, headers=headers, media_type=media_type)  # serves ranges
 
     async def delete_blob(self, request: Request, _name: str) -> Response:
@@ -559,6 +564,12 @@ class _Server:
 
 class _BlobResponse(FileResponse):
     chunk_size = _BUFFER  # of one read: each takes a turn of a thread
+
+
+def _read(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while piece := file.read(_BUFFER):
+            yield piece
 
 
 def _created(name: str, digest: str) -> Response:

@@ -929,10 +929,25 @@ class Client:
         _require_signing()
         return KeyCard(make_key_files(_file(file), password))
 
-    def gc(self, *, grace_s: float = 3600.0, dry_run: bool = False) -> GcCard:
-        """Free what no version needs and nobody wrote for ``grace_s`` seconds."""
+    def gc(
+        self, remote: str | None = None, *, grace_s: float = 3600.0, dry_run: bool = False
+    ) -> GcCard:
+        """Free what no version needs and nobody wrote for ``grace_s`` seconds.
+
+        Args:
+            remote: An object store, where that is what no tag leads to; None: the registry here.
+            grace_s: Seconds; ≥ 0.
+            dry_run: Only count.
+
+        Raises:
+            InUseError: Somebody pushes to the object store.
+            UnsupportedError: ``remote`` is a registry, which has a tool of its own for that.
+        """
         from nbmodel.display import GcCard
 
+        if remote is not None:
+            there = self.exchange.remote(remote)
+            return self.exchange.gc(there, grace_s=grace_s, dry_run=dry_run)
         return GcCard.of(self.registry.gc(grace_s=grace_s, dry_run=dry_run))
 
     # ── exchange ──────────────────────────────────────────────────────────────────

@@ -196,6 +196,75 @@ def test_a_word_that_reads_as_a_registry_is_one(run: Run, remote: str, tmp_path:
     assert "1 model" in out
 
 
+def test_the_short_forms_mean_the_default_remote(
+    run: Run, remote: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(tmp_path / "ann")
+    first, second = f"{remote}/one", f"{remote}/two"
+    assert json.loads(run("ann", "remote", "--json")[1]) == {"configured": None, "remotes": []}
+    for place in (first, second):
+        assert run("ann", "push", "digits", place)[0] == 0
+
+    def meant() -> str:
+        return str(json.loads(run("ann", "push", "digits", "--json")[1])["remote"])
+
+    assert meant() == first
+    told = json.loads(run("ann", "remote", "default", second, "--json")[1])
+    assert [(one["remote"], one["models"], one["is_default"]) for one in told["remotes"]] == [
+        (first, 1, False),
+        (second, 1, True),
+    ]
+    assert meant() == second
+    monkeypatch.setenv("NBMODEL_REMOTE", first)
+    assert meant() == first
+    assert f"{first} is meant where none is named" in run("ann", "remote")[1]
+    monkeypatch.delenv("NBMODEL_REMOTE")
+    assert run("ann", "remote", "forget", second)[0] == 0
+    assert meant() == first
+    code, _, err = run("ann", "remote", "forget", second)
+    assert (code, f"known: {first}" in err) == (2, True)
+
+
+def test_what_is_here_and_what_is_there_is_said(run: Run, remote: str, tmp_path: Path) -> None:
+    add(tmp_path / "ann")
+    run("ann", "alias", "digits:1", "champion")
+    run("ann", "push", "digits", remote)
+    assert f"on {remote}/digits" in run("ann", "show", "digits")[1]
+    removed = run("ann", "alias", "digits", "champion", "--remove")[1]
+    assert f"`push digits {remote} --alias champion` takes it away there" in removed
+    assert f"`pull {remote}/digits:1` brings it back" in run("ann", "delete", "digits:1")[1]
+    assert run("ann", "pull", "digits:1", str(tmp_path / "out"))[0] == 0  # from the default
+    assert "nothing matches tag:fruit" in run("ann", "list", "-q", "tag:fruit")[1]
+    assert run("ben", "sync", remote)[0] == 0
+    verified = run("ben", "verify")[1]
+    assert verified.startswith("verified  1 elsewhere")
+    assert "clean" not in verified
+
+
+def test_a_version_is_read_before_it_is_signed(run: Run, remote: str, tmp_path: Path) -> None:
+    pytest.importorskip("cryptography", reason="pip install 'nbmodel[signing]'")
+    add(tmp_path / "ann")
+    run("ann", "push", "digits", remote)
+    run("ben", "sync", remote)
+    key = str(tmp_path / "key.pem")
+    assert run("ben", "sign", "digits:1", "--make-key", key)[0] == 0
+    assert json.loads(run("ben", "show", "digits:1", "--json")[1])["files_on"] is None
+    code, out, _ = run("ben", "push", "digits")
+    assert (code, "1 signature" in out, "nothing new" in out) == (0, True, False)
+    assert "1 signature" in run("ann", "sync")[1]
+
+
+def test_a_name_here_goes_with_an_address(run: Run, remote: str, tmp_path: Path) -> None:
+    add(tmp_path / "ann")
+    run("ann", "push", "digits", remote)
+    code, out, _ = run("ben", "pull", f"{remote}/digits", "--name", "numerals")
+    assert (code, out.startswith(f"numerals:1 ← {remote}")) == (0, True)
+    code, _, err = run("ben", "pull", "digits", "--name", "numerals")
+    assert (code, "--name goes with a registry" in err) == (2, True)
+    code, out, _ = run("ben", "list", "digits", "--remote")
+    assert "numerals:1" in out
+
+
 @pytest.mark.parametrize("verb", ["push", "pull", "sync"])
 def test_the_verbs_are_completed(verb: str) -> None:
     from click.shell_completion import ShellComplete

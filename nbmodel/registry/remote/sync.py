@@ -53,7 +53,8 @@ from nbmodel.storage.remote_registry import RemoteRegistry
 
 _MAX_STRANGE = 2000  # repositories that are asked whether they hold a model of nbmodel
 _BATCH = 500  # versions that are made in one transaction
-_ASKED = 8  # newest versions of each model, of which all models are asked for signatures
+_ASKED = 8  # newest versions of each model that are looked at for signatures
+_ASKED_OF_ONE = 200  # the same when one model is asked for by name
 _MAX_TOLD = 8  # versions that a sentence names
 
 
@@ -137,9 +138,8 @@ def sync(
 
     A version that cannot be read is left out, and told of; so is one model among all. What was
     deleted here stays deleted, and what was removed stays removed, until somebody asks for it: a
-    version by pulling it, a model by its name. Signatures come, too: of every version of a model
-    that is asked for by name; of all models those of the newest versions, and those with an
-    alias.
+    version by pulling it, a model by its name. Signatures that were made later come, too: of the
+    newest versions, of more of them when the model is asked for by name, and of all with an alias.
 
     Args:
         catalog: The registry.
@@ -207,7 +207,8 @@ def _sync_model(catalog: Catalog, peer: Peer, there: str, *, wanted: bool) -> Sy
         repository = peer.remote.repository(there)
         if not steadily(lambda: peer.registry.tags(repository)):
             return SyncedModel(there, 0)
-        note = f"{there} was deleted here and is left there: `sync {there} {peer.remote}` brings it back"
+        back = f"`sync {there} {peer.remote}` brings it back"
+        note = f"{there} was deleted here and is left there: {back}"
         return SyncedModel(there, 0, doubts=(note,))
     found = survey(peer, there, seen, aliases=None)
     if wanted and not found.tags:
@@ -223,11 +224,12 @@ def _sync_model(catalog: Catalog, peer: Peer, there: str, *, wanted: bool) -> Sy
     if archived:
         return SyncedModel(model, 0, doubts=(f"{model} is archived here: it was left alone",))
     here = {row.digest for row in rows}
-    lacking = [one for one in found.versions if one not in here and one not in dismissed]
+    strange = [one for one in found.versions if one not in here]
+    lacking = [one for one in strange if one not in dismissed]
     notes = list(found.doubts)
     if model != there:
         notes.append(f"{place(peer.remote, there)} is {model} here")
-    left = [found.numbers.get(one, dismissed[one]) for one in found.versions if one in dismissed]
+    left = [found.numbers.get(one, dismissed[one]) for one in strange if one in dismissed]
     if left:
         notes.append(_left(peer, there, model, left))
     repository = peer.remote.repository(there)
@@ -246,11 +248,11 @@ def _sync_model(catalog: Catalog, peer: Peer, there: str, *, wanted: bool) -> Sy
         brought = bring(catalog, peer, model, there, known, manifests, unfetched=True)
         new += brought.new
         renumbered += brought.renumbered
-    asked = [one for one in found.versions if one in here]
-    if not wanted:
-        aliased = set(found.aliases.values())
-        asked = [one for one in asked if one in aliased or one in asked[-_ASKED:]]
-    came = peer.each(partial(_signatures, catalog, repository), asked)
+    both = [one for one in found.versions if one in here]
+    worthy = {*found.aliases.values(), *both[-(_ASKED_OF_ONE if wanted else _ASKED) :]}
+    signatures, missing = _late_signatures(
+        catalog, peer, repository, [one for one in both if one in worthy]
+    )
     with catalog.db.write() as db:
         taken, told = _take_aliases(db, peer, model, there, found, seen)
         rows = version_rows(db, "WHERE m.name = ? ORDER BY v.number", (model,))
@@ -262,9 +264,9 @@ def _sync_model(catalog: Catalog, peer: Peer, there: str, *, wanted: bool) -> Sy
         new=tuple(row.reference for row in rows if row.digest in fresh),
         unpushed=sum(row.digest not in seen_there for row in rows),
         aliases=taken,
-        signatures=sum(came),
+        signatures=signatures,
         renumbered=tuple(renumbered),
-        doubts=(*notes, *told),
+        doubts=(*notes, *missing, *told),
     )
 
 
@@ -289,9 +291,29 @@ def _left(peer: Peer, there: str, model: str, numbers: list[int]) -> str:
     )
 
 
-def _signatures(catalog: Catalog, repository: str, registry: RemoteRegistry, digest: str) -> int:
-    """Bring the signatures of a version that is known here; how many came."""
-    return pull_signatures(catalog, registry, repository, digest)
+def _late_signatures(
+    catalog: Catalog, peer: Peer, repository: str, digests: list[str]
+) -> tuple[int, list[str]]:
+    """Bring the signatures of versions that are known here; how many came, what is wrong."""
+    answers = peer.each(partial(_signatures, catalog, repository), digests)
+    wrong = [
+        f"signatures of {short_digest(digest)} were left out: {answer}"
+        for digest, answer in zip(digests, answers, strict=True)
+        if not isinstance(answer, int)
+    ]
+    return sum(answer for answer in answers if isinstance(answer, int)), wrong
+
+
+def _signatures(
+    catalog: Catalog, repository: str, registry: RemoteRegistry, digest: str
+) -> int | NbModelError:
+    """Bring the signatures of a version that is known here; how many came, or what is wrong."""
+    try:
+        return pull_signatures(catalog, registry, repository, digest)
+    except StorageUnavailableError:
+        raise  # our own disk
+    except (FormatError, StorageError) as exc:
+        return exc
 
 
 def _read(

@@ -12,6 +12,7 @@ from nbmodel.core.digest import short_digest
 from nbmodel.core.reference import Reference
 from nbmodel.errors import (
     BlobNotFoundError,
+    InputError,
     ManifestError,
     ModelNotFoundError,
     NbModelError,
@@ -297,6 +298,50 @@ def test_files_whose_remote_is_gone_are_said_to_be_there(
     assert ben.registry.versions("digits")[0].files_on == "nobody"
     with pytest.raises(BlobNotFoundError, match="no remote is known to have them"):
         ben.registry.extract("digits:1", tmp_path / "out")
+
+
+def test_signatures_that_were_made_later_come_along(shared: tuple[Person, Person]) -> None:
+    pytest.importorskip("cryptography", reason="pip install 'nbmodel[signing]'")
+    from nbmodel.signing.key import make_key
+
+    ann, ben = shared
+    version, _ = ann.registry.sign("digits:1", make_key())
+    report = ann.push()
+    assert [one.signatures for one in report.versions] == [1, 0, 0]
+    (part,) = ben.sync().models
+    assert (part.signatures, part.is_changed) == (1, True)
+    assert len(ben.registry.bundles(version.digest)) == 1
+    assert ben.sync().models[0].signatures == 0
+    # Nobody signs what was never read.
+    with pytest.raises(InputError, match="were never read here") as caught:
+        ben.registry.sign("digits:1", make_key())
+    assert caught.value.hint == "`pull digits:1` reads them"
+
+
+def test_signatures_that_cannot_be_read_keep_nothing_else_from_coming(
+    shared: tuple[Person, Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, ben = shared
+
+    def broken(*_: object) -> int:
+        raise RemoteFaultError("it stumbled")
+
+    monkeypatch.setattr(sync, "_ASKED", 1)
+    monkeypatch.setattr(sync, "pull_signatures", broken)
+    (part,) = ben.sync().models
+    digests = [ann.registry.resolve(f"digits:{number}").digest for number in (2, 3)]
+    assert part.doubts == tuple(
+        f"signatures of {short_digest(one)} were left out: it stumbled" for one in digests
+    )
+
+
+def test_what_was_read_is_told_apart_from_what_is_elsewhere(shared: tuple[Person, Person]) -> None:
+    _, ben = shared
+    report = ben.registry.verify()
+    assert (report.versions, report.elsewhere, report.is_clean) == (3, 3, True)
+    ben.registry.fetch(ben.registry.resolve("digits:2"))
+    assert ben.registry.verify().elsewhere == 2
+    assert ben.registry.verify("digits:2").elsewhere == 0
 
 
 def test_deleting_what_is_known_frees_no_more_than_is_here(shared: tuple[Person, Person]) -> None:

@@ -1085,8 +1085,8 @@ class Client:
 
         Lists, searches and lineage tell of all versions then. Numbers are those that the
         registry's claims settle; aliases that moved there move here, and signatures that were
-        made since come along: all of one model, and of all models those of the newest versions
-        and of those with an alias. What was deleted here stays deleted until it is pulled (a
+        made since come along, of the newest versions (200 of one model, 8 of each of all) and
+        of those with an alias. What was deleted here stays deleted until it is pulled (a
         model also until it is synchronised by its name), and an alias that was removed here
         stays removed until it is pulled; the card tells of both. Which model here a repository
         is, ``pull`` says.

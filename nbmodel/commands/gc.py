@@ -16,9 +16,15 @@ from nbmodel.commands.context import Context, pass_context
 )
 @click.option("--dry-run", is_flag=True, help="say what would be freed")
 @pass_context
-def command(context: Context, *, grace: float, dry_run: bool) -> Any:
+def command(context: Context, *, remote: str | None, grace: float, dry_run: bool) -> Any:
     """Free bytes that no version needs and nobody wrote for the last SECONDS.
 
-    On a full disk, parts of downloads go however young they are: the next one begins anew.
+    Here, where former versions that differ little are packed as well; or in REMOTE, an object
+    store, where that is what no tag leads to. On a full disk, parts of downloads go however
+    young they are: the next one begins anew.
+
+    \b
+    nbmodel gc
+    nbmodel gc s3://models/team --dry-run
     """
-    return context.client.gc(grace_s=grace, dry_run=dry_run)
+    return context.client.gc(remote, grace_s=grace, dry_run=dry_run)

@@ -79,12 +79,15 @@ def _in_file(path: Path) -> Signature:
 
 def _only(document: Located) -> tuple[object, Place]:
     """The document that says the signature, and where it is."""
-    values = [(value, (index,)) for index, value in enumerate(document.values)]
-    given = [one for one in values if one[0] is not None]
-    if len(given) == 1 and not (isinstance(given[0][0], Mapping) and "kind" in given[0][0]):
+    given = [(value, (index,)) for index, value in enumerate(document.values) if value is not None]
+    if not any(isinstance(value, Mapping) and "kind" in value for value, _ in given):
+        if len(given) != 1:
+            raise InputError(
+                f"{document.path.name} has {len(given)} documents, expected one signature"
+            )
         return given[0]
     try:
         index = model_in(document)
     except FormatError as exc:
         raise InputError(str(exc), hint=exc.hint) from exc
-    return values[index]
+    return document.values[index], (index,)

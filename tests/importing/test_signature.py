@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nbmodel.core.signature import Signature, Tensor
+from nbmodel.errors import InputError
+from nbmodel.importing.signature import read_signature
+
+SIGNATURE = Signature(
+    (Tensor("x", "FP64", (-1, 4), profile="numerical"),),
+    (Tensor("y", "INT64", (), profile="categorical"),),
+)
+SIDES = """
+  inputs: { x: { shape: [-1, 4], type: float64, profile: numerical } }
+  outputs: { y: { shape: scalar,  type: int64,   profile: categorical } }
+"""
+#: All keys of hydro-serving-cli 3.0.3.
+SERVING = f"""kind: Model
+name: my-model
+runtime: "hydrosphere/serving-runtime-python-3.7:3.0.3"
+install-command: "pip install -r requirements.txt"
+training-data: s3://bucket/train.csv
+payload: ["src/", "requirements.txt", "model.joblib"]
+contract:
+  name: predict{SIDES}
+metadata: {{ author: me }}
+monitoring:
+  - name: auto-od
+    config: {{ monitoring-model: "my-metric:1", threshold: 12, operator: "<=" }}
+monitoring-configuration: {{ batch-size: 100 }}
+"""
+SPELT = {
+    "serving.yaml": SERVING,
+    "with-application.yaml": f"kind: Application\nname: a\n---\n{SERVING}---\n",
+    "older.yml": "kind: Model\nname: m\ncontract:\n  infer:" + SIDES.replace("\n  ", "\n    "),
+    "own.yaml": f"---\n{SIDES.replace(chr(10) + '  ', chr(10))}",
+    "contract.yaml": f"contract:{SIDES}",
+    "own.json": json.dumps(SIGNATURE.to_json(), indent=2),
+    "json-without-suffix": json.dumps(SIGNATURE.to_json()),
+}
+
+
+@pytest.mark.parametrize(("name", "content"), SPELT.items(), ids=SPELT)
+def test_a_file_says_a_signature(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    assert read_signature(tmp_path / name) == SIGNATURE
+    assert read_signature(str(tmp_path / name)) == SIGNATURE
+
+
+def test_values_mappings_and_json_text_say_one() -> None:
+    assert read_signature(None) is None
+    assert read_signature(SIGNATURE) is SIGNATURE
+    assert read_signature(SIGNATURE.to_json()) == SIGNATURE
+    assert read_signature(f" {json.dumps(SIGNATURE.to_json())}") == SIGNATURE
+
+
+PRETTY = '{\n "inputs": {\n  "x": {\n   "type": "int8",\n   "shape": [\n    1,\n    2.5\n   ]\n  }\n }\n}'
+WRONG: dict[str, tuple[str, str, str]] = {
+    "a type": (
+        "s.yaml",
+        "inputs:\n  x:\n    type: flaot32\n",
+        r"s.yaml, line 3: inputs.x.type: tensor 'x': unknown type 'flaot32'",
+    ),
+    "a shape": (
+        "s.yaml",
+        "inputs:\n  x:\n    type: int8\n    shape: scaler\n",
+        r"s.yaml, line 4: inputs.x.shape: .*found 'scaler'",
+    ),
+    "a key": ("s.yaml", "inputs:\n  x:\n    shap: []\n", r"s.yaml, line 3: inputs.x.shap: .*unknown key"),
+    "a label": (
+        "s.yaml",
+        "outputs:\n  y:\n    labels:\n    - a\n    - no\n",
+        r"s.yaml, line 5: outputs.y.labels.1: expected a text, found False",
+    ),
+    "json": ("s.json", PRETTY, r"s.json, line 5: inputs.x.shape: .*whole numbers"),
+    "json in one line": ("s.json", '{"inputs": [{"name": "x", "typ": 3}]}', r"line 1: inputs.0.typ"),
+    "serving": (
+        "serving.yaml",
+        SERVING.replace("float64", "flaot64"),
+        r"serving.yaml, line 9: contract.inputs.x.type: .*'flaot64'",
+    ),
+    "a key of serving": (
+        "serving.yaml",
+        SERVING.replace("payload:", "pay-load:"),
+        r"serving.yaml, line 6: pay-load: unknown key 'pay-load'",
+    ),
+    "serving without a type": (
+        "serving.yaml",
+        SERVING.replace("type: int64,", ""),
+        r"line 10: contract.outputs.y: tensor 'y' has no type",
+    ),
+    "serving without a contract": ("s.yaml", "kind: Model\nname: m\n", "the model has no contract"),
+    "another kind": ("s.yaml", "kind: Application\nname: m\n", "expected one document of kind Model"),
+    "a document without a kind": ("s.yaml", "kind: Model\n---\na: 1\n", r"s.yaml, line 3: no 'kind'"),
+    "two signatures": ("s.yaml", "inputs: {}\n---\ninputs: {}\n", "s.yaml has 2 documents"),
+    "one key twice": ("s.yaml", "inputs:\n  x: int8\n  x: int16\n", "'x' is given twice, again in line 3"),
+    "one key twice in json": ("s.json", '{"inputs": {}, "inputs": {}}', "'inputs' is given twice"),
+    "no yaml": ("s.yaml", "inputs: [", "s.yaml is not YAML"),
+    "no json": ("s.json", "{", "s.json is not JSON"),
+    "an alias": ("s.yaml", "inputs: &a {}\noutputs: *a\n", "an alias"),
+    "nothing": ("s.yaml", "", "s.yaml has 0 documents, expected one"),
+    "a list": ("s.yaml", "- x\n", "expected a mapping, found list"),
+    "code": ("s.yaml", "inputs: !!python/object/apply:os.getcwd []\n", "not YAML"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "content", "problem"), WRONG.values(), ids=WRONG)
+def test_a_wrong_file_is_one_line_that_names_file_line_and_key(
+    tmp_path: Path, name: str, content: str, problem: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=problem) as caught:
+        read_signature(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        pytest.param(3, "a int is no signature", id="a number"),
+        pytest.param("missing.yaml", "missing.yaml: it is not there", id="no such file"),
+        pytest.param('{"inputs": }', "signature: not JSON", id="a text that is no JSON"),
+    ],
+)
+def test_what_says_none_is_refused(given: object, problem: str) -> None:
+    with pytest.raises(InputError, match=problem) as caught:
+        read_signature(given)  # type: ignore[arg-type] # the point of it
+    assert "\n" not in str(caught.value)

@@ -944,11 +944,17 @@ class Client:
             UnsupportedError: ``remote`` is a registry, which has a tool of its own for that.
         """
         from nbmodel.display import GcCard
+        from nbmodel.importing.parts import collect
 
         if remote is not None:
             there = self.exchange.remote(remote)
             return self.exchange.gc(there, grace_s=grace_s, dry_run=dry_run)
-        return GcCard.of(self.registry.gc(grace_s=grace_s, dry_run=dry_run))
+        # First, for on a full disk the index needs the room.
+        parts = self.home / "imports" / "parts"
+        count, size = collect(parts, grace_s=max(0.0, grace_s), dry_run=dry_run)
+        report = self.registry.gc(grace_s=grace_s, dry_run=dry_run)
+        report = replace(report, uploads=report.uploads + count, freed=report.freed + size)
+        return GcCard.of(report)
 
     # ── exchange ──────────────────────────────────────────────────────────────────
 

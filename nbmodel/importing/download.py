@@ -35,6 +35,7 @@ from nbmodel.importing.parts import part_file
 from nbmodel.storage.access import CA_VARIABLE, authorities
 from nbmodel.storage.base import translated
 from nbmodel.storage.copying import pump
+from nbmodel.storage.room import check_room_in, room_told
 
 if TYPE_CHECKING:
     import httpx
@@ -210,9 +211,13 @@ class Web:
                     self._job.expect(total)
                 if size is not None and total != size:
                     raise StorageError(f"{shown(url)} has {total:,} bytes, expected {size:,}")
+            check_room_in(self._job.parts, (total or 0) - part.size)
             part.start(have, answer.headers)
             part.tell(have)
-            with part.appending() as file:
+            with (
+                room_told(self._job.parts, lambda: max(0, (total or size or 0) - have)),
+                part.appending() as file,
+            ):
                 for piece in answer.iter_raw():  # as it comes: what a cut ends is kept
                     self._job.check()
                     have += len(piece)

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from nbmodel.storage.base import translated
 from nbmodel.storage.lock import file_lock
+from nbmodel.storage.room import is_full
 
 KEPT_S = 72 * 3600.0  # as long as Viam keeps them
 _SUFFIXES = (".part", ".json", ".lock")
@@ -38,6 +39,29 @@ def part_file(folder: Path, what: str | None) -> Iterator[Path]:
                     held.enter_context(file_lock(folder / f"{wanted}.lock", wait=False))
                     key = wanted
         yield folder / f"{key}.part"
+
+
+def collect(folder: Path, *, grace_s: float, dry_run: bool) -> tuple[int, int]:
+    """Remove what nobody is at work on; how many downloads, and their bytes.
+
+    Args:
+        folder: Of all of them; need not be there.
+        grace_s: What came in the last so many seconds stays, but on a full disk; ≥ 0.
+        dry_run: Only count.
+    """
+    gone: list[int] = []
+    before = time.time() - (0.0 if is_full(folder) else grace_s)
+    for part in sorted(folder.glob("*.part")):
+        with suppress(OSError), ExitStack() as held:
+            status = part.stat()
+            if status.st_mtime > before:
+                continue
+            held.enter_context(file_lock(part.with_suffix(".lock"), wait=False))
+            if not dry_run:
+                part.unlink()
+                part.with_suffix(".json").unlink(missing_ok=True)
+            gone.append(status.st_size)
+    return len(gone), sum(gone)
 
 
 def sweep(folder: Path) -> None:

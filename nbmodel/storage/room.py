@@ -1,4 +1,4 @@
-"""Room on the disk of a storage: whether what is to come fits there."""
+"""Room on the disk of a storage or folder: whether what is to come fits there."""
 
 from __future__ import annotations
 
@@ -45,20 +45,28 @@ def check_room(storage: Storage, coming: Mapping[str, int]) -> None:
     Raises:
         StorageUnavailableError: There is less room.
     """
-    if not isinstance(storage, OciLayout):
-        return
-    needed = sum(max(0, size - storage.begun(name)) for name, size in coming.items())
-    free = free_bytes(storage.root)
-    if needed and free is not None and (needed := needed + _BESIDE) > free:
-        raise _no_room(storage, needed, free)
+    if isinstance(storage, OciLayout):
+        needed = sum(max(0, size - storage.begun(name)) for name, size in coming.items())
+        check_room_in(storage.root, needed)
+
+
+def check_room_in(folder: Path, needed: int) -> None:
+    """Raise where so many bytes, and a few beside them, have no room on the disk of a folder.
+
+    Raises:
+        StorageUnavailableError: There is less room.
+    """
+    free = free_bytes(folder)
+    if needed > 0 and free is not None and (needed := needed + _BESIDE) > free:
+        raise _no_room(folder, needed, free)
 
 
 @contextmanager
-def room_told(storage: Storage, needed: Callable[[], int]) -> Iterator[None]:
+def room_told(place: Storage | Path, needed: Callable[[], int]) -> Iterator[None]:
     """Inside, a full disk is told of with what is needed and free.
 
     Args:
-        storage: What is written to.
+        place: What is written to.
         needed: Gives the bytes that are still to come.
 
     Raises:
@@ -69,15 +77,16 @@ def room_told(storage: Storage, needed: Callable[[], int]) -> Iterator[None]:
     except StorageUnavailableError as exc:
         cause = exc.__cause__
         is_full = isinstance(cause, OSError) and cause.errno in _FULL
-        if not is_full or not isinstance(storage, OciLayout):
+        folder = place.root if isinstance(place, OciLayout) else place
+        if not is_full or not isinstance(folder, Path):
             raise
-        raise _no_room(storage, needed(), free_bytes(storage.root) or 0) from exc
+        raise _no_room(folder, needed(), free_bytes(folder) or 0) from exc
 
 
-def _no_room(storage: OciLayout, needed: int, free: int) -> StorageUnavailableError:
+def _no_room(folder: Path, needed: int, free: int) -> StorageUnavailableError:
+    wanted = f"{needed / 1e6:.1f} MB are needed, " if needed else ""
     return StorageUnavailableError(
-        f"no room on the disk of {storage.root}: {needed / 1e6:.1f} MB are needed, "
-        f"{free / 1e6:.1f} MB are free",
+        f"no room on the disk of {folder}: {wanted}{free / 1e6:.1f} MB are free",
         hint="free some space and do it again, which goes on with what came; `gc` frees what "
         "nobody needs, and on a full disk also what came just now",
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from nbmodel.backends import Session, open_session
+from nbmodel.backends import Session, load_backend, open_session
 from nbmodel.convert import check_conversion, convert
 from nbmodel.core.golden import Golden
 from nbmodel.core.signature import Signature, describe
@@ -28,6 +28,7 @@ from nbmodel.source import LABELS_PATH, LabelsGiven, Source, read_labels, read_s
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+FUNCTION_FORMAT = "python"  # what functions are converted to
 SESSIONS_KEPT = 4  # loaded models; the one used longest ago goes first
 
 
@@ -58,7 +59,7 @@ def convert_source(
     note("converting")
     converted = convert(model, sample)
     note("checking the conversion")
-    conversion = check_conversion(converted, golden, open_session=open_session)
+    conversion = check_conversion(converted, golden, open_session=_open_own)
     check_answers(converted.golden)
     with TemporaryDirectory(prefix="nbmodel-") as folder:
         for name, content in converted.files.items():
@@ -75,6 +76,13 @@ def convert_source(
         metadata=converted.metadata,
         conversion=conversion,
     ).with_golden(golden, converted.golden.to_bytes())
+
+
+def _open_own(path: Path, framework: str) -> Session:
+    """Load what was just made of an object of this process; of that, code may run here, too."""
+    if framework == FUNCTION_FORMAT:
+        return load_backend(framework).load({"model_path": str(path)})
+    return open_session(path, framework)
 
 
 def upload_source(

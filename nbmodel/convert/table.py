@@ -8,7 +8,10 @@ from nbmodel.plugins import PluginTable
 
 CONVERTERS = PluginTable(
     kind="converter",
-    builtin={"sklearn_onnx": "nbmodel.convert.sklearn_onnx:SklearnToOnnx"},
+    builtin={
+        "sklearn_onnx": "nbmodel.convert.sklearn_onnx:SklearnToOnnx",
+        "function_python": "nbmodel.convert.function_python:FunctionToPython",
+    },
     extras={"sklearn_onnx": "convert"},
 )
 
@@ -17,7 +20,8 @@ def convert(model: object, sample: object = None) -> Converted:
     """Convert a live object with the first converter of the table that takes it.
 
     Args:
-        model: A trained model: a scikit-learn estimator or pipeline, or what a plug-in takes.
+        model: A trained model: a scikit-learn estimator or pipeline, a function, or what a
+            plug-in takes.
         sample: Rows of its input, as the model itself takes them; None to make some up.
 
     Raises:

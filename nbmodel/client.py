@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from nbmodel.core.version import Model, Version, now
 from nbmodel.errors import (
     InputError,
     ModelNotFoundError,
+    NbModelError,
     RefError,
     RegistryError,
     TargetError,
@@ -63,9 +64,11 @@ if TYPE_CHECKING:
         RemoteModelTable,
         RemoteTable,
         RemoteVersionTable,
+        ReproductionCard,
         RuntimeTable,
         ServingCard,
         SignatureCard,
+        SourceCard,
         StatusCard,
         SyncCard,
         TransferTable,
@@ -84,6 +87,7 @@ if TYPE_CHECKING:
     from nbmodel.serving.server import Offer, RegistryServer
     from nbmodel.source import LabelsGiven, Source
 
+REPRODUCE_S = 600.0  # that the cells of a version have to be run again
 _MAX_RENUMBERED = 10  # changes of numbers that a model's card tells of
 
 Unset: TypeAlias = "type[_Unset]"
@@ -589,6 +593,68 @@ class Client:
         from nbmodel.display import LineageCard
 
         return LineageCard.of(self.registry.lineage(_local(reference)))
+
+    def cells(self, reference: str) -> SourceCard:
+        """The cells that a version was made by, in order, and what differed from the commit.
+
+        A cell with the line ``# nbmodel: private`` is not kept, and neither are others where
+        ``record`` is not ``all``.
+
+        Raises:
+            RefError, ModelNotFoundError, VersionNotFoundError: Nothing of that name.
+            ManifestError: What is kept cannot be read.
+        """
+        from nbmodel.display import SourceCard
+
+        return SourceCard.of(self.registry.resolve(_local(reference)))
+
+    def reproduce(
+        self,
+        reference: str,
+        *,
+        folder: str | os.PathLike[str] | None = None,
+        timeout: float = REPRODUCE_S,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> ReproductionCard:
+        """Run the cells that made a version in a fresh kernel, and compare what comes of it.
+
+        It runs code that came with the version: ``cells`` shows it. What that logs goes to a
+        home that is thrown away; what else it does, it does.
+
+        Args:
+            reference: The version.
+            folder: Where paths in the cells are looked up; None: the current folder.
+            timeout: Seconds for all cells together, > 0.
+            cancelled: Asked while they run; Ctrl-C ends them, too.
+
+        Raises:
+            RefError, ModelNotFoundError, VersionNotFoundError: Nothing of that name.
+            InputError: No cells are kept with it, or there is no such folder.
+            PluginError: There is no Jupyter kernel.
+            ReproductionError: The kernel does not start or ends, or time is over.
+            CancelledError: Of ``concurrent.futures``: nobody wants to go on.
+        """
+        from nbmodel.display import Progress, ReproductionCard
+        from nbmodel.provenance.reproduce import reproduce
+
+        if not timeout > 0:
+            raise InputError(f"a timeout of {timeout} s, expected more than 0")
+        version = self.registry.resolve(_local(reference))
+        with Progress(f"reproduce {version.reference}", unit="cells") as progress:
+
+            def begun(number: int) -> None:
+                progress.note(f"cell {number}")
+                progress.advance(1)
+
+            found = reproduce(
+                version,
+                folder=Path.cwd() if folder is None else _file(folder),
+                timeout=timeout,
+                begun=begun,
+                cancelled=cancelled,
+                clear=_end_runtimes,
+            )
+        return ReproductionCard.of(found)
 
     def package(self, reference: str) -> PackageCard:
         """The package entry for a machine config: at ``latest``, or held at a version."""
@@ -1865,6 +1931,17 @@ def _seen(
         latency_ms=(time.perf_counter() - began) * 1000,
         threshold=0.0 if threshold is None else threshold,
     )
+
+
+def _end_runtimes(home: Path) -> None:
+    """End the runtimes of a home that is thrown away."""
+    client = Client(home, home / "registry")
+    try:
+        for runtime in client.runtimes.list():
+            with suppress(NbModelError):
+                client.runtimes.remove(str(runtime["name"]))
+    finally:
+        client.close()
 
 
 def _holding(pins: Iterable[Pin]) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "show": ("show", "a model or a version"),
     "diff": ("diff", "what differs between two versions"),
     "lineage": ("lineage", "where a version comes from and where it went"),
+    "reproduce": ("reproduce", "run the cells of a version again, and compare"),
     "alias": ("alias", "put a movable name on a version, or show where it was"),
     "pin": ("pin", "hold a model at a version"),
     "unpin": ("unpin", "let go of a pin"),

@@ -36,10 +36,12 @@ if TYPE_CHECKING:
     from nbmodel.display.remote import RemoteModelTable as RemoteModelTable
     from nbmodel.display.remote import RemoteTable as RemoteTable
     from nbmodel.display.remote import RemoteVersionTable as RemoteVersionTable
+    from nbmodel.display.reproduction import ReproductionCard as ReproductionCard
     from nbmodel.display.runtimes import RuntimeTable as RuntimeTable
     from nbmodel.display.serving import ServingCard as ServingCard
     from nbmodel.display.signatures import KeyCard as KeyCard
     from nbmodel.display.signatures import SignatureCard as SignatureCard
+    from nbmodel.display.source import SourceCard as SourceCard
     from nbmodel.display.status import StatusCard as StatusCard
     from nbmodel.display.sync import SyncCard as SyncCard
     from nbmodel.display.transfers import TransferTable as TransferTable
@@ -73,10 +75,12 @@ _HOMES = {
     "RemoteModelTable": "remote",
     "RemoteTable": "remote",
     "RemoteVersionTable": "remote",
+    "ReproductionCard": "reproduction",
     "Result": "base",
     "RuntimeTable": "runtimes",
     "ServingCard": "serving",
     "SignatureCard": "signatures",
+    "SourceCard": "source",
     "StatusCard": "status",
     "SyncCard": "sync",
     "TransferTable": "transfers",

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
+from nbmodel.display.highlight import Language
+
 Tone = Literal["calm", "info", "good", "warn", "bad"]
 
 
@@ -112,9 +114,15 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """Text to copy, every character as it is."""
+    """Text to copy, every character as it is.
+
+    Attributes:
+        text: What is shown.
+        language: What it is written in, for colours: ``python``, ``diff`` or nothing.
+    """
 
     text: str
+    language: Language = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ from nbmodel.display.card import (
     Swatch,
     Table,
 )
+from nbmodel.display.highlight import pieces
 from nbmodel.display.printable import printable
 from nbmodel.display.quantity import percent
 from nbmodel.display.style import BAR_COLOUR, STYLE, TRACK_COLOUR
@@ -77,7 +78,7 @@ def block_html(block: Block) -> str:
         text = _TO_TYPE.sub(r'<code class="nbm-mono">\1</code>', cell_html(block.text))
         return f'<p class="nbm-note nbm-{block.tone}">{text}</p>'
     if isinstance(block, Code):
-        return f'<pre class="nbm-code"><code>{_source(block.text)}</code></pre>'
+        return f'<pre class="nbm-code"><code>{_coloured(block)}</code></pre>'
     if isinstance(block, Picture):
         return _picture(block)
     if isinstance(block, Gallery):
@@ -97,6 +98,13 @@ def _text(text: str) -> str:
 def _source(text: str) -> str:
     """Text with its line breaks, for attributes and ``<pre>``; the only way into the page."""
     return html.escape(printable(text, keep_lines=True), quote=True)
+
+
+def _coloured(code: Code) -> str:
+    return "".join(
+        f'<span class="nbm-{kind}">{_source(text)}</span>' if kind else _source(text)
+        for text, kind in pieces(code.text, code.language)
+    )
 
 
 def _inline(part: Inline) -> str:

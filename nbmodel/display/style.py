@@ -17,6 +17,17 @@ _TONES = {
     "warn": "217,140,0",
     "bad": "220,60,60",
 }
+# Of code; middle lightness, as all colours here, reads on white and on black.
+_CODE = {
+    "keyword": "rgb(140,95,210)",
+    "text": "rgb(30,140,80)",
+    "number": "rgb(190,110,20)",
+    "comment": "rgb(128,128,128)",
+    "magic": "rgb(40,120,220)",
+    "added": "rgb(34,150,80)",
+    "removed": "rgb(215,70,70)",
+    "place": "rgb(128,128,128)",
+}
 _LINE = "rgba(128,128,128,.25)"
 
 STYLE = (
@@ -74,5 +85,6 @@ STYLE = (
     ".nbm pre.nbm-code{margin:4px 0;padding:8px 10px;border-radius:4px;overflow:auto;"
     "background:rgba(128,128,128,.1);max-height:420px;color:inherit;white-space:pre}"
     ".nbm pre.nbm-code code{user-select:text;white-space:inherit}"
-    ".nbm progress{width:260px;height:8px;vertical-align:middle;accent-color:rgb(59,130,246)}"
+    + "".join(f".nbm pre .nbm-{kind}{{color:{colour}}}" for kind, colour in _CODE.items())
+    + ".nbm progress{width:260px;height:8px;vertical-align:middle;accent-color:rgb(59,130,246)}"
 )

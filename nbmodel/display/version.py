@@ -12,6 +12,7 @@ from nbmodel.core.version import Version
 from nbmodel.display.base import Result
 from nbmodel.display.card import Block, Card, Chip, Code, Facts, Fold, Mono, Note, Table
 from nbmodel.display.chips import version_chips
+from nbmodel.display.made_with import made_facts
 from nbmodel.display.origin import converted, origin
 from nbmodel.display.quantity import count, file_size, listed, moment, number
 from nbmodel.display.tensors import label_noun, signature_table
@@ -63,6 +64,7 @@ class VersionCard(Version, Result):
                     ("converted", converted(manifest.conversion)),
                     ("checked by", _golden(self)),
                     origin(manifest.lineage),
+                    *made_facts(manifest.lineage),
                 ]
             )
         )
@@ -118,7 +120,10 @@ def _folds(version: Version) -> list[Block]:
     if manifest.lineage.code:
         lines = manifest.lineage.code.count("\n") + 1
         title = f"the cell that made it ({count(lines, 'line')})"
-        folds.append(Fold(title, [Code(manifest.lineage.code)]))
+        made = manifest.lineage.provenance
+        has_more = made is not None and made.packed is not None
+        more = [Note(f"all cells: `show {version.reference} --source`")] if has_more else []
+        folds.append(Fold(title, [Code(manifest.lineage.code, "python"), *more]))
     if manifest.lineage.packages:
         rows = sorted(manifest.lineage.packages.items())
         folds.append(Fold(f"{count(len(rows), 'package')} at that time", [Facts(rows)]))

@@ -14,7 +14,7 @@ from PIL import Image
 from nbmodel import display
 from nbmodel.core.benchmark import Benchmark, Level
 from nbmodel.core.deployment import Deployment
-from nbmodel.core.diff import diff_versions
+from nbmodel.core.diff import Change, diff_versions
 from nbmodel.core.event import Event
 from nbmodel.core.golden import Golden
 from nbmodel.core.graph import LineageGraph, Node
@@ -23,7 +23,9 @@ from nbmodel.core.lineage import Conversion, Lineage
 from nbmodel.core.manifest import FileEntry, Manifest
 from nbmodel.core.origin import Origin
 from nbmodel.core.pin import Pin
+from nbmodel.core.provenance import CodeCell, Fingerprint, Machine, Provenance, Source
 from nbmodel.core.remote import Remote
+from nbmodel.core.reproduction import Failed, Reproduction
 from nbmodel.core.signature import Normalization, Quantization, Signature, Tensor
 from nbmodel.core.version import AliasMove, Model, Version
 from nbmodel.registry import Deleted, GcReport, Problem, VerifyReport
@@ -123,6 +125,26 @@ def _imported(version: Version) -> Version:
     """The same with an origin, hostile where it may be."""
     origin = Origin("url", f"https://host/{HOSTILE}", HOSTILE, digest("e"))
     lineage = replace(version.manifest.lineage, origin=origin)
+    return replace(version, manifest=replace(version.manifest, lineage=lineage))
+
+
+def _made_in_cells(version: Version) -> Version:
+    """The same with all that can be known of how it was made, hostile where it may be."""
+    cells = (
+        CodeCell(1, f"%load_ext nbmodel\nx = 1  # {HOSTILE}"),
+        CodeCell(2, "", is_private=True),
+        CodeCell(4, f'y = """{HOSTILE}', is_cut=True),
+    )
+    made = Provenance(
+        path=f"/home/{HOSTILE}",
+        cell_id=HOSTILE,
+        front_end="jupyter",
+        machine=Machine(HOSTILE, 8, 16_000_000_000, (HOSTILE,), HOSTILE, HOSTILE),
+        seed=7,
+        data={HOSTILE: Fingerprint(digest("a"), HOSTILE)},
+        packed=Source(cells, 3, f"--- a\n+++ b\n-{HOSTILE}\n+{HOSTILE}", True).pack(),
+    )
+    lineage = replace(version.manifest.lineage, provenance=made)
     return replace(version, manifest=replace(version.manifest, lineage=lineage))
 
 
@@ -317,6 +339,23 @@ def results(
     level = Level.of(1, 2.0, [1_000_000, 2_000_000], errors=1)
     benchmark = Benchmark(HOSTILE, HOSTILE, (HOSTILE,), False, 64, 64, (level, level), {HOSTILE: 2})
     inference = display.InferenceResult
+    reproduction = Reproduction(
+        "digits:3",
+        diff_versions(version, other),
+        (digest("a"), digest("b")),
+        3,
+        (HOSTILE, "loss"),
+        (Failed(3, HOSTILE),),
+        7,
+        1,
+        3.5,
+        (Change(HOSTILE, "changed", HOSTILE, "2"), Change("numpy", "removed", "1", None)),
+        (Change("gpus", "added", None, [HOSTILE]),),
+        (Change("train", "changed", digest("c"), digest("d")),),
+    )
+    same = Reproduction(
+        "digits:3", diff_versions(version, version), (digest("a"), digest("a")), 3, ("loss",)
+    )
     return [
         display.VersionCard.of(version).with_notes([HOSTILE]),
         display.VersionCard.of(version).with_claims(
@@ -335,6 +374,12 @@ def results(
         display.DiffCard.of(diff_versions(version, other)),
         display.DiffCard.of(diff_versions(version, version)),
         display.LineageCard.of(graph),
+        display.SourceCard.of(_made_in_cells(version)),
+        display.SourceCard.of(version),
+        display.ReproductionCard.of(reproduction),
+        display.ReproductionCard.of(replace(reproduction, diff=None, digests=(digest("a"), ""))),
+        display.ReproductionCard.of(same),
+        display.VersionCard.of(_made_in_cells(version)),
         display.AliasCard.of("digits", AliasMove("champion", AT, HOSTILE, 1, 3, HOSTILE)),
         display.AliasHistory("digits", [AliasMove("champion", AT, HOSTILE, 1, None, HOSTILE)]),
         display.PinCard.of(pin),

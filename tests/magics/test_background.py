@@ -178,6 +178,45 @@ def test_an_upload_goes_on_while_other_cells_run(
     assert result["text/plain"] == "'other:1'"
 
 
+def test_a_push_whose_address_never_answers_ends_and_is_gone_on_with(
+    start: Callable[[], Kernel], registry: str
+) -> None:
+    kernel = start()
+    kernel.run("import nbmodel.background\nnbmodel.background.UNREACHED_S = 0.1")
+    with Relay(registry) as relay:
+        url = relay.url
+    kernel.run(f"push = %mlmodel push lines {url}/d --background")
+    waiting = "try:\n    await push\nexcept Exception as exc:\n    error = exc\nerror.hint"
+    (hint,) = kernel.run(waiting)
+    final = kernel.wait_for("push lines: interrupted")
+    assert "does not answer" in final["text/plain"]
+    assert "`transfers --resume " in hint["text/plain"]
+    assert "`transfers --resume " in final["text/plain"]
+    (table,) = kernel.run("%mlmodel transfers")
+    assert "interrupted" in table["text/plain"]
+    (again,) = kernel.run(f"again = %mlmodel push lines {url}/d --background\nagain.id == push.id")[
+        -1:
+    ]
+    assert again["text/plain"] == "True"
+    kernel.run("again.cancel()")
+
+
+def test_a_large_push_goes_to_the_background_by_itself(
+    start: Callable[[], Kernel], registry: str
+) -> None:
+    kernel = start()
+    kernel.run("import nbmodel.commands.push as verb\nverb.LARGE = 100")
+    kernel.run(f"%mlmodel push lines {registry}/e")
+    assert kernel.run("None") == [], "nothing is shown below other cells"
+    kernel.wait_for("push lines: done")
+    assert len(kernel.displays) == 1
+    (card,) = kernel.run(f"%mlmodel push lines {registry}/e --foreground")
+    assert "waiting" not in card["text/plain"]
+    kernel.run("verb.LARGE = 10**9")
+    (card,) = kernel.run(f"%mlmodel push lines {registry}/e")
+    assert "waiting" not in card["text/plain"]
+
+
 def test_a_saved_notebook_has_the_last_line_below_the_cell_that_began_it(
     home: Path, registry: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

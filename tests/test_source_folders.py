@@ -129,7 +129,7 @@ def test_without_a_signature_it_says_what_to_do(tmp_path: Path, name: str) -> No
     with pytest.raises(InputError, match=r"without its signature: .* not tell") as caught:
         read_source([tmp_path / name])
     assert "config.pbtxt" in (caught.value.hint or "")
-    assert "signature=Signature(" in (caught.value.hint or "")
+    assert "--signature" in (caught.value.hint or "")
     assert read_source([tmp_path / name], signature=SIGNATURE).signature == SIGNATURE
     put(tmp_path, "config.pbtxt")
     (x,) = read_source([tmp_path / name]).signature.inputs

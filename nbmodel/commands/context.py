@@ -26,14 +26,14 @@ class Context:
         evaluate: Gives the value of a Python expression in the kernel; None on the
             command line, where there is no kernel.
         in_notebook: Whether the result is shown rather than printed.
-        has_kernel: Whether that is in a page, whose displays can change later.
+        is_watched: Whether that is a page that somebody has open, whose displays change later.
         as_json: Whether it is printed for machines.
     """
 
     client: Client
     evaluate: Callable[[str], Any] | None = None
     in_notebook: bool = False
-    has_kernel: bool = False
+    is_watched: bool = False
     as_json: bool = False
 
     def value(self, text: str) -> Any:
@@ -57,14 +57,14 @@ class Context:
 
         Args:
             background: What was asked for; None: nothing.
-            large: Bytes from which it is worth it, where a kernel stays and shows a handle.
+            large: Bytes from which it is worth it, where somebody sees the handle.
             size: Gives how many bytes there are; called where that matters.
 
         Raises:
             InputError: Nothing stays there: the process ends with the command.
         """
         if background is None:
-            return self.has_kernel and size() >= large
+            return self.is_watched and size() >= large
         if background and not self.in_notebook:
             raise InputError(
                 "--background is for notebooks: the command line ends with its process",

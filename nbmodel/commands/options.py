@@ -80,7 +80,7 @@ def in_background(large: int) -> Callable[[F], F]:
         "--background/--foreground",
         default=None,
         help="in a notebook: go on at once, with a handle to wait for or to cancel, or wait "
-        f"here; by itself it goes on from {file_size(large)} on",
+        f"here; by itself it goes on from {file_size(large)} on, where somebody has the page open",
     )
 
 

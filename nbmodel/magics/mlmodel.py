@@ -89,13 +89,24 @@ class MLModel(Magics):
                 # The user's own expression in the user's own kernel, as typed in a cell.
                 evaluate=lambda text: eval(text, dict(namespace)),  # noqa: S307
                 in_notebook=True,
-                has_kernel=hasattr(self.shell, "kernel"),
+                is_watched=_is_watched(self.shell),
             )
             result = verbs("%mlmodel").main(
                 words or ["--help"], prog_name="%mlmodel", obj=context, standalone_mode=False
             )
         # --help prints, and click then gives its exit code.
         return None if isinstance(result, int) else result
+
+
+def _is_watched(shell: object) -> bool:
+    """Whether somebody runs cells in a page.
+
+    Programs that run notebooks say that nobody answers questions there; they end the kernel
+    after the last cell, and what is in the background with it.
+    """
+    kernel = getattr(shell, "kernel", None)
+    parent: Mapping[str, Any] = getattr(kernel, "get_parent", dict)()
+    return kernel is not None and bool(parent.get("content", {}).get("allow_stdin", True))
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:

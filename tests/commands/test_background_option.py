@@ -34,24 +34,24 @@ def client(tmp_path: Path) -> Iterator[Client]:
     client.close()
 
 
-def run(client: Client, *words: str, kernel: bool = True) -> Any:
+def run(client: Client, *words: str, watched: bool = True) -> Any:
     context = Context(
         client,
         evaluate=lambda text: {"rows": SAMPLE}[text],
         in_notebook=True,
-        has_kernel=kernel,
+        is_watched=watched,
     )
     return verbs("%mlmodel").main(list(words), obj=context, standalone_mode=False)
 
 
 @pytest.mark.parametrize(
-    ("large", "words", "kernel", "expected"),
+    ("large", "words", "watched", "expected"),
     [
         pytest.param(1, (), True, Transfer, id="large"),
         pytest.param(10**9, (), True, VersionCard, id="small"),
         pytest.param(1, ("--foreground",), True, VersionCard, id="not wanted"),
         pytest.param(10**9, ("--background",), True, Transfer, id="small, but wanted"),
-        pytest.param(1, (), False, VersionCard, id="a terminal, which shows no handle"),
+        pytest.param(1, (), False, VersionCard, id="a terminal, or a run that nobody sees"),
         pytest.param(1, ("--sample", "rows"), True, VersionCard, id="of what cannot be kept"),
     ],
 )
@@ -60,7 +60,7 @@ def test_an_upload_from_a_notebook(
     linear_onnx: Path,
     large: int,
     words: tuple[str, ...],
-    kernel: bool,
+    watched: bool,
     expected: type,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -68,7 +68,7 @@ def test_an_upload_from_a_notebook(
     made = run(
         client,
         *("upload", str(linear_onnx), "--name", "lines", "--type", "regression", *words),
-        kernel=kernel,
+        watched=watched,
     )
     assert type(made) is expected
     version = made.result(WAIT_S) if isinstance(made, Transfer) else made

@@ -235,3 +235,20 @@ def test_a_saved_notebook_has_the_last_line_below_the_cell_that_began_it(
     assert "<progress" not in output["data"]["text/html"]
     assert notebook.cells[2].outputs == []
     assert "widgets" not in notebook.metadata
+
+
+def test_a_run_that_nobody_watches_pushes_before_its_kernel_ends(
+    home: Path, registry: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nbclient = pytest.importorskip("nbclient", reason="pip install nbclient")
+    nbformat = pytest.importorskip("nbformat", reason="pip install nbformat")
+    monkeypatch.setenv("NBMODEL_HOME", str(home))
+    cells = [
+        "%load_ext nbmodel\nimport nbmodel.commands.push as verb\nverb.LARGE = 1",
+        f"card = %mlmodel push lines {registry}/unwatched\ncard.sent > 0",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, cells)))
+    nbclient.NotebookClient(notebook, timeout=WAIT_S, kernel_name="python3").execute()
+    assert notebook.cells[1].outputs[-1]["data"]["text/plain"] == "True"
+    with Distribution(registry) as remote:
+        assert "1" in remote.tags("unwatched/lines")

@@ -227,7 +227,7 @@ def _recipe(file: Path, scratch: Path, attributes: Mapping[str, Any], known: Kno
         start={
             "path": str(model / _VERSION / file.name),
             "config": _configured(file),
-            "tensors": _tensors(known.signature or Signature()),
+            "known": _tensors(known.signature or Signature()),
             "arguments": arguments,
         },
         scratch=scratch,

@@ -112,7 +112,7 @@ class ModelProcess:
                 "has_own_packages": recipe.has_own_packages,
                 "memory_bytes": recipe.memory_bytes,
             }
-            command = [str(recipe.python), "-I", "-c", _BOOT, str(_HERE), json.dumps(told)]
+            command = [str(recipe.python), "-I", "-u", "-c", _BOOT, str(_HERE), json.dumps(told)]
             try:
                 self._process = subprocess.Popen(
                     command,
@@ -357,7 +357,7 @@ def environment(ours: Mapping[str, str], scratch: Path, threads: int) -> dict[st
     """
     kept = {name: ours[name] for name in _KEPT if name in ours}
     kept |= {name: str(threads) for name in _THREADS}
-    return {**kept, "HOME": str(scratch), "TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1"}
+    return {**kept, "HOME": str(scratch), "TMPDIR": str(scratch)}
 
 
 def _how(code: int | None) -> str:

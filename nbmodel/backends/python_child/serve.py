@@ -89,7 +89,7 @@ def _completed(made: Any, start: Mapping[str, Any]) -> dict[str, Any]:
         )
     for side in ("input", "output"):
         if not found.get(side):
-            found[side] = start["tensors"][side]
+            found[side] = start["known"][side]
     found.setdefault("max_batch_size", 0)
     return found
 

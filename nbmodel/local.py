@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbmodel.backends import Session, load_backend, open_session
 from nbmodel.convert import check_conversion, convert
+from nbmodel.core.contract import example_of
 from nbmodel.core.golden import Golden
 from nbmodel.core.signature import Signature, describe
 from nbmodel.core.version import Version
@@ -20,7 +21,13 @@ from nbmodel.errors import InputError, NbModelError, NoCompatibleBackendError, P
 from nbmodel.formats import ModelFacts, fill_gap, model_file
 from nbmodel.golden import GoldenSample, check_answers
 from nbmodel.inputs import inputs_for
-from nbmodel.observe import Observed, observe_inputs, observe_outputs, with_columns_of
+from nbmodel.observe import (
+    Observed,
+    categories_of,
+    observe_inputs,
+    observe_outputs,
+    with_columns_of,
+)
 from nbmodel.protocol.coerce import coerce
 from nbmodel.registry import Registry
 from nbmodel.source import LABELS_PATH, LabelsGiven, Source, read_labels, read_source
@@ -65,17 +72,18 @@ def convert_source(
         for name, content in converted.files.items():
             Path(folder, name).write_bytes(content)
         read = read_source([folder], read_labels(labels) or converted.labels or None, signature)
-    return replace(
+    source = replace(
         read,
         # The bytes: what was read is gone with its folder.
         files={LABELS_PATH: read.files[LABELS_PATH], **converted.files}
         if LABELS_PATH in read.files
         else converted.files,
         model_type=converted.model_type or read.model_type,
-        signature=with_columns_of(read.signature.with_columns(converted.columns), sample),
+        signature=read.signature.with_columns(converted.columns),
         metadata=converted.metadata,
         conversion=conversion,
-    ).with_golden(golden, converted.golden.to_bytes())
+    )
+    return _with_frame(source, sample).with_golden(golden, converted.golden.to_bytes())
 
 
 def _open_own(path: Path, framework: str) -> Session:
@@ -120,6 +128,7 @@ def upload_source(
     source = read_source(paths, labels, signature, observe)
     if not seen:
         return answer_source(source, sample, golden), ()
+    source = _with_frame(source, sample)
     try:
         return answer_source(source, seen[0].arrays, golden), ()
     except (NoCompatibleBackendError, PluginError) as exc:
@@ -142,8 +151,8 @@ def _observed(path: Path, facts: ModelFacts, sample: object) -> tuple[ModelFacts
         raise InputError(
             f"cannot upload {path} without its outputs: the sample tells its inputs, {takes}, "
             f"and it cannot be run here: {exc}",
-            hint="give the outputs besides: "
-            """--signature '{"outputs": {"y": "float32[-1,3]"}}'""",
+            hint=f"give the outputs besides: --signature "
+            f"'{example_of(told.signature, ('outputs',))}'",
         ) from exc
     rows = next((len(one) for one in observed.arrays.values() if one.ndim), None)
     return fill_gap(told, Signature(outputs=observe_outputs(answers, rows))), observed
@@ -169,8 +178,17 @@ def answer_source(source: Source, sample: object, golden: Golden) -> Source:
         tensors = coerce(source.signature, request.tensors)
         answers = GoldenSample(tensors, session.infer(tensors))
     check_answers(answers)
-    source = replace(source, signature=with_columns_of(source.signature, sample))
-    return source.with_golden(golden, answers.to_bytes())
+    return _with_frame(source, sample).with_golden(golden, answers.to_bytes())
+
+
+def _with_frame(source: Source, sample: object) -> Source:
+    """The same with what a data frame tells: columns, and the categories that they have."""
+    signature = with_columns_of(source.signature, sample)
+    known = categories_of(sample)
+    apart = {tensor.name for tensor in signature.inputs}
+    rest = {name: list(values) for name, values in known.items() if name not in apart}
+    metadata = {**source.metadata, "categories": rest} if rest else source.metadata
+    return replace(source, signature=signature, metadata=metadata)
 
 
 class LocalModels:

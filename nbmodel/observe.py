@@ -124,6 +124,19 @@ def with_columns_of(signature: Signature, sample: object) -> Signature:
     return replace(signature, inputs=tuple(inputs))
 
 
+def categories_of(sample: object) -> dict[str, tuple[str, ...]]:
+    """The categories of those columns of a data frame that have some; of nothing else any."""
+    columns = None if isinstance(sample, str | Path | Mapping) else columns_of(sample)
+    found = {name: _categories(sample[name]) for name in columns or ()}  # type: ignore[index] # a table
+    return {name: categories for name, categories in found.items() if categories}
+
+
+def _categories(series: Any) -> tuple[str, ...]:
+    """What pandas and polars know of a column whose values are some of a few."""
+    categories = getattr(getattr(series, "dtype", None), "categories", None)
+    return () if categories is None else tuple(str(one) for one in categories)
+
+
 def _one(name: str, value: object) -> tuple[Tensor, NDArray[Any]]:
     value = read_value(value) if isinstance(value, Path) else value
     if isinstance(value, list | tuple) and value and all(map(is_picture, value)):
@@ -141,10 +154,8 @@ def _one(name: str, value: object) -> tuple[Tensor, NDArray[Any]]:
 
 def _column(name: str, column: NDArray[Any], series: Any) -> tuple[Tensor, NDArray[Any]]:
     tensor, array = _tensor(name, np.asarray(column).reshape(-1, 1))
-    # What pandas and polars know of a column whose values are some of a few.
-    categories = getattr(getattr(series, "dtype", None), "categories", None)
-    if categories is not None:
-        labels = tuple(str(one) for one in categories)
+    labels = _categories(series)
+    if labels:
         return replace(tensor, labels=labels, label_kind="value", profile="categorical"), array
     profile = "text" if tensor.datatype == "BYTES" else "numerical"
     return replace(tensor, profile="" if tensor.datatype == "BOOL" else profile), array

@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
+from nbmodel.core.contract import example_of
 from nbmodel.core.golden import Golden
 from nbmodel.core.labels import format_labels, labels_from_map
 from nbmodel.core.lineage import Conversion
@@ -142,7 +143,7 @@ def _told(
         raise InputError(
             f"cannot upload {model} without its signature: {facts.gap}{known}",
             hint="give --signature, a file or "
-            """'{"inputs": {"x": "float32[-1,4]"}, "outputs": {"y": "float32[-1,3]"}}', """
+            f"'{example_of(filled.signature, ('inputs', 'outputs'))}', "
             "or put Triton's config.pbtxt beside it",
         )
     return filled

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,17 +37,9 @@ def client(tmp_path: Path) -> Iterator[Client]:
 
 
 @pytest.fixture
-def script(tmp_path: Path) -> Path:
-    """What torch.jit.save writes of a module with one input ``x`` and one output."""
-    code = (
-        "class M(Module):\n  def forward(self: __torch__.M, x: Tensor) -> Tensor:\n    return x\n"
-    )
-    path = tmp_path / "m.pt"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("m/data.pkl", b"\x80\x02c__torch__\nM\nq\x00)\x81}b.")
-        archive.writestr("m/code/__torch__.py", code)
-        archive.writestr("m/version", "3\n")
-    return path
+def script() -> Path:
+    """What torch.jit.save wrote of a module with one input ``x`` and one output."""
+    return Path(__file__).parent / "data" / "formats" / "torch" / "scripted.pt"
 
 
 def described(card: Any) -> list[str]:
@@ -126,6 +117,19 @@ def test_columns_and_categories_of_a_data_frame_are_on_the_card(
     assert "p · q" in str(card)
 
 
+def test_categories_of_columns_side_by_side_are_kept_beside(
+    client: Client, script: Path, linear_onnx: Path
+) -> None:
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame({"p": [1.0], "q": pandas.Categorical([2.0], categories=[1.0, 2.0])})
+    for card in (
+        upload(client, script, signature=OUTPUTS, sample=table),
+        upload(client, linear_onnx, sample=table),
+    ):
+        assert card.signature.inputs[0].columns == ("p", "q")
+        assert card.metadata["categories"] == {"q": ["1.0", "2.0"]}
+
+
 def test_an_object_is_logged_with_what_the_sample_and_the_person_say(client: Client) -> None:
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("skl2onnx")
@@ -201,6 +205,8 @@ def test_a_shell_tries_a_model_out_with_made_up_inputs(
         assert main(["infer", "m", "--dummy", *words, "--json"]) == 0
         (output,) = json.loads(capsys.readouterr().out)["outputs"]
         assert output["shape"] == [rows, 3]
+    assert main(["infer", "m", "--dummy"]) == 0
+    assert "the inputs are made up from what the model takes (seed 0)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

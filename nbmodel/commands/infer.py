@@ -54,11 +54,14 @@ def command(
     if not dummy and (shapes or seed is not None):
         raise InputError("--shape and --seed are for made-up inputs", hint="add --dummy")
     values = [context.value(text) for text in inputs]
+    notes = []
     if dummy:
         given = dict(_shape(text) for text in shapes)
         values = [context.client.dummy_inputs(target, seed=seed or 0, shapes=given)]
+        notes = [f"the inputs are made up from what the model takes (seed {seed or 0})"]
     size = None if image is None else _size(image)
-    return context.client.infer(target, *values, threshold=threshold, image=size)
+    result = context.client.infer(target, *values, threshold=threshold, image=size)
+    return result.with_notes(notes)
 
 
 def _shape(text: str) -> tuple[str, tuple[int, ...]]:

@@ -20,11 +20,12 @@ Source: hydro-serving-sdk 3.0.3 ``hydrosdk/data/types.py`` for types; hydro-serv
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, NoReturn, TypeAlias, cast
+from typing import Any, Literal, NoReturn, TypeAlias, cast
 
 from nbmodel.core.labels import labels_from_map
 from nbmodel.core.signature import (
@@ -82,6 +83,7 @@ _NAMES = ("name", "signature_name")  # of a signature; models here have one each
 _WRAPPED = 4  # levels around a signature
 _MAX_TENSORS = 20_000  # inputs or outputs
 _MAX_RANK = 64  # numpy's
+_SHOWN = 3  # tensors in an example
 _LARGEST = sys.float_info.max
 _SHORT = re.compile(r"\s*([A-Za-z_]\w*)\s*(?:\[([^\]]*)\])?\s*")
 _DIM = re.compile(r"-?\d{1,18}")
@@ -113,6 +115,27 @@ def signature_of(
         InputError: A key, type, shape or profile is none; the message begins with its place.
     """
     return _Reader(where, needs_types).signature(data, place)
+
+
+def example_of(signature: Signature, sides: Sequence[Literal["inputs", "outputs"]]) -> str:
+    """What a person could type to say what is not known yet of a signature, as JSON.
+
+    Args:
+        signature: As far as it is known; its names are kept.
+        sides: What to say.
+    """
+    said: dict[str, dict[str, str]] = {}
+    for side in sides:
+        known = getattr(signature, side)[:_SHOWN]
+        tensors = known or (Tensor("x" if side == "inputs" else "y", "UNKNOWN", None),)
+        said[side] = {tensor.name: _spelt(tensor) for tensor in tensors}
+    return json.dumps(said, ensure_ascii=False)
+
+
+def _spelt(tensor: Tensor) -> str:
+    if tensor.datatype not in DATATYPES or tensor.shape is None:
+        return "float32[-1,4]"
+    return f"{tensor.datatype.lower()}[{','.join(map(str, tensor.shape))}]"
 
 
 class _Reader:

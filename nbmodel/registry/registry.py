@@ -42,6 +42,7 @@ from nbmodel.registry.repositories import RegistryRepositories
 from nbmodel.registry.verify import VerifyReport
 from nbmodel.storage.copying import Progress
 from nbmodel.storage.layout import OciLayout
+from nbmodel.storage.room import room_told
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -162,7 +163,15 @@ class Registry:
             tags=tags,
             media_types=media_types,
         )
-        return versions.add(self._catalog, contents, progress)
+
+        def size() -> int:
+            return sum(
+                len(file) if isinstance(file, bytes) else file.stat().st_size
+                for file in files.values()
+            )
+
+        with room_told(self.storage, size):
+            return versions.add(self._catalog, contents, progress)
 
     def adopt(self, manifest: bytes, name: str) -> Version:
         """Make a version of a manifest whose blobs are in the storage already.

@@ -87,6 +87,6 @@ def _no_room(folder: Path, needed: int, free: int) -> StorageUnavailableError:
     wanted = f"{needed / 1e6:.1f} MB are needed, " if needed else ""
     return StorageUnavailableError(
         f"no room on the disk of {folder}: {wanted}{free / 1e6:.1f} MB are free",
-        hint="free some space and do it again, which goes on with what came; `gc` frees what "
-        "nobody needs, and on a full disk also what came just now",
+        hint="free some space and do it again: what came in part is gone on with; `gc` frees "
+        "what nobody needs, and on a full disk also such parts",
     )

@@ -167,6 +167,14 @@ def signature() -> Signature:
                 quantization=Quantization((0.5,), (0,)),
                 score_threshold=0.25,
             ),
+            Tensor(
+                "colour",
+                "BYTES",
+                (-1, 1),
+                labels=("red", HOSTILE),
+                label_kind="value",
+                profile="categorical",
+            ),
         ),
         (
             Tensor("label", "INT64", (-1,)),

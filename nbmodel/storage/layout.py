@@ -127,12 +127,13 @@ class OciLayout(Storage):
             packed = Packed.of(segments(table, there))
             try:
                 status = self._file(digest).stat()
+                small = packed.packed_size <= status.st_size * _WORTH
+                if not small or packed.size != status.st_size or status.st_nlink != 1:
+                    return 0
+                done = self._pack(digest, packed)
             except FileNotFoundError:
-                return 0
-            small = packed.packed_size <= status.st_size * _WORTH
-            if not small or packed.size != status.st_size or status.st_nlink != 1:
-                return 0
-            return status.st_size - packed.packed_size if self._pack(digest, packed) else 0
+                return 0  # it is not there, or somebody else packed or deleted it meanwhile
+            return status.st_size - packed.packed_size if done else 0
 
     def _pack(self, digest: str, packed: Packed) -> bool:
         """Write, read back, and put in place; whether it was."""
@@ -158,8 +159,8 @@ class OciLayout(Storage):
                 upload.unlink(missing_ok=True)
 
     def _may_rest(self, digest: str, bases: tuple[str, ...]) -> bool:
-        """Whether all those are whole, and no long row of packed blobs needs this one."""
-        if not all(self._file(base).exists() for base in bases):
+        """Whether it and all those are still whole, and no long row of packed blobs needs it."""
+        if not all(self._file(one).exists() for one in (digest, *bases)):
             return False
         return heights(self._packs.needs()).get(digest, 0) < _MAX_HEIGHT
 

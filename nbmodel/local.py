@@ -227,10 +227,14 @@ class LocalModels:
                 return self._loaded[version.digest][0]
             # A folder of its own: engines look for further files beside the model.
             folder = TemporaryDirectory(prefix="nbmodel-")
-            self._registry.extract(version.reference, Path(folder.name))
-            session = open_session(
-                Path(folder.name) / model_file(version.manifest), version.framework
-            )
+            try:
+                self._registry.extract(version.reference, Path(folder.name))
+                session = open_session(
+                    Path(folder.name) / model_file(version.manifest), version.framework
+                )
+            except BaseException:
+                folder.cleanup()
+                raise
             self._loaded[version.digest] = (session, folder)
             if len(self._loaded) > SESSIONS_KEPT:
                 self._drop_oldest()

@@ -80,7 +80,10 @@ def registry_root(given: str | os.PathLike[str] | None = None) -> Path:
 
 
 def _project_settings() -> dict[str, Any]:
-    folder = Path.cwd()
+    try:
+        folder = Path.cwd()
+    except FileNotFoundError:  # somebody removed it under our feet
+        return {}
     for candidate in (folder, *folder.parents):
         file = candidate / "pyproject.toml"
         if file.is_file():

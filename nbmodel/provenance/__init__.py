@@ -79,10 +79,9 @@ class Look:
         self._machine = Machine()
         if self._record == "nothing":
             return
-        with contextlib.suppress(Exception):  # a shell that is none: facts, never worth a version
+        with contextlib.suppress(Exception):  # facts are never worth a version
             self._place = place_here()
         self._nth = _tally.count(name, self._place.number)
-        self._folder = Path.cwd()
         self._thread = threading.Thread(target=self._find, name="nbmodel-look", daemon=True)
         self._thread.start()
 
@@ -124,7 +123,7 @@ class Look:
     def _find(self) -> None:
         """Find what takes time, each part for itself."""
         with contextlib.suppress(Exception):
-            self._git = read_git(self._folder, with_diff=self._record == "all")
+            self._git = read_git(Path.cwd(), with_diff=self._record == "all")
         with contextlib.suppress(Exception):
             self._packages = imported_packages()
         with contextlib.suppress(Exception):

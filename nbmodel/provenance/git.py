@@ -7,6 +7,7 @@ nothing (a partial clone would, for a diff), and gets a limited time for all of 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import threading
 import time
@@ -18,6 +19,7 @@ from nbmodel.core.provenance import MAX_DIFF
 TIMEOUT_S = 2.0  # a huge working tree must not hold up an upload
 _MAX_STATUS = 1024 * 1024  # bytes; it begins with what matters
 _MAX_BYTES = 4 * MAX_DIFF  # of UTF-8 for so many characters, and one too many to tell
+_EMPTY = re.compile(r"^diff --git [^\n]*\n(?=diff --git |\Z)", re.MULTILINE)
 _QUIET = (
     "git",
     "--no-optional-locks",
@@ -25,6 +27,7 @@ _QUIET = (
     "-c", "core.fsmonitor=false",
     "-c", f"core.hooksPath={os.devnull}",
     "-c", "core.quotePath=false",
+    "-c", "diff.autoRefreshIndex=false",  # it would lock and write the index
 )  # fmt: skip
 _ENVIRONMENT = {
     "GIT_ALLOW_PROTOCOL": "",
@@ -74,7 +77,7 @@ def read_git(folder: Path, *, with_diff: bool, timeout: float = TIMEOUT_S) -> Gi
     diff = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", "--ignore-submodules=dirty")
     notebooks = ":(top,exclude,glob)**/*.ipynb"
     text = _git(folder, (*diff, "HEAD", "--", ":/", notebooks), _MAX_BYTES, until)
-    return replace(state, diff=text or "")
+    return replace(state, diff=without_empty(text or ""))
 
 
 def state_of(status: str) -> GitState:
@@ -89,6 +92,11 @@ def state_of(status: str) -> GitState:
         elif not line.startswith("#"):
             is_dirty = True
     return GitState(commit, branch, is_dirty)
+
+
+def without_empty(diff: str) -> str:
+    """A diff without the heads of files in which nothing differs but their times."""
+    return _EMPTY.sub("", diff)
 
 
 def _git(folder: Path, words: tuple[str, ...], limit: int, until: float) -> str | None:

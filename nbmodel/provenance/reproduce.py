@@ -99,6 +99,8 @@ def reproduce(
 
 
 def _environment(home: Path) -> dict[str, str]:
+    """What the kernel's environment is: that of this process, but for where versions go."""
+    (home / "remote").mkdir()
     passed = {key: value for key, value in os.environ.items() if key not in _NOT_PASSED_ON}
     return passed | {
         "NBMODEL_HOME": str(home),

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from nbmodel.benchmark import Subject
     from nbmodel.core.job import Job
     from nbmodel.core.origin import Origin
+    from nbmodel.core.signature import Signature
     from nbmodel.display import (
         AliasCard,
         AliasHistory,
@@ -202,7 +203,8 @@ class Client:
 
         Args:
             name: Model name, ``[namespace/]name``.
-            model: A fitted scikit-learn estimator or pipeline.
+            model: A fitted scikit-learn estimator or pipeline; or a plain function of arrays,
+                which needs a ``sample`` and becomes a ``model.py``.
             sample: Rows as the model takes them: array or data frame; ≤ 16 are kept.
             type: Model type, when the object does not tell.
             labels: Class names, when they are better than the object's own.
@@ -231,11 +233,10 @@ class Client:
             SignatureError: ``signature`` contradicts what it becomes.
         """
         from nbmodel.display import Progress
-        from nbmodel.importing.signature import read_signature
         from nbmodel.local import convert_source
 
         check_name(name)
-        said = read_signature(signature)
+        said = _signature(signature)
         if isinstance(model, str | os.PathLike):
             raise InputError(
                 f"log takes a live object, found the path {os.fspath(model)!r}",
@@ -344,12 +345,11 @@ class Client:
             SignatureError: ``signature`` contradicts the file.
         """
         from nbmodel.display import Progress
-        from nbmodel.importing.signature import read_signature
         from nbmodel.local import upload_source
         from nbmodel.source import gather_files
 
         check_name(name)
-        said = read_signature(signature)
+        said = _signature(signature)
         digests = self._digests(parents)
         look = self._look(name, seed, data) if lineage is None else None
 
@@ -464,7 +464,6 @@ class Client:
         """
         from nbmodel.display import Progress, VersionCard
         from nbmodel.importing.bring import workplace
-        from nbmodel.importing.signature import read_signature
         from nbmodel.importing.version import import_version
 
         def answer(source: Source) -> Source:
@@ -480,7 +479,7 @@ class Client:
 
         if name is not None:
             check_name(name)
-        said = read_signature(signature)
+        said = _signature(signature)
         with (
             Progress(f"import {name or ''}".rstrip()) as progress,
             workplace(
@@ -1957,6 +1956,15 @@ def _require_signing() -> None:
 
 def _file(given: str | os.PathLike[str]) -> Path:
     return Path(given).expanduser()
+
+
+def _signature(given: SignatureGiven) -> Signature | None:
+    """The signature that a person gives, read; who gives none waits for no import."""
+    if given is None:
+        return None
+    from nbmodel.importing.signature import read_signature
+
+    return read_signature(given)
 
 
 def _local(text: str) -> Reference:

@@ -531,15 +531,8 @@ def _check_refused(name: str, service: str, status: Mapping[str, Any], version: 
         still = f"; version {live} keeps serving" if live else ""
         raise RefusedError(
             f"{name}: {service} refused {version.reference}: {why}{still}",
-            hint=_hint_of(entry) or f"see `runtime logs {name}`",
+            hint=str(entry.get("hint") or f"see `runtime logs {name}`"),
         )
-
-
-def _hint_of(entry: Mapping[str, Any]) -> str | None:
-    """What to do about a version that is not signed as the runtime wants it."""
-    reasons = {one.get("reason") for one in entries(entry, "conditions")}
-    hint = entry.get("hint")
-    return str(hint) if hint and "NotTrusted" in reasons else None
 
 
 def _check_wanted(name: str, service: str, status: Mapping[str, Any], version: Version) -> None:

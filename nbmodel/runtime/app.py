@@ -23,7 +23,7 @@ from nbmodel.errors import NbModelError
 from nbmodel.runtime.answer import Answer, Call
 from nbmodel.runtime.auth import Gate
 from nbmodel.runtime.control import control_routes, error_response
-from nbmodel.runtime.http_head import too_large
+from nbmodel.runtime.http_head import TOO_LARGE_HINT, too_large
 from nbmodel.runtime.limits import DEFAULT_LIMITS, TOO_MUCH, Budget
 from nbmodel.runtime.oip import DataPlane
 from nbmodel.runtime.oip_control import ControlPlane
@@ -178,7 +178,7 @@ class DataPlaneApp:
             return _response(self._plane.answer(call, method, headers, b""))
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > self._max_input:
-            return self._too_large()
+            return self._too_large(int(length))
         body = bytearray()
         try:
             while True:
@@ -203,8 +203,9 @@ class DataPlaneApp:
             self._budget.give_back(len(body))
         return _response(answer)
 
-    def _too_large(self) -> Response:
-        return JSONResponse({"error": too_large(self._max_input)}, 413)
+    def _too_large(self, found: int | None = None) -> Response:
+        error = too_large(self._max_input, found)
+        return JSONResponse({"error": error, "hint": TOO_LARGE_HINT}, 413)
 
 
 def _response(answer: Answer) -> Response:

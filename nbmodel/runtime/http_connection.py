@@ -36,6 +36,7 @@ from nbmodel.runtime.auth import Gate
 from nbmodel.runtime.control_connection import ControlConnection
 from nbmodel.runtime.http_head import (
     END,
+    TOO_LARGE_HINT,
     ChunkedBody,
     Head,
     RefusedError,
@@ -445,7 +446,11 @@ class HttpConnection(asyncio.BufferedProtocol):
                 refusal.status, refusal.error, hint=refusal.hint, headers=refusal.headers
             )
         if head.length is not None and head.length > front.limits.max_request_bytes:
-            raise RefusedError(413, too_large(front.limits.max_request_bytes))
+            raise RefusedError(
+                413,
+                too_large(front.limits.max_request_bytes, head.length),
+                hint=TOO_LARGE_HINT,
+            )
         method = "GET" if head.method == "HEAD" else head.method
         request = _Request(
             head=head,

@@ -265,7 +265,7 @@ class ChunkedBody:
             _refuse("a chunk's size is not a hexadecimal number in a line of its own")
         self._left = int(found[1], 16)
         if len(self.data) + self._left > self._max:
-            raise RefusedError(413, too_large(self._max))
+            raise RefusedError(413, too_large(self._max), hint=TOO_LARGE_HINT)
         self._state = self._on_data_end if self._left else self._on_trailer
 
     def _on_data_end(self, line: bytes) -> None:
@@ -281,6 +281,16 @@ class ChunkedBody:
             _refuse("a malformed trailer")
 
 
-def too_large(max_bytes: int) -> str:
-    """What is said of a body over the limit."""
-    return f"request body is larger than {max_bytes} bytes (--max-request-bytes)"
+#: What to do about a body over the limit.
+TOO_LARGE_HINT = "send fewer rows at once, or start the runtime with a larger --max-request-bytes"
+
+
+def too_large(max_bytes: int, found: int | None = None) -> str:
+    """What is said of a body over the limit.
+
+    Args:
+        max_bytes: The limit.
+        found: Its bytes, where its head tells them.
+    """
+    size = "" if found is None else f": it has {found} bytes"
+    return f"request body is larger than {max_bytes} bytes (--max-request-bytes){size}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from nbmodel.errors import TargetError
+from nbmodel.errors import TargetError, UnavailableError
 
 if TYPE_CHECKING:
     from nbmodel.runtime.services import ServiceView
@@ -42,8 +42,14 @@ def find_ready(services: Services, name: str, version: str) -> ServiceView:
 
     Raises:
         TargetError: As ``find``; or it runs nothing.
+        UnavailableError: Its model is loaded, and its engine is being brought back.
     """
     service = find(services, name, version)
+    if service.reason and service.backend:
+        raise UnavailableError(
+            f"{name!r} cannot answer just now: {service.reason}",
+            hint="it is being started again: try again in a moment",
+        )
     if not service.ready:
         raise TargetError(f"Request for unknown model: {name!r} has no available versions")
     return service

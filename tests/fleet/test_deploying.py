@@ -145,6 +145,7 @@ def test_a_version_that_answers_wrongly_is_refused_with_the_difference(
     assert "version 1 keeps serving" in message
     assert "'y'" in message  # which output, and below by how much
     assert "expected 39, found 78" in message
+    assert "the version was made with another engine" in str(caught.value.hint)
     assert answer(client, model) == ONE
     status = client.status("edge")
     assert "was given up" in status.text()

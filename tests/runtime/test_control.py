@@ -256,6 +256,8 @@ def test_a_request_that_is_too_large_is_refused(runtime: EdgeRuntime) -> None:
     with served(make_app(runtime, Gate(None, None), max_input=10)) as http:
         answer = http.post("/v2/models/a/infer", content=b"x" * 11)
         assert answer.status_code == 413
+        assert "it has 11 bytes" in answer.json()["error"]
+        assert "send fewer rows" in answer.json()["hint"]
         chunks = http.post("/v2/models/a/infer", content=iter([b"x" * 6, b"x" * 6]))
         assert chunks.status_code == 413
         assert "10 bytes" in chunks.json()["error"]

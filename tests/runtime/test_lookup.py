@@ -3,24 +3,26 @@ from __future__ import annotations
 import pytest
 
 from nbmodel.core.signature import Signature
-from nbmodel.errors import TargetError
+from nbmodel.errors import TargetError, UnavailableError
 from nbmodel.runtime.lookup import find, find_ready
 from nbmodel.runtime.services import ServiceView
 
 
-class Two:
-    """A runtime with a service that is ready and one that is not."""
+class Three:
+    """A runtime with a service that is ready, one that runs nothing, and one whose engine died."""
 
     def service(self, name: str) -> ServiceView:
-        if name not in ("up", "down"):
+        if name not in ("up", "down", "ill"):
             raise TargetError("no such service")
+        if name == "ill":
+            return ServiceView(name, False, "3", Signature(), reason="it died", backend="triton")
         return ServiceView(name, name == "up", "3", Signature())
 
 
 @pytest.mark.parametrize("version", ["", "3", "03"])
 def test_a_service_is_found_in_its_version(version: str) -> None:
-    assert find_ready(Two(), "up", version).name == "up"
-    assert find(Two(), "down", version).name == "down"
+    assert find_ready(Three(), "up", version).name == "up"
+    assert find(Three(), "down", version).name == "down"
 
 
 # Texts: http_server.cc and model_repository_manager.cc of Triton.
@@ -34,4 +36,10 @@ def test_a_service_is_found_in_its_version(version: str) -> None:
 )
 def test_what_is_not_there_is_told(name: str, version: str, says: str) -> None:
     with pytest.raises(TargetError, match=says):
-        find_ready(Two(), name, version)
+        find_ready(Three(), name, version)
+
+
+def test_a_service_whose_engine_is_brought_back_asks_to_be_tried_again() -> None:
+    with pytest.raises(UnavailableError, match="'ill' cannot answer just now: it died") as caught:
+        find_ready(Three(), "ill", "")
+    assert caught.value.hint == "it is being started again: try again in a moment"

@@ -40,6 +40,7 @@ def command(
     \b
     nbmodel upload mobilenet.tflite --name fruit --labels labels.txt
     nbmodel upload exported/ --name fruit --metric acc=0.93 --tag stage=trial
+    nbmodel upload scripted.pt --name fruit --signature serving.yaml
     """
     given = {**read_about(context, about), **read_made(context, about)}
     if background is None and not all(

@@ -101,6 +101,10 @@ class ModelProcess:
             raise PluginError("the 'python' backend needs Unix sockets, which Windows lacks")
         self._recipe = recipe
         self._words = bytearray()
+        #: Whether it did not answer, and will not.
+        self.is_over = False
+        # Held while the socket is in use: its number must not become another's meanwhile.
+        self._using = threading.RLock()
         self._ours, theirs = socket.socketpair()
         with theirs:
             for one in (self._ours, theirs):
@@ -191,7 +195,10 @@ class ModelProcess:
             os.killpg(self._process.pid, signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_KILLED_S)
-        self._ours.close()
+        with contextlib.suppress(OSError):
+            self._ours.shutdown(socket.SHUT_RDWR)  # who waits for an answer is told
+        with self._using:
+            self._ours.close()
 
     def _exchange(
         self,
@@ -204,12 +211,15 @@ class ModelProcess:
     ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         deadline = time.monotonic() + timeout_s
         try:
-            send(self._ours, head, tensors, deadline)
-            return receive(self._ours, deadline)
+            with self._using:
+                send(self._ours, head, tensors, deadline)
+                return receive(self._ours, deadline)
         except TimeoutError:
+            self.is_over = True
             self.kill()
             raise InferenceError(f"{late}{self._quoted()}", hint=hint) from None
         except (OSError, WireError) as exc:
+            self.is_over = True
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_END_S)
             self.kill()
@@ -282,7 +292,11 @@ class Keeper:
             process = self._ready
         if process is None:
             raise UnavailableError(self._trouble or "its process is gone")
-        return process.ask(inputs, outputs, timeout_s)
+        try:
+            return process.ask(inputs, outputs, timeout_s)
+        finally:
+            if process.is_over:
+                self._let_go(process, "its process has ended; it is started again")
 
     def close(self) -> None:
         """End the process for good."""
@@ -329,6 +343,8 @@ class Keeper:
         with self._lock:
             self._current = process
         try:
+            if self._closing.is_set():
+                raise UnavailableError("it is closed")  # noqa: TRY301 # ended as after others
             config = process.load()
         except BaseException:
             process.kill()
@@ -337,12 +353,17 @@ class Keeper:
             self._ready, self._trouble = process, None
         return config
 
+    def _let_go(self, process: ModelProcess, trouble: str) -> None:
+        """Have nobody ask a process any more."""
+        with self._lock:
+            if self._ready is process:
+                self._ready, self._trouble = None, trouble
+
     def _until_its_end(self) -> str:
-        process = self._ready
+        process = self._current
         assert process is not None
         how = process.wait()
-        with self._lock:
-            self._ready = None
+        self._let_go(process, f"its process ended: {how}")
         process.kill()  # what it has started, and our side of its socket
         return how
 

@@ -11,15 +11,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from nbmodel.answered import part_sample
 from nbmodel.backends import Session, load_backend, open_session
 from nbmodel.convert import check_conversion, convert
 from nbmodel.core.contract import example_of
 from nbmodel.core.golden import Golden
-from nbmodel.core.signature import Signature, describe
+from nbmodel.core.signature import Signature, check_inputs, describe
 from nbmodel.core.version import Version
-from nbmodel.errors import InputError, NbModelError, NoCompatibleBackendError, PluginError
+from nbmodel.errors import (
+    GoldenSampleError,
+    InputError,
+    NbModelError,
+    NoCompatibleBackendError,
+    PluginError,
+)
 from nbmodel.formats import ModelFacts, fill_gap, model_file
-from nbmodel.golden import GoldenSample, check_answers
+from nbmodel.golden import GoldenSample, check_answers, compare
 from nbmodel.inputs import inputs_for
 from nbmodel.observe import (
     Observed,
@@ -29,6 +36,7 @@ from nbmodel.observe import (
     with_columns_of,
 )
 from nbmodel.protocol.coerce import coerce
+from nbmodel.protocol.tensor import datatype_of
 from nbmodel.registry import Registry
 from nbmodel.source import LABELS_PATH, LabelsGiven, Source, read_labels, read_source
 
@@ -118,11 +126,12 @@ def upload_source(
     """
     if sample is None:
         return read_source(paths, labels, signature), ()
-    seen: list[Observed] = []
+    seen: list[Mapping[str, NDArray[Any]]] = []
 
     def observe(path: Path, facts: ModelFacts) -> ModelFacts:
-        told, observed = _observed(path, facts, sample)
-        seen.append(observed)
+        parts = part_sample(facts.signature, sample)
+        told, observed = observe_facts(path, facts, parts.inputs, parts.answers)
+        seen.append({**observed.arrays, **parts.answers})
         return told
 
     source = read_source(paths, labels, signature, observe)
@@ -130,13 +139,26 @@ def upload_source(
         return answer_source(source, sample, golden), ()
     source = _with_frame(source, sample)
     try:
-        return answer_source(source, seen[0].arrays, golden), ()
+        return answer_source(source, seen[0], golden), ()
     except (NoCompatibleBackendError, PluginError) as exc:
-        return source, (f"it has no golden sample: {exc}",)
+        return source, (f"it has no golden sample: {exc}; {exc.hint}",)
 
 
-def _observed(path: Path, facts: ModelFacts, sample: object) -> tuple[ModelFacts, Observed]:
-    """The facts of a file that does not tell its tensors, with what a sample shows of them."""
+def observe_facts(
+    path: Path, facts: ModelFacts, sample: object, answers: Mapping[str, NDArray[Any]]
+) -> tuple[ModelFacts, Observed]:
+    """The facts of a file that does not tell its tensors, with what a sample shows of them.
+
+    Args:
+        path: The model file.
+        facts: What it tells.
+        sample: As ``observe_inputs`` takes it.
+        answers: To the sample, by output name; empty: the model's own, when it can be run here.
+
+    Raises:
+        InputError: Nobody tells the outputs.
+        NbModelError: As ``observe_inputs``.
+    """
     read = facts.signature
     is_known = bool(read.inputs) and all(one.datatype != "UNKNOWN" for one in read.inputs)
     observed = observe_inputs(sample, read.inputs)
@@ -144,8 +166,7 @@ def _observed(path: Path, facts: ModelFacts, sample: object) -> tuple[ModelFacts
     if not told.gap:
         return told, observed
     try:
-        with closing(open_session(path, facts.framework)) as session:
-            answers = session.infer(coerce(told.signature, observed.arrays))
+        found = answers or _run(path, told, observed)
     except NbModelError as exc:
         takes = ", ".join(map(describe, told.signature.inputs))
         raise InputError(
@@ -155,7 +176,12 @@ def _observed(path: Path, facts: ModelFacts, sample: object) -> tuple[ModelFacts
             f"'{example_of(told.signature, ('outputs',))}'",
         ) from exc
     rows = next((len(one) for one in observed.arrays.values() if one.ndim), None)
-    return fill_gap(told, Signature(outputs=observe_outputs(answers, rows))), observed
+    return fill_gap(told, Signature(outputs=observe_outputs(found, rows))), observed
+
+
+def _run(path: Path, facts: ModelFacts, observed: Observed) -> Mapping[str, NDArray[Any]]:
+    with closing(open_session(path, facts.framework)) as session:
+        return session.infer(coerce(facts.signature, observed.arrays))
 
 
 def answer_source(source: Source, sample: object, golden: Golden) -> Source:
@@ -163,20 +189,23 @@ def answer_source(source: Source, sample: object, golden: Golden) -> Source:
 
     Args:
         source: What is uploaded.
-        sample: As ``inputs_for`` takes a value.
+        sample: As ``inputs_for`` takes a value; with arrays named as the outputs beside the
+            inputs, these are its answers.
         golden: The tolerance that devices check themselves with.
 
     Raises:
+        NoCompatibleBackendError: Nothing here runs it, and the sample has no answers.
         PluginError: The backend's extra is not installed.
         InferenceError, SignatureError: The engine refused the model or the inputs.
-        GoldenSampleError: The model answers nothing that is finite.
+        GoldenSampleError: The model answers nothing that is finite, or otherwise than the
+            sample.
     """
     path = source.files[source.model_path]
     assert isinstance(path, Path)  # what is uploaded was read from a file
-    request = inputs_for(source.signature, [sample])
-    with closing(open_session(path, source.framework)) as session:
-        tensors = coerce(source.signature, request.tensors)
-        answers = GoldenSample(tensors, session.infer(tensors))
+    parts = part_sample(source.signature, sample)
+    request = inputs_for(source.signature, [parts.inputs])
+    tensors = coerce(source.signature, request.tensors)
+    answers = GoldenSample(tensors, _answers(path, source, tensors, parts.answers, golden))
     check_answers(answers)
     return _with_frame(source, sample).with_golden(golden, answers.to_bytes())
 
@@ -189,6 +218,50 @@ def _with_frame(source: Source, sample: object) -> Source:
     rest = {name: list(values) for name, values in known.items() if name not in apart}
     metadata = {**source.metadata, "categories": rest} if rest else source.metadata
     return replace(source, signature=signature, metadata=metadata)
+
+
+def _answers(
+    path: Path,
+    source: Source,
+    tensors: Mapping[str, NDArray[Any]],
+    given: Mapping[str, NDArray[Any]],
+    golden: Golden,
+) -> Mapping[str, NDArray[Any]]:
+    """The answers of a model to a sample: those given, where there are any.
+
+    Raises:
+        GoldenSampleError: What runs the model here answers otherwise.
+        TensorNameError, ShapeError, DatatypeError: The sample contradicts the signature.
+        NoCompatibleBackendError: Nothing here runs it, and no answers are given.
+    """
+    try:
+        session = open_session(path, source.framework)
+    except (NoCompatibleBackendError, PluginError) as exc:
+        if given:
+            found = {name: datatype_of(one, what=repr(name)) for name, one in tensors.items()}
+            check_inputs(
+                source.signature, {name: (found[name], one.shape) for name, one in tensors.items()}
+            )
+            return given
+        if isinstance(exc, PluginError):
+            raise
+        outputs = ", ".join(map(describe, source.signature.outputs)) or "its outputs"
+        raise NoCompatibleBackendError(
+            f"{exc}, so the answers of {path.name} to the sample are not known",
+            hint=f"add its answers to the sample, as arrays named as the outputs: {outputs} (an "
+            ".npz file or a mapping), or leave the sample out",
+        ) from exc
+    with closing(session):
+        answers = session.infer(tensors)
+    if not given:
+        return answers
+    difference = compare(given, answers, golden)
+    if not difference.agrees:
+        raise GoldenSampleError(
+            f"{path.name} does not give the answers of the sample: {difference}",
+            hint="correct the sample, or leave its outputs out: they are then those of the model",
+        )
+    return given
 
 
 class LocalModels:

@@ -36,12 +36,26 @@ def coerce(signature: Signature, arrays: Mapping[str, ArrayLike]) -> dict[str, N
     coerced = {}
     for name, value in arrays.items():
         what = f"input {name!r}"
-        array = to_tensor(value, what=what)
-        coerced[name] = _coerce(known[name], array, what) if name in known else array
+        coerced[name] = (
+            coerce_tensor(known[name], value, what=what)
+            if name in known
+            else to_tensor(value, what=what)
+        )
     return coerced
 
 
-def _coerce(tensor: Tensor, array: NDArray[Any], what: str) -> NDArray[Any]:
+def coerce_tensor(tensor: Tensor, value: ArrayLike, *, what: str) -> NDArray[Any]:
+    """One array in the datatype of a signature's tensor, as ``coerce`` makes it.
+
+    Args:
+        tensor: What it is to be.
+        value: An array or nested list.
+        what: It is called in an error: ``input 'x'``.
+
+    Raises:
+        DatatypeError: A value would be lost; names the first such value.
+    """
+    array = to_tensor(value, what=what)
     found = datatype_of(array, what=what)
     if found == tensor.datatype or tensor.datatype not in DATATYPES:
         return array
@@ -53,9 +67,9 @@ def _coerce(tensor: Tensor, array: NDArray[Any], what: str) -> NDArray[Any]:
         cast = array.astype(dtype)
     lost = _lost(array, cast, is_float=tensor.datatype.startswith(("FP", "BF")))
     if lost.any():
-        value = array.reshape(-1)[int(np.argmax(lost.reshape(-1)))]
+        first = array.reshape(-1)[int(np.argmax(lost.reshape(-1)))]
         raise DatatypeError(
-            f"{what} is {tensor.datatype}, found {found} with the value {value}, "
+            f"{what} is {tensor.datatype}, found {found} with the value {first}, "
             f"which {tensor.datatype} cannot hold"
         )
     return np.asarray(cast, order="C")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbmodel.core.contract import TYPES, signature_of
+from nbmodel.core.contract import TYPES, example_of, signature_of
 from nbmodel.core.signature import (
     DATATYPES,
     FOREIGN_DATATYPES,
@@ -253,6 +253,14 @@ def test_what_a_signature_writes_is_that_signature(
 ) -> None:
     signature = Signature(inputs, outputs)
     assert signature_of(json.loads(json.dumps(signature.to_json()))) == signature
+
+
+@given(st.sampled_from(sorted(DATATYPES)), st.lists(st.integers(-1, 9), max_size=4))
+def test_an_example_says_what_is_known_already(datatype: str, shape: list[int]) -> None:
+    known = Signature((Tensor("x", datatype, tuple(shape)),))
+    said = signature_of(json.loads(example_of(known, ("inputs", "outputs"))))
+    assert said.inputs == known.inputs
+    assert [tensor.name for tensor in said.outputs] == ["y"]
 
 
 JSON = st.recursive(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -82,6 +83,7 @@ class Look:
         with contextlib.suppress(Exception):  # facts are never worth a version
             self._place = place_here()
         self._nth = _tally.count(name, self._place.number)
+        self._modules = tuple(sys.modules)  # now, before what making a version imports
         self._thread = threading.Thread(target=self._find, name="nbmodel-look", daemon=True)
         self._thread.start()
 
@@ -125,7 +127,7 @@ class Look:
         with contextlib.suppress(Exception):
             self._git = read_git(Path.cwd(), with_diff=self._record == "all")
         with contextlib.suppress(Exception):
-            self._packages = imported_packages()
+            self._packages = imported_packages(self._modules)
         with contextlib.suppress(Exception):
             self._machine = machine_here()
 

@@ -28,14 +28,13 @@ _CALLED: Mapping[str, str] = {
 _FIELD = re.compile(r"^(Name|Version):[ \t]*(\S+)", re.MULTILINE)
 
 
-def imported_packages(modules: Iterable[str] | None = None) -> dict[str, str]:
-    """Distribution → version, sorted, of the modules that are imported and installed.
+def imported_packages(modules: Iterable[str]) -> dict[str, str]:
+    """Distribution → version, sorted, of those modules that come from one.
 
     Args:
-        modules: Their names; None: those of this process.
+        modules: Names as in ``sys.modules``; those of the standard library are passed over.
     """
-    names = list(sys.modules) if modules is None else modules
-    tops = {name.partition(".")[0] for name in names} - sys.stdlib_module_names
+    tops = {name.partition(".")[0] for name in modules} - sys.stdlib_module_names
     found = (_of_module(top) for top in sorted(tops) if not top.startswith("_"))
     return dict(sorted({one for one in found if one is not None})[:MAX_PACKAGES])
 

@@ -17,6 +17,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -96,23 +97,23 @@ def ask(asked: Iterable[Server], kernel: str | None) -> str | None:
         asked: The servers, in this order; who does not answer is passed over.
         kernel: Its id; None: that of the only session.
     """
-    import httpx
-
-    with httpx.Client(trust_env=False, timeout=_TIMEOUT_S) as client:
-        for server in asked:
-            headers = {"Authorization": f"token {server.token}"} if server.token else {}
-            with contextlib.suppress(httpx.HTTPError, ValueError):
-                url = f"{server.url}api/sessions"
-                with client.stream("GET", url, headers=headers) as answer:
-                    body = b""
-                    for piece in answer.iter_bytes():
-                        body += piece
-                        if len(body) > _MAX_ANSWER:
-                            break
-                path = path_in(json.loads(body), kernel)
-                if path is not None:
-                    return str(Path(server.root, path)) if server.root else path
+    for server in asked:
+        with contextlib.suppress(OSError, HTTPException, ValueError):
+            path = path_in(json.loads(_get(server)), kernel)
+            if path is not None:
+                return str(Path(server.root, path)) if server.root else path
     return None
+
+
+def _get(server: Server) -> bytes:
+    """What a server answers; its redirects are not followed, nor are proxies asked."""
+    place = urlsplit(f"{server.url}api/sessions")
+    kind = HTTPSConnection if place.scheme == "https" else HTTPConnection
+    headers = {"Authorization": f"token {server.token}"} if server.token else {}
+    connection = kind(place.hostname or "", place.port, timeout=_TIMEOUT_S)
+    with contextlib.closing(connection):
+        connection.request("GET", place.path, headers=headers)
+        return connection.getresponse().read(_MAX_ANSWER)
 
 
 def path_in(sessions: Any, kernel: str | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,7 +21,7 @@ def test_modules_and_what_they_are_of() -> None:
 
 
 def test_what_this_process_has_imported() -> None:
-    assert imported_packages()["pytest"] == version("pytest")
+    assert imported_packages(sys.modules)["pytest"] == version("pytest")
 
 
 def test_what_is_no_package_is_left_out() -> None:

@@ -12,8 +12,10 @@ import pytest
 
 from nbmodel.cli import main
 from nbmodel.client import Client
-from nbmodel.core.signature import check_inputs, describe
+from nbmodel.core.signature import Signature, Tensor, check_inputs, describe
 from nbmodel.errors import DatatypeError, InputError, ShapeError, TensorNameError
+from nbmodel.formats import ModelFacts
+from nbmodel.local import observe_facts
 from nbmodel.protocol.tensor import datatype_of
 
 OUTPUTS: dict[str, Any] = {"outputs": {"y": {"dtype": "float32", "shape": [-1, 3]}}}
@@ -93,7 +95,9 @@ def test_a_sample_says_the_inputs_of_such_a_file(client: Client, script: Path) -
     card = upload(client, script, signature=OUTPUTS, sample=sample)
     assert described(card) == ["x FP32[-1,3,8,8]", "y FP32[-1,3]"]
     assert card.manifest.golden is None
-    assert "it has no golden sample: no backend runs 'torchscript' files right here" in str(card)
+    (note,) = card.notes
+    assert note.startswith("it has no golden sample")
+    assert "no backend runs 'torchscript' files right here" in note
 
 
 def test_outputs_that_nobody_tells_are_asked_for(client: Client, script: Path) -> None:
@@ -263,3 +267,20 @@ def test_made_up_inputs_run_through_every_real_model(client: Client, test_models
         )
         answers = client.infer(card.reference, made)
         assert set(answers) == {one.name for one in card.signature.outputs}
+
+
+def test_outputs_are_what_the_model_answers_to_the_sample(linear_onnx: Path) -> None:
+    untold = ModelFacts("onnx", Signature((Tensor("x", "UNKNOWN", None),)), gap="nothing is told")
+    sample = np.ones((2, 2), np.float32)
+    facts, observed = observe_facts(linear_onnx, untold, sample, {})
+    tensors = (*facts.signature.inputs, *facts.signature.outputs)
+    assert list(map(describe, tensors)) == ["x FP32[-1,2]", "y FP32[-1,3]"]
+    assert facts.gap == ""
+    assert observed.arrays["x"].shape == (2, 2)
+
+
+def test_answers_in_the_sample_tell_the_outputs(client: Client, script: Path) -> None:
+    sample = {"x": np.ones((2, 4), np.float32), "OUTPUT__0": np.ones((2, 3), np.float32)}
+    card = upload(client, script, sample=sample)
+    assert described(card) == ["x FP32[-1,4]", "OUTPUT__0 FP32[-1,3]"]
+    assert card.manifest.golden is not None

@@ -55,6 +55,7 @@ _VERBS = (
     "publish",
     "pull",
     "push",
+    "redeploy",
     "remotes",
     "remove_alias",
     "rename",

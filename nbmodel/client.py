@@ -28,6 +28,7 @@ from nbmodel.core.pin import Pin
 from nbmodel.core.reference import Reference, check_name
 from nbmodel.core.version import Model, Version, now
 from nbmodel.errors import (
+    DeployError,
     InputError,
     ModelNotFoundError,
     NbModelError,
@@ -1410,6 +1411,8 @@ class Client:
         remote = self.runtimes.get(on)
         if not (ref.is_model or ref.alias == "latest"):
             deploy.check_hold(self.registry, version, remote.name)
+        follows = _selector(ref, version)
+        version = self.registry.wanted(version.model, remote.name, follows)  # a pin may hold it
         name = service or plan.local_name(version.model)
         policy = {
             "confirm_s": confirm_s,
@@ -1423,7 +1426,7 @@ class Client:
             version,
             service=name,
             backend=deploy.choose_backend(version, backend, remote),
-            follows=_selector(ref, version),
+            follows=follows,
             threads=threads,
             attributes=attributes or {},
             deployment={key: value for key, value in policy.items() if value is not None},
@@ -1435,7 +1438,9 @@ class Client:
             rehearsal = deploy.rehearse(
                 remote, version, name, lambda config: plan.with_placement(config, placement)
             )
-            placement = replace(placement, deployment=rehearsal.policy)
+            placement = replace(
+                placement, deployment=rehearsal.policy, attributes=rehearsal.attributes
+            )
             return DeployCard(remote.name, remote.url, version, placement, steps=rehearsal.steps)
         deployment = Deployment(
             runtime=remote.name,
@@ -1468,7 +1473,7 @@ class Client:
             remote.name,
             remote.url,
             delivery.version,
-            replace(placement, deployment=delivery.policy),
+            replace(placement, deployment=delivery.policy, attributes=delivery.attributes),
             sent=delivery.pushed.sent,
             present=delivery.pushed.present,
             saved=delivery.pushed.saved,
@@ -1479,6 +1484,40 @@ class Client:
         )
         pin = deploy.hold_on(self.registry, version.model, remote.name)
         return card.with_notes(_holding([] if pin is None else [pin]))
+
+    def redeploy(self, on: str | None = None) -> StatusCard:
+        """Bring every service that was deployed to a runtime from here to what it should run.
+
+        A Triton server that was started again gets all back so, as it was. What each service
+        follows, its attributes and pins stay as they are.
+
+        Args:
+            on: The runtime; the only one known when not given.
+
+        Returns:
+            The runtime's status, with a line for each service; its ``exit_code`` is not 0 when
+            one could not be brought there.
+
+        Raises:
+            RuntimeNotFoundError, TargetUnreachableError: The runtime is unknown or away.
+            DeployError: Nothing was deployed there from here.
+        """
+        from nbmodel.display import StatusCard
+        from nbmodel.fleet.deploy import bring_all, follows
+
+        remote = self.runtimes.get(on)
+        remote.status()  # one that is away is told once
+        deployments = self.registry.deployments(runtime=remote.name)
+        if not deployments:
+            raise DeployError(
+                f"nothing was deployed to {remote.name} from here",
+                hint=f"say which model: `deploy REF --on {remote.name}`",
+            )
+        brought = bring_all(self.registry, {remote.name: remote}, deployments, retry=True)
+        card = StatusCard(follows(self.registry, remote, remote.status())).named(remote.name)
+        if any(one.error is not None for one in brought):
+            card = card.ending(1)
+        return card.with_notes([*map(str, brought), *self._held_there(remote)])
 
     def undeploy(self, target: str) -> StatusCard:
         """Stop a service and take it out of its runtime's config.

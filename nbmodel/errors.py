@@ -225,8 +225,8 @@ class ProbeError(NbModelError):
 
     Attributes:
         reason: In one word, for conditions: ``LoadFailed``, ``WrongSignature``, ``RunFailed``,
-            ``WrongAnswer``, ``NotFinite``, ``OutOfMemory``, ``Crashed`` or ``TimedOut``;
-            ``Refused`` where that is not known.
+            ``WrongAnswer``, ``NotFinite``, ``OutOfMemory``, ``Crashed``, ``TimedOut`` or
+            ``NoAnswer``; ``Refused`` where that is not known.
     """
 
     def __init__(self, message: str, *, reason: str = "Refused", hint: str | None = None) -> None:

@@ -117,7 +117,8 @@ def read_value(value: object) -> object:
     path = Path(value).expanduser()
     if not path.is_file():
         raise InputError(
-            f"no such input file: {path}", hint="give a file, or the name of a kernel variable"
+            f"no such input file: {path}",
+            hint="give a file, or in a notebook the name of a variable",
         )
     if path.suffix.lower() in PICTURES:
         return load_image(path)

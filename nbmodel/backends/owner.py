@@ -19,6 +19,11 @@ def owner() -> str:
     return f"{_place()}-{os.getpid()}-{_start(os.getpid())}"
 
 
+def is_owned(name: str) -> bool:
+    """Whether a name has the ``owner`` of any process in it, of whichever machine."""
+    return _IN_NAME.search(name) is not None
+
+
 def is_left(name: str) -> bool:
     """Whether a name has the ``owner`` of a process in it that ran here and is gone.
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from nbmodel.commands.context import Context, pass_context
 from nbmodel.commands.options import typed_pairs
+from nbmodel.errors import InputError
 
 
 @click.command("deploy")
-@click.argument("reference", metavar="REF")
+@click.argument("reference", metavar="[REF]", required=False)
 @click.option("--on", metavar="RUNTIME", help="not needed when only one is known")
 @click.option("--service", metavar="NAME", help="the model's name when not given")
 @click.option("--backend", metavar="NAME", help="the first that can when not given")
@@ -80,7 +82,7 @@ def command(
     context: Context,
     /,
     *,
-    reference: str,
+    reference: str | None,
     on: str | None,
     service: str | None,
     backend: str | None,
@@ -96,11 +98,15 @@ def command(
     nbmodel deploy digits --on edge            follows the newest version
     nbmodel deploy digits:champion --on edge   follows the alias
     nbmodel deploy digits:3 --on edge          stays at version 3
+    nbmodel deploy --on edge                   all that was deployed there, as it was
 
     A new version is tried out on the runtime, then serves provisionally: until it is
     committed, the one before comes back when it fails. How that goes can be set with the
     options below, which stay as they are until they are given again, or reset.
     """
+    if reference is None:
+        _check_nothing_else()
+        return context.client.redeploy(on)
     return context.client.deploy(
         reference,
         on=on,
@@ -112,3 +118,16 @@ def command(
         dry_run=dry_run,
         **options,
     )
+
+
+def _check_nothing_else() -> None:
+    """Refuse options that say how to deploy, where nothing is said of what."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        source = context.get_parameter_source(str(parameter.name))
+        if parameter.name not in ("reference", "on") and source is ParameterSource.COMMANDLINE:
+            raise InputError(
+                f"{parameter.opts[0]} is for one model",
+                hint="say which: `deploy REF`; without, all that was deployed is brought back "
+                "as it was",
+            )

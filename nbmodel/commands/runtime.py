@@ -235,8 +235,9 @@ def stop(context: Context, *, name: str) -> Any:
 @click.argument("name")
 @click.argument("url")
 @click.option("--token", metavar="TOKEN", help="the token that the runtime showed at its start")
+@click.option("--replace", is_flag=True, help="in place of one of that name at another address")
 @pass_context
-def add(context: Context, *, name: str, url: str, token: str | None) -> Any:
+def add(context: Context, *, name: str, url: str, token: str | None, replace: bool) -> Any:
     """Make a runtime known that runs already, or a bare Triton server a runtime of its own.
 
     A Triton needs --model-control-mode=explicit, and nothing else: versions are sent to it by
@@ -246,7 +247,7 @@ def add(context: Context, *, name: str, url: str, token: str | None) -> Any:
     nbmodel runtime add pi http://raspberrypi.local:8080
     nbmodel runtime add jetson triton+grpc://jetson.local:8001
     """
-    return context.client.runtimes.add(name, url, token=token)
+    return context.client.runtimes.add(name, url, token=token, replace=replace)
 
 
 @command.command("list")

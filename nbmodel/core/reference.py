@@ -145,10 +145,10 @@ class Reference:
         _check_text(text, "a reference such as 'digits:3'")
         rest, at, digest = text.partition("@")
         if at and not is_digest(digest):
-            raise RefError(
-                f"malformed digest in {_shown(text)}",
-                hint="a digest is sha256: and 64 hex digits; aliases follow a ':'",
-            )
+            hint = "a digest is sha256: and 64 hex digits; aliases follow a ':'"
+            if ":" not in digest:
+                hint = "SERVICE@RUNTIME names a service, expected a model here: digits, or digits:3"
+            raise RefError(f"malformed digest in {_shown(text)}", hint=hint)
         registry = None
         head, slash, tail = rest.partition("/")
         if slash and _HOST.fullmatch(head):

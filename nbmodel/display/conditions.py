@@ -112,7 +112,8 @@ class Standing:
     def _failed(self) -> Iterator[Note]:
         failed, error = entry(self.service, "failed"), said(self.service, "error")
         number = said(self.service, "number")
-        still = f"; {version(number)} keeps serving" if number else ""
+        serves = number and said(self.service, "state") != "failed"
+        still = f"; {version(number)} keeps serving" if serves else ""
         hint = f" ({said(self.service, 'hint')})" if said(self.service, "hint") else ""
         if failed:
             at = moment(said(failed, "at"))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from nbmodel.core.setting import as_typed
 from nbmodel.core.version import Version
 from nbmodel.display.base import Result
 from nbmodel.display.card import Block, Card, Chip, Code, Facts, Mono, Note
@@ -91,8 +92,8 @@ class DeployCard(Result):
                 ("target", Mono(self.target)),
                 ("version", (Mono(self.version.reference), self.version.stamp)),
                 ("follows", self.placement.version),
-                ("backend", self.placement.backend),
-                ("attributes", _settings(self.placement.attributes)),
+                ("backend", self._backend()),
+                ("attributes", _attributes(self.placement.attributes)),
                 ("deployment", _settings(self.placement.deployment)),
                 ("runtime", Mono(self.url)),
                 ("registry", Mono(self.registry or "")),
@@ -109,6 +110,11 @@ class DeployCard(Result):
             blocks.append(Code("\n".join(self.steps) or "nothing would change"))
         took = [] if self.seconds is None else [Chip(duration(self.seconds))]
         return Card(self.target, [*self._chips(), *took], blocks, kind="deployment")
+
+    def _backend(self) -> str:
+        """The backend, with what it runs on where there is a choice."""
+        runs_on = self._trial().get("runs_on")
+        return f"{self.placement.backend} on {runs_on}" if runs_on else self.placement.backend
 
     def _chips(self) -> list[Chip]:
         if self.is_plan:
@@ -134,6 +140,8 @@ class DeployCard(Result):
             words = provisional_words(self.status)
             if words:
                 yield f"version {self.version.number} is {words}"
+            if self.status.get("note"):
+                yield str(self.status["note"])
 
     def _moved(self) -> str:
         if self.is_plan:
@@ -170,6 +178,10 @@ class DeployCard(Result):
         }
 
     __repr__ = Result.__str__
+
+
+def _attributes(given: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={as_typed(value)}" for name, value in given.items())
 
 
 def _settings(given: Mapping[str, Any]) -> str:

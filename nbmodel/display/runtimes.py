@@ -70,7 +70,7 @@ def _problem(entry: Mapping[str, Any]) -> str:
     asked = entry.get("asked") or len(failed) + len(loading)
     told = [f"{len(failed)} of {asked} failed"] if failed else []
     told += [f"{len(loading)} of {asked} loading"] if loading else []
-    return f"{', '.join(told)}: nbmodel status {entry.get('name', '')}" if told else ""
+    return f"{', '.join(told)}: see `status {entry.get('name', '')}`" if told else ""
 
 
 def _services(services: object) -> str:

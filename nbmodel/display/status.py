@@ -104,7 +104,11 @@ class StatusCard(dict[str, Any], Result):
             blocks.append(Note(f"not model services, left alone: {', '.join(left)}"))
         others = ", ".join(_other(one) for one in entries(self, "others"))
         if others:
-            blocks.append(Note(f"not deployed from a notebook, left alone: {others}"))
+            blocks.append(Note(f"not deployed by nbmodel, left alone: {others}"))
+        trials = self.get("trials")
+        if isinstance(trials, list) and trials:
+            names = ", ".join(map(str, trials))
+            blocks.append(Note(f"being tried out, or left by a trial that was broken off: {names}"))
         if self.events:
             blocks.append(Code("\n".join(event.line for event in self.events)))
         return Card(self.known_as or own or "runtime", chips, blocks, kind="runtime")

@@ -42,7 +42,7 @@ def behind(registry: Registry, remote: Runtime, status: Mapping[str, Any]) -> It
         if not entry and isinstance(remote, TritonRuntime):
             yield Behind(
                 f"{one.service} is not there any more: Triton was started again, or somebody "
-                f"unloaded it; `{_command(one)}` brings it back"
+                f"unloaded it; `deploy --on {one.runtime}` brings back all that it ran"
             )
         if entry and entry.get("digest") != wanted.digest:
             yield _behind(one, wanted, status, entry)
@@ -67,16 +67,10 @@ def _behind(
         return Behind(f"{should}: it is {doing}")
     if entry.get("error"):
         return Behind(f"{should}: {brief(str(entry['error']))}")
-    return Behind(f"{should}: `{_command(one)}` brings it")
+    return Behind(f"{should}: `deploy --on {one.runtime}` brings it")
 
 
 def _here(status: Mapping[str, Any], entry: Mapping[str, Any]) -> set[str]:
     """The version of a service's package that is on the device."""
     packages = entries(status, "packages")
     return {str(one.get("version")) for one in packages if one.get("name") == entry.get("package")}
-
-
-def _command(one: Deployment) -> str:
-    """The words that deploy a service again as it was."""
-    followed = "" if one.selector == "latest" else f":{one.selector}"
-    return f"deploy {one.model}{followed} --on {one.runtime} --service {one.service}"

@@ -96,7 +96,10 @@ class Brought:
             took += [f"{file_size(pushed.sent)} sent"] if pushed.sent else []
             took += [f"{file_size(pushed.saved)} saved"] if pushed.saved else []
             outcome = f"{where} runs {self.version.reference} ({', '.join(took)})"
-        return "; ".join(filter(None, [outcome, self.delivery.pins]))
+        probe = self.delivery.live.status.get("probe")
+        is_new = not self.delivery.live.held and isinstance(probe, Mapping)
+        note = str(probe.get("note") or "") if is_new and isinstance(probe, Mapping) else ""
+        return "; ".join(filter(None, [outcome, note, self.delivery.pins]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,7 @@ class Delivery:
         registry: Address of the registry that it went by; None: it went directly.
         live: What became of it.
         policy: How the service takes up versions, as far as its config says that of it.
+        attributes: Of its backend, as its config has them.
         pins: What a person should know of the model's pins in that registry; mostly nothing.
     """
 
@@ -130,6 +134,7 @@ class Delivery:
     registry: str | None
     live: Live
     policy: Mapping[str, Any]
+    attributes: Mapping[str, Any]
     pins: str = ""
 
 
@@ -140,10 +145,12 @@ class Rehearsal:
     Attributes:
         steps: What it would change, a sentence each.
         policy: How the service would take up versions, as far as its config would say so.
+        attributes: Of its backend, as its config would have them.
     """
 
     steps: tuple[str, ...]
     policy: Mapping[str, Any]
+    attributes: Mapping[str, Any]
 
 
 class RefusedError(DeployError):
@@ -283,7 +290,8 @@ def bring(
                 change_config(remote, lambda now: plan.without_service(now, deployment.service))
         raise
     policy = plan.policy_of(wanted, deployment.service)
-    return Delivery(version, pushed, source, live, policy, pins)
+    attributes = plan.attributes_of(wanted, deployment.service)
+    return Delivery(version, pushed, source, live, policy, attributes, pins)
 
 
 def rehearse(
@@ -306,12 +314,15 @@ def rehearse(
     if isinstance(remote, TritonRuntime):
         config = triton_deploy.config_of(remote)
         wanted = change(config)
-        triton_deploy.check(remote, triton_deploy.task_of(remote, wanted, service, version))
+        task = triton_deploy.task_of(remote, wanted, service, version)
+        triton_deploy.check(remote, task)
+        attributes = task.attributes
     else:
         config, etag = remote.config()
         wanted = change(config)
         remote.put_config(wanted, if_match=etag, dry_run=True)
-    return Rehearsal(plan.changes(config, wanted), plan.policy_of(wanted, service))
+        attributes = plan.attributes_of(wanted, service)
+    return Rehearsal(plan.changes(config, wanted), plan.policy_of(wanted, service), attributes)
 
 
 def take_away(registry: Registry, remote: Runtime, service: str) -> None:
@@ -391,7 +402,11 @@ def change_config(
 
 
 def bring_all(
-    registry: Registry, remotes: Mapping[str, Runtime], deployments: Iterable[Deployment]
+    registry: Registry,
+    remotes: Mapping[str, Runtime],
+    deployments: Iterable[Deployment],
+    *,
+    retry: bool = False,
 ) -> list[Brought]:
     """Bring services up to date; one's failure stops no other.
 
@@ -399,6 +414,7 @@ def bring_all(
         registry: Where versions, aliases and pins are.
         remotes: Runtime name → runtime.
         deployments: The services; those of runtimes that are not known are left out.
+        retry: Whether versions are tried again that failed before: somebody asked for it.
     """
     brought = []
     for deployment in deployments:
@@ -409,7 +425,7 @@ def bring_all(
         began = time.perf_counter()
         delivery, error = None, None
         try:
-            delivery = bring(registry, remote, deployment, retry=False)
+            delivery = bring(registry, remote, deployment, retry=retry)
         except NbModelError as exc:
             error = exc
         seconds = time.perf_counter() - began
@@ -570,7 +586,8 @@ def _bring_to_triton(
         progress(version.size)
     present = 0 if outcome.sent else version.size
     policy = plan.policy_of(config, deployment.service)
-    return Delivery(version, Pushed(outcome.sent, present), None, Live(outcome.status), policy)
+    pushed, live = Pushed(outcome.sent, present), Live(outcome.status)
+    return Delivery(version, pushed, None, live, policy, task.attributes)
 
 
 def _held_or(registry: Registry, deployment: Deployment) -> str:

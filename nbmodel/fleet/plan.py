@@ -12,6 +12,7 @@ from typing import Any
 
 from nbmodel.backends import backend_name
 from nbmodel.core.policy import DeploymentPolicy
+from nbmodel.core.setting import as_typed
 from nbmodel.core.version import Version
 from nbmodel.errors import ConfigError, DeployError, TargetError
 
@@ -181,6 +182,11 @@ def policy_of(config: Mapping[str, Any], service: str) -> dict[str, Any]:
     return dict(service_entry(config, service).get("deployment") or {})
 
 
+def attributes_of(config: Mapping[str, Any], service: str) -> dict[str, Any]:
+    """The backend's attributes of a service, as a config has them."""
+    return dict(service_entry(config, service).get("attributes") or {})
+
+
 def service_entry(config: Mapping[str, Any], service: str) -> Mapping[str, Any]:
     """What a config says about a service; empty when it has none of that name."""
     return _named(config, "services", service)
@@ -261,10 +267,10 @@ def _described(kind: str, entry: Mapping[str, Any]) -> str:
         return f"{entry.get('name')} ({entry.get('package')} at {entry.get('version')}{source})"
     attributes = entry.get("attributes") or {}
     facts = [str(entry.get("model")).rpartition(":")[2]]
-    facts += [f"{name}={value}" for name, value in attributes.items()]
+    facts += [f"{name}={as_typed(value)}" for name, value in attributes.items()]
     deployment = entry.get("deployment")
     if isinstance(deployment, Mapping):
-        facts += [f"{name}={value}" for name, value in deployment.items()]
+        facts += [f"{name}={as_typed(value)}" for name, value in deployment.items()]
     return f"{entry.get('name')} ({', '.join(facts)})"
 
 

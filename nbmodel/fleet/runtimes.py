@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -151,23 +152,29 @@ class Runtimes:
         if file is not None and not file.is_file():
             raise InputError(f"no such machine config: {file}")
         had_token = (folder / TOKEN_FILE).exists()
-        started = start_local(
-            name,
-            folder.absolute(),
-            config=file,
-            http=options.http,
-            require_token=options.require_token,
-            grpc=options.grpc,
-            allow_shared_memory=options.allow_shared_memory,
-            workers=options.workers,
-            server_name=options.server_name,
-            maintenance_hook=options.maintenance_hook,
-            trust_policy=options.trust_policy,
-            trusted_key=options.trusted_key,
-            allow_code=options.allow_code,
-            limits=options.limits,
-            before=before,
-        )
+        was_there = folder.exists()
+        try:
+            started = start_local(
+                name,
+                folder.absolute(),
+                config=file,
+                http=options.http,
+                require_token=options.require_token,
+                grpc=options.grpc,
+                allow_shared_memory=options.allow_shared_memory,
+                workers=options.workers,
+                server_name=options.server_name,
+                maintenance_hook=options.maintenance_hook,
+                trust_policy=options.trust_policy,
+                trusted_key=options.trusted_key,
+                allow_code=options.allow_code,
+                limits=options.limits,
+                before=before,
+            )
+        except NbModelError:  # with what it said: nothing of it is worth keeping
+            if not was_there:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
         self._known.add(started)
         self._settle(started)
         extra: dict[str, Any] = {"reused": words} if words else {}
@@ -318,22 +325,37 @@ class Runtimes:
         stop_local(known)
         return RuntimeTable([{"name": name, "url": known.url, "state": "stopped"}])
 
-    def add(self, name: str, url: str, *, token: str | None = None) -> RuntimeTable:
+    def add(
+        self, name: str, url: str, *, token: str | None = None, replace: bool = False
+    ) -> RuntimeTable:
         """Make a runtime known that runs already, here or elsewhere.
+
+        What was deployed to one of that name before is brought there.
 
         Args:
             name: What it is called from now on.
             url: ``http://host:port``; of a bare Triton server with explicit model control,
                 ``triton+grpc://host:port`` or ``triton+http://host:port``.
             token: What it showed when it was first started off loopback.
+            replace: It takes the place of one of that name that is known at another address.
 
         Raises:
             TargetUnreachableError, AuthenticationError: It does not answer, or wants
                 another token; it is not made known then.
             ConfigError: It is a Triton server that takes no models from clients.
-            InputError: It is a Triton server, and the address is not one of those.
+            InputError: It is a Triton server, and the address is not one of those; or one of
+                that name is at another address, or was started here.
         """
         known = Known(name, url, token=token)
+        others = {one.name: one for one in self._known.list()}
+        before = others.pop(name, None)
+        if before is not None and before.url != known.url and (before.is_local or not replace):
+            forget = f"`runtime remove {name}` first" if before.is_local else "add --replace"
+            raise InputError(
+                f"runtime {name!r} is at {before.url} already",
+                hint=f"choose another name; or {forget}: what was deployed there is brought to "
+                "the new one then",
+            )
         with open_runtime(known, self._home) as remote:
             if isinstance(remote, TritonRuntime):
                 if token is not None:
@@ -349,7 +371,12 @@ class Runtimes:
                     ) from exc
                 raise
         self._known.add(known)
-        return self._up(known)
+        table = self._up(known)
+        same = ", ".join(one.name for one in others.values() if one.url == known.url)
+        if not same:
+            return table
+        note = f"{known.url} is known as {same} too: their services and pins are not kept apart"
+        return table.with_notes([note])
 
     def list(self) -> RuntimeTable:
         """All runtimes known, and what they say of themselves, asked side by side."""

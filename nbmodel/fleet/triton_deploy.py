@@ -26,6 +26,7 @@ from typing import Any
 
 from nbmodel.backends import Known
 from nbmodel.backends.base import SCHEDULING_ATTRIBUTES, Attribute
+from nbmodel.backends.triton_client import EndedError, GoneError
 from nbmodel.backends.triton_config import ENGINES, KINDS, PYTHON, Engine, Wanted
 from nbmodel.backends.triton_model import Content, TritonModel, model_from_file, to_json
 from nbmodel.core.reference import Reference
@@ -36,6 +37,7 @@ from nbmodel.errors import (
     DeployError,
     NbModelError,
     NoCompatibleBackendError,
+    ProbeError,
     StorageUnavailableError,
     TargetError,
     TargetUnreachableError,
@@ -204,14 +206,14 @@ def check(runtime: TritonRuntime, task: Task) -> Engine:
     if _NAME.fullmatch(task.service) is None:
         raise ConfigError(
             f"not a name for a model in Triton: {task.service!r}",
-            hint="letters, digits, '_', '-' and '.', at most 100",
+            hint="a letter or a digit, then letters, digits, '_', '-' and '.', at most 100",
         )
     runtime.check_control()
     _check_size(runtime, task.version.reference, task.version.size)
     found = runtime.service(task.service)
     if found is not None and found.record is None:
         raise DeployError(
-            f"{runtime.name} has a model {task.service!r} that was not deployed from a notebook",
+            f"{runtime.name} has a model {task.service!r} that nbmodel has not deployed",
             hint="deploy with --service and another name",
         )
     return _engine(runtime, task.version, found)
@@ -258,7 +260,7 @@ def bring(
     note("waiting for the version before to go")
     found = _settled(runtime, task, number)
     runtime.wishes.keep(task.service, task.attributes)
-    probe = {"latency_ms": proof.latency_ms, "golden": proof.golden}
+    probe = {"latency_ms": proof.latency_ms, "golden": proof.golden, "note": proof.note}
     return Outcome({**found.to_json(), "probe": probe}, 2 * size)
 
 
@@ -316,8 +318,8 @@ def _of_ours(runtime: TritonRuntime, service: str) -> Loaded:
         return found
     names = [one.name for one in runtime.loaded() if one.record is not None]
     raise TargetError(
-        f"runtime {runtime.name!r} has no service {service!r} that was deployed from a notebook",
-        hint=f"services there: {', '.join(names) or 'none; was it started again?'}",
+        f"runtime {runtime.name!r} has no service {service!r} that nbmodel has deployed",
+        hint=runtime.named(names),
     )
 
 
@@ -407,8 +409,9 @@ def _refusals(runtime: TritonRuntime, task: Task, before: Loaded | None) -> Iter
     except TargetUnreachableError:
         raise
     except NbModelError as exc:
-        if isinstance(exc.__cause__, UnavailableError):  # it went while it proved itself
-            raise runtime.unreachable(exc.__cause__) from exc
+        cause = exc.__cause__
+        if isinstance(cause, UnavailableError) and _is_away(runtime, cause):
+            raise runtime.unreachable(cause) from exc
         still = ""
         if before is not None and before.record is not None and before.is_ready:
             still = f"; version {before.record.version.number} keeps serving"
@@ -422,10 +425,31 @@ def _refusals(runtime: TritonRuntime, task: Task, before: Loaded | None) -> Iter
             hint = "install numpy and onnxruntime in the Python of Triton's Python backend"
         if "http-max-input-size" in str(exc):
             hint = "by triton+grpc://… larger models can be sent"
+        # The server answers: it is the version that does not.
+        why = str(exc).replace(f"Triton at {runtime.client.endpoint} does", "it does")
         raise RefusedByTritonError(
-            f"{runtime.name}: {task.service} refused {task.version.reference}: {exc}{still}",
+            f"{runtime.name}: {task.service} refused {task.version.reference}: {why}{still}",
             hint=hint,
         ) from exc
+
+
+def _is_away(runtime: TritonRuntime, why: UnavailableError) -> bool:
+    """Whether it is the server that is gone, rather than one model or its answer."""
+    if isinstance(why, EndedError):
+        return False
+    if isinstance(why, GoneError):
+        return True
+    try:
+        runtime.client.server()
+    except NbModelError:
+        return True
+    return False
+
+
+def _is_stuck(exc: ProbeError) -> bool:
+    """Whether a request is still out, so that its model cannot go."""
+    why = exc.__cause__
+    return isinstance(why, UnavailableError) and not isinstance(why, EndedError)
 
 
 def _try_out(
@@ -437,6 +461,7 @@ def _try_out(
 ) -> Proof:
     """Load a version under another name, have it show that it is right, and let it go again."""
     name = runtime.host.new_name(task.service)
+    patience_s = GONE_S
     note("loading it to try it out")
     try:
         runtime.host.bring(name, model)
@@ -447,9 +472,12 @@ def _try_out(
         if golden is None:
             return prove_made_up(session, own, allow_non_finite=False, tell=note)
         return prove_golden(session, read_sample(folder / golden.path), golden, tell=note)
+    except ProbeError as exc:
+        patience_s = 0.0 if _is_stuck(exc) else GONE_S
+        raise
     finally:
         runtime.host.take_away(name)
-        _wait_gone(runtime, name)
+        _wait_gone(runtime, name, patience_s)
 
 
 def _switch(
@@ -498,9 +526,9 @@ def _settled(runtime: TritonRuntime, task: Task, number: int) -> Loaded:
         time.sleep(_LOOK_S)
 
 
-def _wait_gone(runtime: TritonRuntime, name: str) -> None:
+def _wait_gone(runtime: TritonRuntime, name: str, patience_s: float = GONE_S) -> None:
     """Wait a while for a model to answer its last requests, and go."""
-    until = time.monotonic() + GONE_S
+    until = time.monotonic() + patience_s
     while time.monotonic() < until:
         try:
             if name not in runtime.client.models():

@@ -10,9 +10,10 @@ keeping logs) is done from the notebook here, or not at all.
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from numpy.typing import NDArray
 
+from nbmodel.backends.owner import is_owned
 from nbmodel.backends.triton_client import Client, EndedError, GoneError
 from nbmodel.backends.triton_host import OtherHost
 from nbmodel.core.event import Event
@@ -63,10 +65,11 @@ class Loaded:
             answers who names none.
         versions: All that are loaded: two while one takes the place of another.
         backend: Triton's name of what runs it.
-        record: Which version of ours it is; None for one that was not deployed from a notebook.
+        record: Which version of ours it is; None for one that nbmodel has not deployed.
         is_ready: Whether it can infer.
         statistics: What Triton counted, in its own words.
         trouble: Why it cannot infer although Triton calls it ready; empty where it can.
+        note: What a person should know of it; may be empty.
     """
 
     name: str
@@ -77,6 +80,7 @@ class Loaded:
     is_ready: bool
     statistics: Mapping[str, Any]
     trouble: str = ""
+    note: str = ""
 
     @property
     def failures(self) -> int:
@@ -98,6 +102,8 @@ class Loaded:
         }
         if state == "failed":
             entry["error"] = self.trouble or "Triton has it, and says that it is not ready"
+        if self.note:
+            entry["note"] = self.note
         if self.record is not None:
             version = self.record.version
             before = self.record.before
@@ -141,6 +147,7 @@ class TritonRuntime:
         self.wishes = TritonWishes(wishes)
         self._sessions: dict[str, WireSession] = {}
         self._backends: set[str] = set()
+        self._ended: dict[str, str] = {}  # service → when what ended there was put there
 
     def __enter__(self) -> Self:
         return self
@@ -175,10 +182,21 @@ class TritonRuntime:
         """The error that it does not answer."""
         words = str(why).removeprefix(f"Triton at {self._endpoint} ")
         words = words.removeprefix("cannot be reached: ").removeprefix("does not answer: ")
+        words = words.replace("does not answer in time", "timed out")
+        hint = "is tritonserver running there, with HTTP on 8000 or gRPC on 8001?"
+        if isinstance(why.__cause__, ssl.SSLCertVerificationError):
+            words = why.__cause__.verify_message
+            hint = "SSL_CERT_FILE names a file with the certificate of who signed its own"
+        elif isinstance(why.__cause__, ssl.SSLError):
+            words = "no TLS is spoken there"
+            hint = f"without TLS its address is {self.url.replace('s://', '://', 1)}"
         return TargetUnreachableError(
-            f"runtime {self.name!r} at {self.url} does not answer: {words}",
-            hint="is tritonserver running there, with HTTP on 8000 or gRPC on 8001?",
+            f"runtime {self.name!r} at {self.url} does not answer: {words}", hint=hint
         )
+
+    def named(self, names: Sequence[str]) -> str:
+        """A hint with the services that there are, where another one was asked for."""
+        return f"services there: {', '.join(names) or f'none; see `status {self.name}`'}"
 
     # ── what it is and does ───────────────────────────────────────────────────────
 
@@ -188,16 +206,21 @@ class TritonRuntime:
             return client.server()
 
     def status(self) -> dict[str, Any]:
-        """Its models, those deployed from notebooks as services, with what it counted."""
+        """Its models, those that nbmodel has deployed as services, with what it counted.
+
+        No model is asked for that: looking changes nothing of what Triton counts.
+        """
         server = self.version()
         loaded = [self._looked_into(one) for one in self.loaded()]
-        rest = [one for one in loaded if one.record is None]
+        rest = [one for one in loaded if one.record is None and not is_owned(one.name)]
+        trials = [one.name for one in loaded if one.record is None and is_owned(one.name)]
         return {
             "kind": "triton",
             "server": f"{server.get('name', 'triton')} {server.get('version', '')}".strip(),
             "settled": all(len(one.versions) == 1 for one in loaded),
             "services": [one.to_json() for one in loaded if one.record is not None],
             "others": [one.to_json() for one in rest] + self._not_loaded(loaded),
+            "trials": trials,
         }
 
     def loaded(self) -> list[Loaded]:
@@ -270,7 +293,7 @@ class TritonRuntime:
         return None
 
     def served(self, service: str) -> Served:
-        """What a model runs at this moment, deployed from a notebook or not.
+        """What a model runs at this moment, deployed by nbmodel or not.
 
         Raises:
             TargetError: It has no such model.
@@ -282,7 +305,7 @@ class TritonRuntime:
         if not found.is_ready:
             raise InferenceError(
                 f"service {service!r} of runtime {self.name!r} is not ready",
-                hint=f"nbmodel status {self.name}",
+                hint=f"see `status {self.name}`",
             )
         if found.record is not None:
             record = found.record
@@ -315,9 +338,23 @@ class TritonRuntime:
         try:
             return self._infer(service, inputs, outputs)
         except EndedError as exc:
+            with suppress(NbModelError):
+                found = self.service(service)
+                if found is not None and found.record is not None:
+                    self._ended[service] = found.record.at
             raise InferenceError(
                 f"service {service!r} of runtime {self.name!r}: {exc}",
-                hint=f"`deploy` it again; `status {self.name}` shows which version it is",
+                hint=f"`deploy --on {self.name}` starts it anew; where these inputs end it again, "
+                f"`rollback {service}@{self.name}` brings back what ran before",
+            ) from exc
+        except GoneError:
+            raise
+        except UnavailableError as exc:
+            self.version()  # it may be the server that is gone
+            why = str(exc).removeprefix(f"Triton at {self._endpoint} ")
+            raise InferenceError(
+                f"service {service!r} of runtime {self.name!r} {why}",
+                hint=f"Triton itself answers: `status {self.name}` shows which version it is",
             ) from exc
 
     def _infer(
@@ -416,15 +453,21 @@ class TritonRuntime:
         ]
 
     def _looked_into(self, one: Loaded) -> Loaded:
-        """A model, asked whether its process is there where requests have failed."""
-        if one.record is None or not one.is_ready or not one.failures or self.answers(one.name):
+        """A model, with what is known here of requests that failed."""
+        if one.record is None or not one.is_ready or not one.failures:
             return one
-        return replace(one, trouble=f"its process in Triton has ended; `deploy` {one.name} again")
+        if self._ended.get(one.name) == one.record.at:
+            again = f"`deploy --on {self.name}` starts it anew"
+            return replace(one, trouble=f"its process in Triton has ended; {again}")
+        failed = "1 request has failed" if one.failures == 1 else f"{one.failures} requests failed"
+        return replace(
+            one, note=f"{failed} since it was loaded; `infer` shows whether it answers now"
+        )
 
     def _missing(self, service: str) -> TargetError:
-        names = ", ".join(one.name for one in self.loaded()) or "none; was it started again?"
         return TargetError(
-            f"runtime {self.name!r} has no service {service!r}", hint=f"services there: {names}"
+            f"runtime {self.name!r} has no service {service!r}",
+            hint=self.named([one.name for one in self.loaded()]),
         )
 
     def _cannot(self, why: str) -> TargetError:

@@ -140,9 +140,11 @@ def check_url(text: str, what: str = "server") -> str:
         InputError: It is not an address, or holds a user, a query or a fragment.
     """
     if text.lower().startswith(("grpc://", "grpcs://")):
+        host = text.partition("://")[2].partition(":")[0]
+        triton = f"; of a bare Triton server, triton+{text}" if what == "runtime" else ""
         raise InputError(
             f"{what} {text!r}: HTTP is spoken here, not gRPC",
-            hint=f"its HTTP address, for example http://{text.partition('://')[2].partition(':')[0]}:8080",
+            hint=f"its HTTP address, for example http://{host}:8080{triton}",
         )
     url = (text if "://" in text else f"http://{text}").rstrip("/")
     try:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from nbmodel.backends import Session
 from nbmodel.core.golden import Golden
 from nbmodel.core.signature import FOREIGN_DATATYPES, Signature, Tensor, describe
-from nbmodel.errors import InputError, NbModelError, ProbeError
+from nbmodel.errors import InputError, NbModelError, ProbeError, UnavailableError
 from nbmodel.golden import Difference, GoldenSample, compare, non_finite
 from nbmodel.protocol.tensor import datatype_of
 from nbmodel.sample import sample_inputs
@@ -30,6 +30,7 @@ from nbmodel.sample import sample_inputs
 GUESSES = ((1, 1), (1, 32), (1, 224), (2, 2), (32, 32))
 MAX_ELEMENTS = 16 * 1024 * 1024  # of a made-up input; a picture of 2048 x 2048 has 12 million
 _MEMORY = "OutOfMemory"
+_NO_ANSWER = "NoAnswer"
 _MAYBE_THE_GUESS = ("RunFailed", "NotFinite")
 _MOST_TIMES, _ENOUGH_S = 9, 0.05  # that it is run after the first time
 _NO_MEMORY = re.compile(
@@ -131,7 +132,7 @@ def prove_made_up(session: Session, own: Signature, *, allow_non_finite: bool, t
     """Run inputs that fit the signature, and check what the answers look like.
 
     An engine that takes none of them proves nothing where something had to be guessed:
-    that is a note.
+    that is a note. One that is gone then, or does not answer, is no engine to rely on.
 
     Args:
         session: The loaded model.
@@ -140,8 +141,8 @@ def prove_made_up(session: Session, own: Signature, *, allow_non_finite: bool, t
         tell: Told what is being done, before it is.
 
     Raises:
-        ProbeError: An answer contradicts the signature or is not finite, or the engine
-            refuses inputs in which nothing was guessed.
+        ProbeError: An answer contradicts the signature or is not finite, the engine
+            refuses inputs in which nothing was guessed, or it gives no answer at all.
     """
     signature = _joined(session.signature, own)
     refusals: list[ProbeError] = []
@@ -241,6 +242,8 @@ def _timed_again(run: Callable[[int], None]) -> float:
 
 def _refused(message: str, cause: NbModelError) -> ProbeError:
     reason = _MEMORY if is_out_of_memory(str(cause)) else "RunFailed"
+    if isinstance(cause, UnavailableError):
+        reason = _NO_ANSWER
     return ProbeError(message, reason=reason, hint=cause.hint)
 
 

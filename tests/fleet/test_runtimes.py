@@ -137,7 +137,7 @@ def test_services_that_failed_are_marked_at_once(runtimes: Runtimes, tmp_path: P
     config = tmp_path / "machine.json"
     config.write_text(json.dumps(BROKEN))
     for table in (runtimes.start("edge", config=config), runtimes.list()):
-        assert "2 of 2 failed: nbmodel status edge" in table.text()
+        assert "2 of 2 failed: see `status edge`" in table.text()
         assert table.to_json()[0]["failed"] == ["one", "two"]
 
 

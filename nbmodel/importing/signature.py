@@ -14,7 +14,9 @@ from nbmodel.core.signature import Signature
 from nbmodel.errors import FormatError, InputError, StorageUnavailableError
 from nbmodel.importing.documents import Located, located_json, located_yaml
 from nbmodel.importing.hs import MODEL_KEYS, model_in
+from nbmodel.importing.prototext import read_prototext
 
+_PROTOTEXTS = (".prototxt", ".pbtxt")
 #: A signature as a person gives it: the value, a mapping, JSON text, or a file.
 SignatureGiven: TypeAlias = "Signature | Mapping[str, Any] | str | PathLike[str] | None"
 
@@ -23,7 +25,8 @@ def read_signature(given: SignatureGiven) -> Signature | None:
     """The signature that a person gives; None for None.
 
     A mapping, JSON and YAML are in the words of ``core.contract``; a YAML file may also be
-    Hydrosphere's ``serving.yaml``, of which the contract counts.
+    Hydrosphere's ``serving.yaml``, of which the contract counts. A ``.prototxt`` or ``.pbtxt``
+    file is a contract as Hydrosphere had them first, or Triton's configuration.
 
     Args:
         given: The value itself; a mapping; a text that begins with ``{``; or a file.
@@ -57,6 +60,8 @@ def _parsed(text: str) -> object:
 
 
 def _in_file(path: Path) -> Signature:
+    if path.suffix.lower() in _PROTOTEXTS:
+        return read_prototext(path)
     try:
         document = located_json(path) if path.suffix.lower() == ".json" else located_yaml(path)
     except (FormatError, StorageUnavailableError) as exc:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nbmodel.core.signature import Signature, Tensor
+from nbmodel.core.signature import Signature, Tensor, describe
 from nbmodel.errors import InputError
 from nbmodel.importing.signature import read_signature
 
@@ -57,6 +57,54 @@ def test_values_mappings_and_json_text_say_one() -> None:
     assert read_signature(f" {json.dumps(SIGNATURE.to_json())}") == SIGNATURE
 
 
+# The examples of hydro-serving-cli's README, of 2017 and of 2018, and one of the last protocol.
+FIRST = """signatures {
+  signature_name: "detect"
+  inputs { field_name: "image_b64" info { dtype: DT_STRING } }
+  outputs {
+    field_name: "scores"
+    info { dtype: DT_DOUBLE tensor_shape: { dim: { size: -1 } } }
+  }
+  outputs { field_name: "classes" info { dtype: DT_STRING tensor_shape: { dim: { size: -1 } } } }
+}
+"""
+SECOND = """signatures {
+  signature_name: "detect"
+  inputs { name: "image_b64" dtype: DT_STRING }
+  outputs { name: "scores" dtype: DT_DOUBLE shape { dim: { size: -1 } } }
+  outputs { name: "classes" dtype: DT_STRING shape { dim: { size: -1 } } }
+}
+"""
+LAST = """model_name: "detector"
+predict {
+  signature_name: "predict"
+  inputs { name: "image_b64" dtype: DT_STRING }
+  outputs { name: "scores" dtype: DT_DOUBLE shape { dims: -1 } profile: NUMERICAL }
+  outputs { name: "classes" dtype: DT_STRING shape { dims: [-1] } }
+}
+"""
+TRITON = """max_batch_size: 8
+input { name: "x" data_type: TYPE_FP32 dims: [4] }
+output { name: "y" data_type: TYPE_INT64 dims: [1] }
+"""
+PROTOTEXTS = {
+    "first": (FIRST, ["image_b64 BYTES[?]", "scores FP64[-1]", "classes BYTES[-1]"]),
+    "second": (SECOND, ["image_b64 BYTES[?]", "scores FP64[-1]", "classes BYTES[-1]"]),
+    "last": (LAST, ["image_b64 BYTES[?]", "scores FP64[-1]", "classes BYTES[-1]"]),
+    "triton": (TRITON, ["x FP32[-1,4]", "y INT64[-1,1]"]),
+}
+
+
+@pytest.mark.parametrize(("content", "expected"), PROTOTEXTS.values(), ids=PROTOTEXTS)
+def test_a_file_in_the_text_form_of_protocol_buffers_says_a_signature(
+    tmp_path: Path, content: str, expected: list[str]
+) -> None:
+    (tmp_path / "contract.prototxt").write_text(content)
+    signature = read_signature(tmp_path / "contract.prototxt")
+    assert signature is not None
+    assert [describe(one) for one in (*signature.inputs, *signature.outputs)] == expected
+
+
 PRETTY = '{\n "inputs": {\n  "x": {\n   "type": "int8",\n   "shape": [\n    1,\n    2.5\n   ]\n  }\n }\n}'
 WRONG: dict[str, tuple[str, str, str]] = {
     "a type": (
@@ -103,6 +151,30 @@ WRONG: dict[str, tuple[str, str, str]] = {
     "an alias": ("s.yaml", "inputs: &a {}\noutputs: *a\n", "an alias"),
     "nothing": ("s.yaml", "", "s.yaml has 0 documents, expected one"),
     "a list": ("s.yaml", "- x\n", "expected a mapping, found list"),
+    "a type of a contract": (
+        "c.prototxt",
+        SECOND.replace("DT_DOUBLE", "DT_DUOBLE"),
+        r"c.prototxt: outputs.0.dtype: tensor 'scores': unknown type 'DT_DUOBLE'",
+    ),
+    "a field of a contract": (
+        "c.prototxt",
+        LAST.replace("profile:", "profiel:"),
+        r"c.prototxt: predict.outputs.0.profiel: .*unknown key",
+    ),
+    "two contracts": ("c.prototxt", FIRST + SECOND, "c.prototxt has 2 signatures, expected one"),
+    "no contract": ("c.prototxt", "name: 3", "c.prototxt: expected one signature"),
+    "no prototext": ("c.prototxt", "inputs {", "c.prototxt"),
+    "a shape of something else": (
+        "c.prototxt",
+        "predict { inputs { name: 'x' shape: 3 } }",
+        "expected shape to be scalar or whole numbers",
+    ),
+    "dimensions that are none": (
+        "c.prototxt",
+        "predict { inputs { name: 'x' shape { dim { name: 'n' } } } }",
+        "expected shape to be scalar or whole numbers",
+    ),
+    "triton": ("config.pbtxt", TRITON.replace("FP32", "FP33"), "config.pbtxt: expected a data_type"),
     "code": ("s.yaml", "inputs: !!python/object/apply:os.getcwd []\n", "not YAML"),
 }  # fmt: skip
 
@@ -121,6 +193,7 @@ def test_a_wrong_file_is_one_line_that_names_file_line_and_key(
     ("given", "problem"),
     [
         pytest.param(3, "a int is no signature", id="a number"),
+        pytest.param("missing.prototxt", "missing.prototxt: No such file", id="no such contract"),
         pytest.param("missing.yaml", "missing.yaml: it is not there", id="no such file"),
         pytest.param('{"inputs": }', "signature: not JSON", id="a text that is no JSON"),
     ],

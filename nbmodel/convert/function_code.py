@@ -157,12 +157,23 @@ def _parameters(function: FunctionType) -> tuple[str, ...]:
 def _requirements(name: str, modules: Iterable[str]) -> Iterator[str]:
     tops = {module.partition(".")[0] for module in modules}
     tops -= {*sys.stdlib_module_names, *_OURS}
-    known = metadata.packages_distributions() if tops else {}
     for top in sorted(tops):
-        if top not in known:
+        package = _package_of(top)
+        if package is None:
             raise _refused(f"{name} imports {top!r}, which is no installed package")
-        package = known[top][0]
-        yield f"{package}=={metadata.version(package)}"
+        # A build of this machine (2.3.0+cpu) is no other machine's.
+        yield f"{package}=={metadata.version(package).partition('+')[0]}"
+
+
+def _package_of(top: str) -> str | None:
+    """The package that a module on the top level is from."""
+    named = metadata.packages_distributions().get(top)
+    if named:
+        return named[0]
+    for one in metadata.distributions():  # Python 3.10 passes over those without top_level.txt
+        if any(file.parts[0] in (top, f"{top}.py") for file in one.files or ()):
+            return one.name
+    return None
 
 
 def _listed(names: Iterable[str]) -> str:

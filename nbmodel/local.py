@@ -213,9 +213,9 @@ def answer_source(source: Source, sample: object, golden: Golden) -> Source:
 def _with_frame(source: Source, sample: object) -> Source:
     """The same with what a data frame tells: columns, and the categories that they have."""
     signature = with_columns_of(source.signature, sample)
-    known = categories_of(sample)
-    apart = {tensor.name for tensor in signature.inputs}
-    rest = {name: list(values) for name, values in known.items() if name not in apart}
+    side_by_side = {name for tensor in signature.inputs for name in tensor.columns}
+    known = categories_of(sample).items()
+    rest = {name: list(values) for name, values in known if name in side_by_side}
     metadata = {**source.metadata, "categories": rest} if rest else source.metadata
     return replace(source, signature=signature, metadata=metadata)
 

@@ -284,3 +284,22 @@ def test_answers_in_the_sample_tell_the_outputs(client: Client, script: Path) ->
     card = upload(client, script, sample=sample)
     assert described(card) == ["x FP32[-1,4]", "OUTPUT__0 FP32[-1,3]"]
     assert card.manifest.golden is not None
+
+
+def double(size: Any, colour: Any) -> Any:
+    return {"twice": size * 2, "same": colour}
+
+
+def test_a_function_takes_a_column_of_a_data_frame_for_each_parameter(client: Client) -> None:
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame({"size": [1.0, 2.0], "colour": ["red", "blue"], "rest": [0, 0]})
+    table = table.astype({"colour": "category", "rest": "category"})
+    card = client.log("m", double, type="other", sample=table)
+    assert described(card) == [
+        "size FP64[-1,1]", "colour BYTES[-1,1]", "twice FP64[-1,1]", "same BYTES[-1,1]",
+    ]  # fmt: skip
+    size, colour = card.signature.inputs
+    assert (size.profile, colour.profile, colour.labels) == (
+        "numerical", "categorical", ("blue", "red"),
+    )  # fmt: skip
+    assert card.metadata == {}

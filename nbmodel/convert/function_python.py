@@ -135,6 +135,8 @@ def _inputs(code: FunctionCode, sample: Any) -> dict[str, NDArray[Any]]:
         )
     if isinstance(sample, Mapping):
         given = {str(name): value for name, value in sample.items()}
+    elif names and set(names) <= set(getattr(sample, "columns", ())):  # of a data frame
+        given = {name: np.asarray(sample[name]).reshape(-1, 1) for name in names}
     elif len(names) > 1 and isinstance(sample, tuple) and len(sample) == len(names):
         given = dict(zip(names, sample, strict=True))
     elif len(names) == 1:

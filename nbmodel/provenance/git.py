@@ -12,9 +12,14 @@ import subprocess
 import threading
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nbmodel.core.provenance import MAX_DIFF
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 TIMEOUT_S = 2.0  # a huge working tree must not hold up an upload
 _MAX_STATUS = 1024 * 1024  # bytes; it begins with what matters
@@ -28,6 +33,13 @@ _QUIET = (
     "-c", f"core.hooksPath={os.devnull}",
     "-c", "core.quotePath=false",
     "-c", "diff.autoRefreshIndex=false",  # it would lock and write the index
+)  # fmt: skip
+_STATUS = (
+    "status", "--porcelain=v2", "--branch", "--untracked-files=no", "--ignore-submodules=dirty",
+)  # fmt: skip
+_DIFF = (
+    "diff", "--no-ext-diff", "--no-textconv", "--no-color", "--ignore-submodules=dirty",
+    "HEAD", "--", ":/", ":(top,exclude,glob)**/*.ipynb",
 )  # fmt: skip
 _ENVIRONMENT = {
     "GIT_ALLOW_PROTOCOL": "",
@@ -66,24 +78,25 @@ def read_git(folder: Path, *, with_diff: bool, timeout: float = TIMEOUT_S) -> Gi
     # The look for .git saves a process, a few milliseconds, outside of repositories.
     if not any((parent / ".git").exists() for parent in (folder, *folder.parents)):
         return GitState()
-    until = time.monotonic() + timeout
-    status = ("status", "--porcelain=v2", "--branch", "--untracked-files=no")
-    told = _git(folder, (*status, "--ignore-submodules=dirty"), _MAX_STATUS, until)
-    if told is None:
+    begin = partial(_Git, folder, until=time.monotonic() + timeout)
+    try:
+        # Both at once: what differs is known no later than that something does.
+        with begin(*_STATUS, limit=_MAX_STATUS) as status:
+            if not with_diff:
+                return state_of(status.read() or "")
+            with begin(*_DIFF, limit=_MAX_BYTES) as diff:
+                state = state_of(status.read() or "")
+                if not state.is_dirty or state.commit is None:
+                    return state
+                return replace(state, diff=without_empty(diff.read() or ""))
+    except OSError:
         return GitState()
-    state = state_of(told)
-    if not with_diff or not state.is_dirty or state.commit is None:
-        return state
-    diff = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", "--ignore-submodules=dirty")
-    notebooks = ":(top,exclude,glob)**/*.ipynb"
-    text = _git(folder, (*diff, "HEAD", "--", ":/", notebooks), _MAX_BYTES, until)
-    return replace(state, diff=without_empty(text or ""))
 
 
 def state_of(status: str) -> GitState:
-    """The state that ``git status --porcelain=v2 --branch`` tells."""
+    """The state that ``git status --porcelain=v2 --branch`` tells; nothing where it is empty."""
     commit = branch = None
-    is_dirty = False
+    is_dirty = False if status else None
     for line in status.splitlines():
         if line.startswith("# branch.oid ") and not line.endswith("(initial)"):
             commit = line.rpartition(" ")[2]
@@ -99,10 +112,17 @@ def without_empty(diff: str) -> str:
     return _EMPTY.sub("", diff)
 
 
-def _git(folder: Path, words: tuple[str, ...], limit: int, until: float) -> str | None:
-    """The beginning of what a command of git prints; None when it fails or takes too long."""
-    try:
-        process = subprocess.Popen(
+class _Git:
+    """A command of git that runs, in a folder, until it ends or time is over.
+
+    Raises:
+        OSError: Git cannot be run.
+    """
+
+    def __init__(self, folder: Path, *words: str, limit: int, until: float) -> None:
+        self._limit = limit
+        self._is_late = False
+        self._process = subprocess.Popen(
             (*_QUIET, *words),
             cwd=folder,
             env={**os.environ, **_ENVIRONMENT},
@@ -110,24 +130,28 @@ def _git(folder: Path, words: tuple[str, ...], limit: int, until: float) -> str 
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
-    except OSError:
-        return None
-    is_late = threading.Event()
+        self._timer = threading.Timer(max(0.0, until - time.monotonic()), self._end)
+        self._timer.daemon = True
+        self._timer.start()
 
-    def end() -> None:
-        is_late.set()
-        process.kill()
+    def __enter__(self) -> Self:
+        return self
 
-    timer = threading.Timer(max(0.0, until - time.monotonic()), end)
-    timer.daemon = True
-    timer.start()
-    with process:
-        assert process.stdout is not None
-        told = process.stdout.read(limit)
-        is_more = bool(process.stdout.read(1))
-        if is_more:
-            process.kill()
-    timer.cancel()
-    if is_late.is_set() or (process.returncode != 0 and not is_more):
-        return None
-    return told.decode("utf-8", errors="replace")
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        self._process.kill()
+        with self._process:
+            pass
+
+    def _end(self) -> None:
+        self._is_late = True
+        self._process.kill()
+
+    def read(self) -> str | None:
+        """The beginning of what it prints; None when it fails or takes too long."""
+        assert self._process.stdout is not None
+        told = self._process.stdout.read(self._limit)
+        is_more = bool(self._process.stdout.read(1))
+        if self._is_late or (not is_more and self._process.wait() != 0):
+            return None
+        return told.decode("utf-8", errors="replace")

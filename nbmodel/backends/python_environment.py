@@ -82,6 +82,7 @@ def prepare(folder: Path, root: Path, tell: Callable[[str], None]) -> Path:
     home = root / key_of(folder)
     with _lock:  # two services of this process may want the same
         if not _python(home).exists():
+            shutil.rmtree(home, ignore_errors=True)  # its interpreter has gone
             _make(home, folder, tell)
         _note_user(home, folder)
     return _python(home)
@@ -154,9 +155,10 @@ def _install(making: Path, folder: Path, tell: Callable[[str], None]) -> None:
 
 
 def _installer(python: Path) -> Sequence[str]:
+    """What comes before the arguments; nothing is cached: it is installed once."""
     uv = shutil.which("uv")
     if uv is not None:
-        return [uv, "pip", "install", "--python", str(python)]
+        return [uv, "pip", "install", "--no-cache", "--python", str(python)]
     from importlib.util import find_spec
 
     if find_spec("pip") is None:
@@ -164,7 +166,7 @@ def _installer(python: Path) -> Sequence[str]:
             "a model's requirements need uv or pip, and neither is installed",
             hint="install uv, or python -m ensurepip",
         )
-    quiet = ["--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
+    quiet = ["--disable-pip-version-check", "--no-input", "--no-cache-dir", "--progress-bar", "off"]
     return [sys.executable, "-m", "pip", "--python", str(python), "install", *quiet]
 
 

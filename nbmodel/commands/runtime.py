@@ -74,7 +74,7 @@ def _start_options(http: str) -> Callable[[Callable[..., Any]], Callable[..., An
         click.option(
             "--allow-code/--no-allow-code",
             help="run models that are code (model.py), each in a process of its own: whoever may "
-            "deploy may then run code on this machine",
+            "deploy may then run code on this machine, so a token is always wanted",
         ),
     )
 

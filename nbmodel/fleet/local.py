@@ -75,7 +75,7 @@ def start_local(
         maintenance_hook: Path of a program that is asked before a version is taken up.
         trust_policy: Path of a file that says whose signatures count.
         trusted_key: Path of a public key whose signatures alone count.
-        allow_code: Run models that are code of their own.
+        allow_code: Run models that are code of their own; a token is always wanted then.
         limits: What clients may use.
         before: How it was reached when it ran last; None: it is new.
         timeout_s: Seconds until it must be ready.
@@ -106,7 +106,8 @@ def start_local(
         limits=limits,
     )
     addresses = [Address.parse(text) for text in (http, grpc) if text is not None]
-    needs_token = require_token or not all(is_loopback(address.host) for address in addresses)
+    is_open = not all(is_loopback(address.host) for address in addresses)
+    needs_token = require_token or allow_code or is_open
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as exc:

@@ -116,7 +116,8 @@ class Runtimes:
             trusted_key: A file with a public key: nothing runs that it has not signed;
                 ``"off"`` to demand no more.
             allow_code: Run models that are code of their own (``model.py``), each in a
-                process of its own: whoever may deploy may then run code on this machine.
+                process of its own: whoever may deploy may then run code on this machine,
+                so that a token is always wanted.
             limits: What clients may use: all limits, or some by name.
 
         Raises:

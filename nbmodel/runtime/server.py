@@ -148,7 +148,7 @@ def serve(
             more. Given here and not in the config, which whoever has the token may change.
         trusted_key: File with a public key: a policy that trusts it alone, for all models.
         allow_code: Run models that are code of their own, each in a process of its own. Given
-            here and not in the config, as the trust policy is.
+            here and not in the config, as the trust policy is. A token is always wanted then.
         limits: What clients may use, of each process.
 
     Raises:
@@ -185,7 +185,8 @@ def serve(
         )
         is_local = is_loopback(listener.getsockname()[0])
         is_open = not is_local or not (grpc_address is None or is_loopback(grpc_address.host))
-        token = _token(folder) if require_token or is_open else None
+        # Who may deploy may run code: not everybody on this machine.
+        token = _token(folder) if require_token or is_open or allow_code else None
         gate = Gate(token, frozenset({address.host.lower()}) if is_local else None)
         allow_files(limits.max_connections + _OTHER_FILES)
         stack.enter_context(ending_on_signals())

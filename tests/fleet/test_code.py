@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 
@@ -52,6 +53,13 @@ def test_a_runtime_that_does_not_allow_code_says_so_before_anything_is_sent(
         client.deploy("double", on="careful")
     status = client.status("careful")
     assert "double" not in str(status)
+
+
+def test_nobody_deploys_code_without_a_token(client: Client) -> None:
+    known = client.runtimes.get("open")
+    for method, path in (("GET", "/nbmodel/config"), ("PUT", "/nbmodel/config"), ("GET", "/v2")):
+        answer = httpx.request(method, f"{known.url}{path}", json={}, timeout=60)
+        assert answer.status_code == 401, path
 
 
 def test_a_folder_is_deployed_as_a_function_is(client: Client, tmp_path: Path) -> None:

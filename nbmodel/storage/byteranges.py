@@ -1,6 +1,6 @@
-"""Ranges of bytes as HTTP answers tell them; no I/O.
+"""Ranges of bytes as HTTP asks for them and answers tell them; no I/O.
 
-Source: RFC 9110 §14.4 "Content-Range", §14.6 "Media Type multipart/byteranges"; RFC 2046
+Source: RFC 9110 §14.2 "Range", §14.4 "Content-Range", §14.6 "Media Type multipart/byteranges"; RFC 2046
 §5.1 "Multipart Media Type".
 """
 
@@ -17,6 +17,44 @@ _MAX_HEAD = 16 * 1024  # bytes between two parts: a boundary and a few headers
 _CONTENT_RANGE = re.compile(
     r"bytes\s+([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)\s*", re.IGNORECASE
 )
+
+_ASKED = re.compile(r"\s*([0-9]{0,18})\s*-\s*([0-9]{0,18})\s*")
+_MAX_ASKED = 100  # ranges of one request
+
+
+def asked_ranges(text: str | None, size: int) -> list[tuple[int, int]] | None:
+    """The ranges of a whole that a ``Range`` header asks for.
+
+    Args:
+        text: Its value.
+        size: Bytes of the whole.
+
+    Returns:
+        Where each begins and ends, sorted, those that touch as one; empty when the whole has
+        none of them; None when all of it is to be sent: no header, or none to follow.
+    """
+    unit, _, those = (text or "").partition("=")
+    if unit.strip().lower() != "bytes" or those.count(",") >= _MAX_ASKED:
+        return None
+    found: list[tuple[int, int]] = []
+    for one in those.split(","):
+        match = _ASKED.fullmatch(one)
+        if match is None or match[1] == match[2] == "":
+            return None
+        first, last = match[1], match[2]
+        start = int(first) if first else max(size - int(last), 0)
+        end = min(int(last) + 1, size) if first and last else size
+        if first and last and int(last) < start:
+            return None
+        if start < end:
+            found.append((start, end))
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(found):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
 
 
 class ContentRange(NamedTuple):

@@ -30,16 +30,16 @@ import math
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import anyio
 from anyio import to_thread
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from nbmodel.core.artifact import INDEX_TYPE, Artifact
@@ -72,13 +72,14 @@ from nbmodel.errors import (
 )
 from nbmodel.storage.assembly import assemble, chunk_index
 from nbmodel.storage.base import BlobWriter, Storage
+from nbmodel.storage.blob_answer import answer_blob
 from nbmodel.storage.manifests import parse_manifest
 from nbmodel.storage.referrer_store import ReferrerStore
 from nbmodel.storage.repositories import Repositories, TaggedRepositories
 from nbmodel.storage.tags import TagStore, check_tag
 
 MAX_BLOB = 16 * 1024**3  # bytes
-_BUFFER = 1024 * 1024  # bytes gathered before a thread writes them, or read at once
+_BUFFER = 1024 * 1024  # bytes gathered before a thread writes them
 _LOOKS, _LOOK_S = 10, 0.005  # for an upload that seems to be written to
 _CATALOG_PAGE = 1000  # names in one answer
 _REFERRERS_PAGE = 200  # each is read for its descriptor
@@ -262,19 +263,16 @@ class _Server:
         digest = _digest(request.path_params["digest"])
         if not await _threaded(self._storage.keep, digest):
             raise BlobNotFoundError(f"no blob {digest} here")
-        headers = {"Docker-Content-Digest": digest, "ETag": f'"{digest}"'}
-        media_type = "application/octet-stream"
-        if request.method == "HEAD":  # no reason to have a file of a packed one
-            size = await _threaded(self._storage.size, digest)
-            headers |= {"Content-Length": str(size), "Accept-Ranges": "bytes"}
-            return Response(headers=headers, media_type=media_type)
-        try:
-            path = await _threaded(self._storage.path, digest)
-        except StorageUnavailableError:  # no room, or no right, for a file of a packed one
-            file = await _threaded(self._storage.open, digest)
-            headers["Content-Length"] = str(await _threaded(self._storage.size, digest))
-            return StreamingResponse(_read(file), headers=headers, media_type=media_type)
-        return _BlobResponse(path, headers=headers, media_type=media_type)  # serves ranges
+        if request.method != "HEAD":
+            return answer_blob(request, await _threaded(self._storage.open, digest), digest)
+        size = await _threaded(self._storage.size, digest)
+        headers = {
+            "Docker-Content-Digest": digest,
+            "ETag": f'"{digest}"',
+            "Content-Length": str(size),
+            "Accept-Ranges": "bytes",
+        }
+        return Response(headers=headers, media_type="application/octet-stream")
 
     async def delete_blob(self, request: Request, _name: str) -> Response:
         digest = _digest(request.path_params["digest"])
@@ -560,16 +558,6 @@ class _Server:
             self._repositories.forget(name, digest)
         else:
             self._repositories.untag(name, reference)
-
-
-class _BlobResponse(FileResponse):
-    chunk_size = _BUFFER  # of one read: each takes a turn of a thread
-
-
-def _read(file: BinaryIO) -> Iterator[bytes]:
-    with file:
-        while piece := file.read(_BUFFER):
-            yield piece
 
 
 def _created(name: str, digest: str) -> Response:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbmodel.errors import FormatError
-from nbmodel.storage.byteranges import ContentRange, Parts, boundary_of
+from nbmodel.storage.byteranges import ContentRange, Parts, asked_ranges, boundary_of
 
 
 @pytest.mark.parametrize(
@@ -103,3 +103,31 @@ def test_a_part_that_ends_too_early_is_refused() -> None:
     parts.following()
     with pytest.raises(FormatError, match="ends before"):
         list(parts.take(1000))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param(None, None, id="no header"),
+        pytest.param("bytes=0-9", [(0, 10)], id="the first bytes"),
+        pytest.param("bytes=90-", [(90, 100)], id="from there on"),
+        pytest.param("bytes=-5", [(95, 100)], id="the last bytes"),
+        pytest.param("bytes=-500", [(0, 100)], id="more of the last than there are"),
+        pytest.param("bytes=90-500", [(90, 100)], id="past the end"),
+        pytest.param("bytes=100-", [], id="behind the end"),
+        pytest.param("bytes=-0", [], id="none of the last"),
+        pytest.param("bytes=50-59, 0-9", [(0, 10), (50, 60)], id="several"),
+        pytest.param("bytes=0-9,10-19,15-29", [(0, 30)], id="that touch"),
+        pytest.param("bytes=0-9,200-", [(0, 10)], id="one of them not there"),
+        pytest.param("bytes=9-0", None, id="backwards"),
+        pytest.param("bytes=a-b", None, id="no numbers"),
+        pytest.param("bytes=-", None, id="neither end"),
+        pytest.param("bytes=0-" + "9" * 19, None, id="a number without end"),
+        pytest.param("lines=0-9", None, id="of something else"),
+        pytest.param("bytes=" + ",".join(["0-0"] * 101), None, id="too many"),
+    ],
+)
+def test_ranges_are_asked_for_as_the_standard_says(
+    text: str | None, expected: list[tuple[int, int]] | None
+) -> None:
+    assert asked_ranges(text, 100) == expected

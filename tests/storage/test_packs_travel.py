@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import email
+import email.policy
 import hashlib
 import random
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -93,16 +98,47 @@ def test_whether_it_is_there_is_answered_without_unpacking(device: Device) -> No
     assert not device.storage.is_whole(BLOB)
 
 
+@pytest.mark.parametrize("is_packed", [True, False], ids=["packed", "whole"])
 @pytest.mark.parametrize(
     ("asked", "status", "expected"),
-    [({}, 200, OLD), ({"Range": "bytes=999990-1000009"}, 206, OLD[999_990:1_000_010])],
-    ids=["all", "a range"],
+    [
+        ({}, 200, OLD),
+        ({"Range": "bytes=999990-1000009"}, 206, OLD[999_990:1_000_010]),
+        ({"Range": "bytes=0-9", "If-Range": f'"{BLOB}"'}, 206, OLD[:10]),
+        ({"Range": "bytes=0-9", "If-Range": '"another"'}, 200, OLD),
+        ({"Range": "bytes=3000000-"}, 416, b""),
+    ],
+    ids=["all", "a range", "of this", "of another", "behind its end"],
 )
-def test_it_is_served(device: Device, asked: dict[str, str], status: int, expected: bytes) -> None:
+def test_it_is_served(
+    device: Device, is_packed: bool, asked: dict[str, str], status: int, expected: bytes
+) -> None:
     pack(device.storage)
+    if not is_packed:
+        device.storage.path(BLOB)
     url = f"{device.url}/v2/digits/blobs/{BLOB}"
     answer = httpx.get(url, headers=asked, trust_env=False)
     assert (answer.status_code, answer.content) == (status, expected)
+    assert device.storage.is_whole(BLOB) is not is_packed
+
+
+def test_several_ranges_of_it_are_served(device: Device) -> None:
+    pack(device.storage)
+    ranges = [(5, 15), (990_000, 1_200_000), (2_999_999, 3_000_000)]
+    asked = "bytes=" + ",".join(f"{start}-{end - 1}" for start, end in ranges)
+    answer = httpx.get(
+        f"{device.url}/v2/digits/blobs/{BLOB}", headers={"Range": asked}, trust_env=False
+    )
+    # The standard library's own reader of multipart bodies.
+    head = f"Content-Type: {answer.headers['Content-Type']}\r\n\r\n".encode()
+    found = email.message_from_bytes(head + answer.content, policy=email.policy.HTTP).get_payload()
+    assert answer.status_code == 206
+    assert [one["Content-Range"] for one in found] == [
+        f"bytes {start}-{end - 1}/3000000" for start, end in ranges
+    ]
+    assert [one.get_payload(decode=True) for one in found] == [
+        OLD[start:end] for start, end in ranges
+    ]
 
 
 def test_it_is_served_also_where_no_file_can_be_made(device: Device) -> None:
@@ -112,4 +148,58 @@ def test_it_is_served_also_where_no_file_can_be_made(device: Device) -> None:
     uploads.write_bytes(b"")  # nothing can be written there any more
     answer = httpx.get(f"{device.url}/v2/digits/blobs/{BLOB}", trust_env=False)
     assert (answer.status_code, answer.content) == (200, OLD)
+
+
+def test_what_is_packed_while_it_is_served_arrives(device: Device) -> None:
+    pack(device.storage)
+    device.storage.path(BLOB)
+    url = f"{device.url}/v2/digits/blobs/{BLOB}"
+    with httpx.stream("GET", url, trust_env=False) as answer:
+        pack(device.storage)
+        assert answer.read() == OLD
     assert not device.storage.is_whole(BLOB)
+
+
+def test_whoever_packs_and_unpacks_meanwhile_nobody_is_refused(device: Device) -> None:
+    pack(device.storage)
+    ended = threading.Event()
+
+    def turn() -> None:
+        while not ended.is_set():
+            device.storage.path(BLOB)
+            pack(device.storage)
+
+    thread = threading.Thread(target=turn)
+    thread.start()
+    try:
+        with httpx.Client(trust_env=False) as http:
+            for _ in range(30):
+                answer = http.get(
+                    f"{device.url}/v2/digits/blobs/{BLOB}", headers={"Range": "bytes=0-9"}
+                )
+                assert (answer.status_code, answer.content) == (206, OLD[:10])
+    finally:
+        ended.set()
+        thread.join()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what is open is listed on Linux alone")
+def test_a_client_that_goes_leaves_nothing_open(device: Device) -> None:
+    pack(device.storage)
+    for _ in range(5):
+        url = f"{device.url}/v2/digits/blobs/{BLOB}"
+        with httpx.stream("GET", url, trust_env=False) as answer:
+            assert answer.status_code == 200
+    deadline = time.monotonic() + 60
+    while opened(device.storage.root):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def opened(folder: Path) -> list[str]:
+    """The files of a folder that this process has open."""
+    found = []
+    for one in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.append(str(one.readlink()))
+    return [name for name in found if name.startswith(str(folder))]

@@ -512,10 +512,10 @@ def test_a_model_whose_process_has_ended_is_brought_again_by_the_next_deployment
     os.kill(stub, signal.SIGKILL)
     with pytest.raises(InferenceError, match="process that ran it in Triton has ended") as caught:
         answer(client)
-    assert "`deploy` it again" in str(caught.value.hint)
+    assert "`deploy --on jetson` starts it anew" in str(caught.value.hint)
     entry = told(client)
     assert (entry["state"], entry["number"]) == ("failed", 1)
-    assert entry["error"] == "its process in Triton has ended; `deploy` digits again"
+    assert entry["error"] == "its process in Triton has ended; `deploy --on jetson` starts it anew"
     assert deploy(client).sent > 0
     assert told(client)["state"] == "ready"
     assert answer(client) == ONE
@@ -552,7 +552,17 @@ WRONG = {
         "running there",
     ),
     "no such host": ("triton+grpc://no.invalid:8001", "its name leads nowhere", "running there"),
+    "TLS where there is none": (
+        "triton+https://{http}",
+        "answer: no TLS is spoken there",
+        r"its address is triton\+http://127",
+    ),
     "of a runtime of ours": ("http://{http}", "is a bare Triton server", r"triton\+http://127"),
+    "of a Triton, as Triton's own clients have it": (
+        "grpc://{grpc}",
+        "HTTP is spoken here",
+        r"of a bare Triton server, triton\+grpc://127",
+    ),
     "no protocol": (
         "triton://{http}",
         "not the address of a Triton server",

@@ -64,6 +64,9 @@ def read_made(context: Context, about: Mapping[str, Any]) -> dict[str, Any]:
         InputError: A word is not of its option's form, or means nothing.
     """
     given = pairs(about["data"], "--data")
+    for name, word in given.items():
+        if not word:
+            raise InputError(f"--data {name!r}: expected NAME=FILE, or an object in its place")
     return {
         "seed": about["seed"],
         "data": {name: context.value(word) for name, word in given.items()},

@@ -57,7 +57,7 @@ class SourceCard(Result):
         if source.diff:
             title = "local changes" + (", the beginning" if source.is_diff_cut else "")
             code = Code(source.diff.rstrip("\n"), "diff")
-            lines = count(source.diff.count("\n") + 1, "line")
+            lines = count(len(source.diff.splitlines()), "line")
             blocks.append(Fold(title, [code], f"{lines} of git diff, `--json` has them"))
         return Card(self.reference, blocks=blocks, kind="source of")
 

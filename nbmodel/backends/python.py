@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
 from nbmodel.backends.base import Attribute, Backend, Known, Session
+from nbmodel.backends.owner import is_left, owner
 from nbmodel.backends.python_environment import (
     FOLDER,
     INSTALL_S,
@@ -38,6 +40,7 @@ START_TIMEOUT_S = 60
 TIMEOUT_S = 60
 _MAX_CONFIG = 4 << 20  # bytes of config.pbtxt
 _MIB = 1 << 20
+_SCRATCH = "nbmodel-python-"  # how working folders are called
 _VERSION = "1"  # of the one model in what it takes for a model repository
 
 
@@ -89,6 +92,12 @@ class Python(Backend):
         """As long as requirements may take to install."""
         return INSTALL_S
 
+    def tidy(self, attributes: Mapping[str, Any]) -> None:  # noqa: ARG002 # of all of them
+        """Remove the working folders that processes have left which were killed, or just ended."""
+        for folder in Path(gettempdir()).glob(f"{_SCRATCH}*"):
+            if is_left(folder.name):
+                shutil.rmtree(folder, ignore_errors=True)
+
     def _absent(self, attributes: Mapping[str, Any]) -> list[str]:
         file = _code(attributes)
         return [] if file.is_file() else [f"model_path is not a file: {file}"]
@@ -98,7 +107,7 @@ class Python(Backend):
 
     def _open(self, attributes: Mapping[str, Any], known: Known) -> Session:
         file = _code(attributes).absolute()
-        scratch = TemporaryDirectory(prefix="nbmodel-python-", ignore_cleanup_errors=True)
+        scratch = TemporaryDirectory(prefix=f"{_SCRATCH}{owner()}-", ignore_cleanup_errors=True)
         try:
             recipe = _recipe(file, Path(scratch.name), attributes, known)
             keeper = Keeper(recipe)

@@ -19,7 +19,6 @@ import subprocess
 import sys
 import threading
 import time
-import venv
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -122,6 +121,8 @@ def _make(home: Path, folder: Path, tell: Callable[[str], None]) -> None:
     making = home.parent / f".{home.name}.{owner()}"
     shutil.rmtree(making, ignore_errors=True)
     tell("making an environment for its requirements")
+    import venv
+
     try:
         venv.EnvBuilder(symlinks=os.name != "nt").create(making)
         (making / _USERS).write_text(f"{folder}\n", encoding="utf-8")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,13 @@ def answer(runtime: EdgeRuntime) -> list[list[float]]:
 def entry(runtime: EdgeRuntime) -> dict[str, Any]:
     (found,) = runtime.status()["services"]
     return dict(found)
+
+
+def wait_for(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SETTLE_S
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -100,6 +109,23 @@ def test_code_runs_where_it_is_allowed_and_no_longer_when_it_is_not(start: Start
     assert runtime.wait_settled(SETTLE_S)
     assert not runtime.service(SERVICE).ready
     assert "is code" in entry(runtime)["error"]
+
+
+def test_trying_a_version_out_leaves_no_working_folder(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "tmp"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    monkeypatch.setattr(tempfile, "tempdir", None)  # it remembers the one before
+    runtime = start(allow_code=True, config=config())
+    for number in (1, 2):
+        put(runtime, number, number)
+        assert runtime.wait_settled(SETTLE_S)
+        assert answer(runtime) == (ROW * number).tolist()
+    wait_for(lambda: len(list(scratch.glob("nbmodel-python-*"))) == 1)  # of the one that serves
+    runtime.close()
+    wait_for(lambda: not list(scratch.glob("nbmodel-python-*")))
 
 
 def test_a_version_that_fails_leaves_the_one_before(start: Start) -> None:

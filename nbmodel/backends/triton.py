@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from nbmodel.backends.base import Attribute, Backend, Known, Session
 from nbmodel.backends.renamed import RenamedSession, Renaming
 from nbmodel.backends.triton_client import EndedError, Endpoint, GoneError
-from nbmodel.backends.triton_config import INPUT_MEMORY, KINDS, Wanted
+from nbmodel.backends.triton_config import ENGINES, INPUT_MEMORY, KINDS, PYTHON, Wanted
 from nbmodel.backends.triton_host import Host, OtherHost, OwnHost
 from nbmodel.backends.triton_memory import TensorMemory
 from nbmodel.backends.triton_model import (
@@ -42,6 +42,7 @@ from nbmodel.errors import (
     InferenceError,
     InputError,
     NbModelError,
+    NoCompatibleBackendError,
     PluginError,
     SignatureError,
     UnavailableError,
@@ -232,6 +233,11 @@ class TritonSession(Session):
         """As ``Session.trouble``."""
         return self._placed.trouble
 
+    @property
+    def note(self) -> str:
+        """As ``Session.note``."""
+        return self._placed.how
+
     def report_to(self, note: Callable[[str], None]) -> None:
         """As ``Session.report_to``."""
         self._placed.note = note
@@ -296,6 +302,7 @@ class Placed:
         bring: Has Triton load it.
         take_away: Has Triton let it go.
         scalars: Tensors that have no dimension, where Triton knows one of length 1.
+        how: What a person should know of how it runs there; empty: nothing.
     """
 
     def __init__(
@@ -307,11 +314,13 @@ class Placed:
         bring: Callable[[], None],
         take_away: Callable[[], None],
         scalars: frozenset[str] = frozenset(),
+        how: str = "",
     ) -> None:
         self.host = host
         self.name = name
         self.version = version
         self.scalars = scalars
+        self.how = how
         self._bring = bring
         self._take_away = take_away
         #: Told what happens to it.
@@ -464,8 +473,9 @@ def _placed(attributes: Mapping[str, Any], known: Known, host: Host) -> Placed:
         INPUT_MEMORY[attributes.get("preferred_input_memory_type", "gpu")],
         attributes.get("model_config", {}),
     )
+    note = ""
     if "model_path" in attributes:
-        model = model_from_file(Path(attributes["model_path"]), known, wanted)
+        model, note = _fitting(host, Path(attributes["model_path"]), known, wanted)
     else:
         folder = _repository_folder(attributes)
         version = attributes.get("model_version", NEWEST)
@@ -474,10 +484,34 @@ def _placed(attributes: Mapping[str, Any], known: Known, host: Host) -> Placed:
     host.check_backend(model.backend)
     host.check_platform(str(model.config.get("platform", "")))
     name = host.new_name(attributes.get("model_name", _ANY_NAME))
-    return _brought(host, name, model)
+    return _brought(host, name, model, note)
 
 
-def _brought(host: Host, name: str, model: TritonModel) -> Placed:
+def _fitting(host: Host, path: Path, known: Known, wanted: Wanted) -> tuple[TritonModel, str]:
+    """The model that a file is, for what a Triton has; and what is to be known of that.
+
+    Where it has no backend for ONNX, its Python backend runs ONNX Runtime.
+
+    Raises:
+        NoCompatibleBackendError: It has neither.
+    """
+    model = model_from_file(path, known, wanted)
+    if model.backend != ENGINES["onnx"].backend or "backend" in wanted.given:
+        return model, ""
+    try:
+        host.check_backend(model.backend)
+    except NoCompatibleBackendError as exc:
+        try:
+            host.check_backend(PYTHON.backend)
+        except NoCompatibleBackendError:
+            raise exc from None
+        given = {**wanted.given, "backend": PYTHON.backend}
+        model = model_from_file(path, known, replace(wanted, given=given))
+        return model, f"{exc}: ONNX Runtime runs inside its Python backend"
+    return model, ""
+
+
+def _brought(host: Host, name: str, model: TritonModel, note: str) -> Placed:
     def bring() -> None:
         host.bring(name, model)
 
@@ -489,7 +523,15 @@ def _brought(host: Host, name: str, model: TritonModel) -> Placed:
     except BaseException:
         take_away()
         raise
-    return Placed(host, name, "", bring=bring, take_away=take_away, scalars=model.scalars)
+    return Placed(
+        host,
+        name,
+        "",
+        bring=bring,
+        take_away=take_away,
+        scalars=model.scalars,
+        how=note,
+    )
 
 
 def _found(attributes: Mapping[str, Any], host: Host) -> Placed:
@@ -513,7 +555,9 @@ def _host(attributes: Mapping[str, Any]) -> Host:
     if shutil.which(given) is None:
         raise PluginError(
             f"there is no tritonserver to start: {given} is no program",
-            hint='give "address" or "tritonserver" in the attributes of the service',
+            hint='give the service an attribute "tritonserver", the program (and '
+            '"backend_directory", where its backends are); or "address", that of a Triton that '
+            "runs: grpc://localhost:8001",
         )
     return OwnHost(Program(given, attributes.get("backend_directory", "")))
 

@@ -47,6 +47,10 @@ _LAST_ERROR = re.compile(
 )
 _LOADING = re.compile(r"^load failed for model '[^']*': version \d+ is at UNAVAILABLE state: ")
 _TRACE = re.compile(r" At: \S+\(\d+\): .*$")
+_NUMPY_HINT = (
+    "install numpy < 2 there; or name a folder that has it, by the parameter python_path in "
+    "model_config, or first on sys.path in a model.py of your own"
+)
 #: What Triton's Python backend says when its process for a model is gone.
 _ENDED = re.compile(r"Stub process .{0,300} is not healthy")
 
@@ -270,9 +274,17 @@ class Answer:
         """An output that was sent.
 
         Raises:
-            InferenceError: It was not.
+            InferenceError: It was not, or with fewer bytes than its shape has.
         """
-        array = self._result.as_numpy(name)
+        try:
+            array = self._result.as_numpy(name)
+        except ValueError as exc:
+            # Seen with Triton 2.51: so answers a stub that was built for another numpy.
+            raise InferenceError(
+                f"Triton's answer has no data for output {name!r} of {list(self.shape(name))}: if "
+                "its Python has numpy 2.x, this stub needs numpy < 2",
+                hint=_NUMPY_HINT,
+            ) from exc
         if array is None:
             raise InferenceError(f"Triton's answer has no output {name!r}")
         if self._said(name, "datatype") == "BF16":

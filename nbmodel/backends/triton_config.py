@@ -134,6 +134,15 @@ def model_config(
     # Dimensions by hand count for the batch by hand; another one needs them made anew.
     stale = ("input", "output") if batch != int(written.get("max_batch_size", 0)) else ()
     kept = {key: value for key, value in written.items() if key not in (*stale, "max_batch_size")}
+    if signature is not None:
+        said = kept.keys() | wanted.given.keys()
+        check_batches(
+            Signature(
+                () if "input" in said else signature.inputs,
+                () if "output" in said else signature.outputs,
+            ),
+            batch,
+        )
     config = {**own, **kept, **wanted.given, "max_batch_size": batch}
     if "backend" in wanted.given and "platform" not in wanted.given:
         config.pop("platform", None)  # it is the other backend's
@@ -191,6 +200,36 @@ def _differences(
     return problems
 
 
+def check_batches(signature: Signature, batch: int) -> None:
+    """Refuse batches of a model that has no axis for them, or nothing beside that axis.
+
+    Triton has no tensor of rows alone: it gives and takes [-1, 1] in place of [-1].
+
+    Args:
+        signature: What the model takes and gives.
+        batch: Rows that Triton may put together; 0: it does not.
+
+    Raises:
+        ConfigError: So it is; the first such tensor is named.
+    """
+    for side in ("input", "output"):
+        for tensor in getattr(signature, f"{side}s"):
+            dims = _dims(tensor)
+            if not batch or tensor.shape is None or (len(dims) > 1 and dims[0] == -1):
+                continue
+            if len(dims) == 1:
+                raise ConfigError(
+                    f"max_batch_size {batch} needs two dimensions in every {side} for Triton; "
+                    f"{tensor.name!r} has one: {describe(tensor)}",
+                    hint="leave out max_batch_size, or set it to 0",
+                )
+            raise ConfigError(
+                f"Triton cannot make batches of up to {batch} rows: {describe(tensor)} has no "
+                "variable first dimension",
+                hint="leave out max_batch_size, or set it to 0",
+            )
+
+
 def _agree(mine: Sequence[int], theirs: Sequence[int]) -> bool:
     return len(mine) == len(theirs) and all(
         -1 in (one, other) or one == other for one, other in zip(mine, theirs, strict=True)
@@ -219,20 +258,9 @@ def _dims(tensor: Tensor) -> tuple[int, ...]:
 
 
 def _tensor(tensor: Tensor, batch: int, label_file: str) -> Config:
-    dims = _dims(tensor)
-    if batch:
-        if not dims or dims[0] != -1:
-            raise ConfigError(
-                f"Triton cannot make batches of up to {batch} rows: {describe(tensor)} has no "
-                "variable first dimension",
-                hint="leave out max_batch_size, or set it to 0",
-            )
-        dims = dims[1:]
+    dims = _dims(tensor)[1:] if batch else _dims(tensor)
     entry: Config = {"name": tensor.name, "data_type": data_type(tensor.datatype)}
-    # There is at least one dimension in Triton; only behind a batch's can it be reshaped away.
-    entry["dims"] = list(dims) or [1]
-    if batch and not dims:
-        entry["reshape"] = {"shape": []}
+    entry["dims"] = list(dims) or [1]  # there is at least one dimension in Triton
     if label_file:
         entry["label_filename"] = label_file
     return entry

@@ -333,15 +333,9 @@ def _load(
 
 
 def _lacking(backend: str, found: frozenset[str], which: str) -> NoCompatibleBackendError:
-    hint = "install that backend, or give another Triton"
-    if backend == "onnxruntime" and "python" in found:
-        hint = (
-            'set "model_config": {"backend": "python"}: ONNX Runtime then runs inside its Python '
-            "backend, whose Python needs numpy and onnxruntime"
-        )
     return NoCompatibleBackendError(
         f"{which} has no backend {backend!r}, it has {', '.join(sorted(found)) or 'none'}",
-        hint=hint,
+        hint="install that backend, or give another Triton",
     )
 
 

@@ -6,9 +6,11 @@ How both come to Triton (links in a folder, or bytes in a request) is not said h
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -42,6 +44,7 @@ from nbmodel.golden import read_sample
 from nbmodel.protocol.tensor import datatype_of
 
 CONFIG = "config.pbtxt"
+_NO_FIELD = re.compile(r'Message type "(?P<message>[\w.]+)" has no field named "(?P<field>[^"]*)"')
 MAX_FILES = 10_000
 MAX_CONFIG = 1 << 20  # bytes
 _PROGRAM = Path(__file__).with_name("triton_python") / "model.py"
@@ -215,11 +218,27 @@ def checked(config: Config) -> Config:
     try:
         json_format.ParseDict(config, message)
     except (json_format.ParseError, TypeError, ValueError) as exc:
+        unknown = _NO_FIELD.search(str(exc))
+        if unknown is not None:
+            raise _no_field(unknown["field"], unknown["message"], message) from exc
         raise ConfigError(
             f"not a model configuration of Triton: {' '.join(str(exc).split())}",
             hint="model_config has the fields of Triton's config.pbtxt, as JSON",
         ) from exc
     return config
+
+
+def _no_field(field: str, message: str, config: Any) -> ConfigError:
+    """The error for a field that a message of a configuration has not."""
+    try:
+        fields = list(config.DESCRIPTOR.file.pool.FindMessageTypeByName(message).fields_by_name)
+    except KeyError:
+        fields = []
+    near = get_close_matches(field, fields, n=1)
+    return ConfigError(
+        f"not a model configuration of Triton: {message.partition('.')[2]} has no field {field!r}",
+        hint=f"did you mean {near[0]!r}?" if near else f"its fields are {', '.join(fields)}",
+    )
 
 
 def to_pbtxt(config: Config) -> str:

@@ -14,6 +14,11 @@ from nbmodel.errors import InferenceError, NbModelError, StorageUnavailableError
 ROOM_HINT = "free space on its machine, in /tmp and /dev/shm"
 _PLAN_HINT = "build it on that device (trtexec --onnx=… --saveEngine=…), or deploy the ONNX file"
 _LOG_HINT = "Triton's log says why: often a field of the configuration that it does not know"
+_MODULE_HINT = (
+    "install it for Triton's Python, or name a folder that has it: "
+    'model_config={"parameters": {"python_path": {"string_value": "/FOLDER"}}}'
+)
+_NO_MODULE = re.compile(r"No module named '(?:onnxruntime|numpy)'")
 _NO_MORE = "failed to poll from model repository"
 _FULL = re.compile(
     r"No space left on device|errno:28|Failed to create local temp folder|"
@@ -43,6 +48,9 @@ def meaning(refusal: InferenceError) -> NbModelError:
             hint='set "device" to cpu or auto; or start Triton with a GPU: a container needs '
             "--gpus all or --runtime=nvidia",
         )
+    module = _NO_MODULE.search(text)
+    if module is not None and refusal.hint is None:
+        return InferenceError(text, hint=_MODULE_HINT)
     if text.endswith(_NO_MORE) and refusal.hint is None:
         return InferenceError(text, hint=_LOG_HINT)
     gpu = _OTHER_GPU.search(text)

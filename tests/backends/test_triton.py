@@ -44,7 +44,8 @@ from tests.tools.triton import NoTritonError, Triton, packages, program, triton
 
 pytestmark = pytest.mark.slow
 
-IN_PYTHON = {
+SCRIPT = Path(__file__).parents[1] / "data" / "formats" / "torch" / "scripted.pt"
+IN_PYTHON: dict[str, Any] = {
     "backend": "python",
     "parameters": {"python_path": {"string_value": ":".join(packages())}},
 }
@@ -281,7 +282,7 @@ DATA = Path(__file__).parents[1] / "data" / "formats"
 ROWS = Signature((Tensor("INPUT__0", "FP32", (-1, 2)),), (Tensor("OUTPUT__0", "FP32", (-1, 3)),))
 #: File of a framework that the wheel's Triton has no backend for, and its signature where the
 #: file does not tell it.
-FORMATS = {
+FORMATS: dict[str, tuple[Path | bytes, Signature | None]] = {
     "tensorflow": (DATA / "tensorflow" / "linear", None),
     "pytorch": (DATA / "torch" / "scripted.pt", ROWS),
     "openvino": (DATA / "openvino" / "linear.xml", None),
@@ -444,16 +445,46 @@ def test_scalars_are_scalars(load: Load, tmp_path: Path, address: str) -> None:
 
 
 def test_a_lacking_backend_is_told_from_the_servers_own_list(
-    sums: dict[str, Any], address: str, own: dict[str, Any]
+    address: str, own: dict[str, Any]
 ) -> None:
-    attributes = {"model_path": sums["model_path"]}
+    attributes = {"model_path": str(SCRIPT)}
     for where in ({"address": address}, own):
         with pytest.raises(
-            NoCompatibleBackendError, match=r"has no backend 'onnxruntime', it has python\b"
-        ) as caught:
+            NoCompatibleBackendError, match=r"has no backend 'pytorch', it has python\b"
+        ):
             load_backend("triton").load({**attributes, **where})
-        assert caught.value.hint is not None
-        assert '"backend": "python"' in caught.value.hint
+
+
+def test_without_a_backend_for_onnx_the_one_for_python_runs_it(
+    load: Load, sums: dict[str, Any], address: str, own: dict[str, Any]
+) -> None:
+    path = {"parameters": IN_PYTHON["parameters"]}
+    for where in ({"address": address}, own):
+        session = load({**sums, "model_config": path, **where})
+        assert session.infer({"a": ones(), "b": ones()}, ["sum"])["sum"][0, 0] == 2
+        assert "ONNX Runtime runs inside its Python backend" in session.note
+
+
+#: Where Triton's Python is to look for modules → what is said.
+PYTHON_PATHS = {
+    "no folder": ("/no/folder", "python_path: /no/folder is no folder on Triton's machine", ""),
+    "another numpy": (
+        ":".join(packages()[1:]),
+        r"no data for output '\w+' of \[2, 3\]: if its Python has numpy 2\.x, this stub needs numpy < 2",
+        "python_path",
+    ),
+    "nothing": ("", "No module named '(onnxruntime|numpy)'", "python_path"),
+}
+
+
+@pytest.mark.parametrize(("folders", "words", "hint"), PYTHON_PATHS.values(), ids=PYTHON_PATHS)
+def test_what_tritons_python_lacks_is_named(
+    load: Load, sums: dict[str, Any], address: str, folders: str, words: str, hint: str
+) -> None:
+    given = {"parameters": {"python_path": {"string_value": folders}}}
+    with pytest.raises(InferenceError, match=words) as caught:
+        load({**sums, "model_config": given, "address": address}).infer({"a": ones(), "b": ones()})
+    assert hint in str(caught.value.hint)
 
 
 def test_a_triton_that_is_not_told_what_to_load_says_so(
@@ -505,8 +536,10 @@ def test_a_triton_that_is_not_there_is_unavailable(sums: dict[str, Any], scheme:
 
 
 def test_a_program_that_is_not_there_is_named(sums: dict[str, Any]) -> None:
-    with pytest.raises(PluginError, match="/no/tritonserver is no program"):
+    with pytest.raises(PluginError, match="/no/tritonserver is no program") as caught:
         load_backend("triton").load({**sums, "tritonserver": "/no/tritonserver"})
+    for attribute in ("tritonserver", "backend_directory", "address"):
+        assert f'"{attribute}"' in str(caught.value.hint)
 
 
 def test_a_program_that_does_not_start_is_quoted(sums: dict[str, Any], tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ pytest.importorskip("tritonclient.grpc", reason="Triton's message is tritonclien
 from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
 
-from nbmodel.backends.triton_model import model_from_file, model_from_repository, to_pbtxt
+from nbmodel.backends.triton_model import checked, model_from_file, model_from_repository, to_pbtxt
 from tests.conformance.test_backends import onnx_sums
 
 SIGNATURE = Signature(
@@ -118,6 +118,22 @@ def test_a_model_without_a_batch_axis_is_not_batched() -> None:
     fixed = Signature((Tensor("x", "FP32", (1, 3)),), (Tensor("y", "FP32", (-1, 3)),))
     with pytest.raises(ConfigError, match=r"no variable first dimension|x FP32\[1,3\]"):
         made(fixed, Wanted(max_batch_size=4))
+
+
+def test_an_output_of_rows_alone_is_not_batched() -> None:
+    """As the label of a scikit-learn classifier: Triton would give it as [-1, 1]."""
+    classifier = Signature(
+        (Tensor("x", "FP32", (-1, 4)),),
+        (Tensor("label", "INT64", (-1,)), Tensor("scores", "FP32", (-1, 3))),
+    )
+    with pytest.raises(ConfigError, match=r"two dimensions in every output.*'label' has one") as no:
+        made(classifier, Wanted(max_batch_size=8))
+    assert "leave out max_batch_size" in str(no.value.hint)
+    assert made(classifier)["output"][0]["dims"] == ["-1"]
+    reshaped = {"name": "label", "data_type": "TYPE_INT64", "dims": [1], "reshape": {"shape": []}}
+    scores = {"name": "scores", "data_type": "TYPE_FP32", "dims": [3]}
+    written = {"max_batch_size": 8, "output": [reshaped, scores]}
+    assert made(classifier, written=written)["output"][0]["dims"] == ["1"]
 
 
 @pytest.mark.parametrize("shape", [(), (0, 2), (-1,)], ids=["scalar", "empty", "a row"])
@@ -800,3 +816,25 @@ def test_what_a_process_that_is_gone_named_is_left() -> None:
     assert is_left(f"digits.{place}-{pid}-{int(start) + 1}.3")  # its number was given again
     assert not is_left(f"digits.{'0' * 8}-{pid}-{int(start) + 1}.3")  # on another machine
     assert not is_left("digits.3")
+
+
+#: ``model_config`` with a field that is none → message and hint.
+NO_FIELDS: dict[str, tuple[dict[str, Any], str, str]] = {
+    "almost one": ({"max_batchsize": 8}, "'max_batchsize'", "did you mean 'max_batch_size'?"),
+    "within another": (
+        {"dynamic_batching": {"max_delay": 5}},
+        "ModelDynamicBatching has no field 'max_delay'",
+        "max_queue_delay_microseconds",
+    ),
+    "nothing like one": ({"qqqq": 1}, "ModelConfig has no field 'qqqq'", "instance_group"),
+}
+
+
+@pytest.mark.parametrize(("config", "words", "hint"), NO_FIELDS.values(), ids=NO_FIELDS)
+def test_a_field_that_is_none_is_told_with_the_nearest(
+    config: dict[str, Any], words: str, hint: str
+) -> None:
+    with pytest.raises(ConfigError, match=words) as caught:
+        checked(config)
+    assert hint in str(caught.value.hint)
+    assert "maxBatchSize" not in f"{caught.value} {caught.value.hint}"

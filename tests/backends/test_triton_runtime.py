@@ -332,14 +332,13 @@ def test_a_model_that_fails_is_given_up(
     device.wait(lambda status: status.get("number") == 1)
 
 
-def test_a_missing_backend_is_told_before_anything_is_moved(
+def test_what_is_onnx_runs_by_itself_without_a_backend_for_it(
     device: Device, storage: MemoryStorage, place: Place
 ) -> None:
     document = config(place)
     (service,) = document["services"]
-    del service["attributes"]["model_config"]
+    del service["attributes"]["model_config"]["backend"]
     device.push(storage, toy(storage, 1, 2.0), "latest")
     device.configure(document)
-    status = device.wait(lambda status: status.get("error") is not None)
-    assert "has no backend 'onnxruntime', it has python" in status["error"]
-    assert '"backend": "python"' in status["hint"]
+    wait_for(device, 2.0)
+    assert "ONNX Runtime runs inside its Python backend" in device.status()["note"]

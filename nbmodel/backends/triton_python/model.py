@@ -8,7 +8,7 @@ are looked for first, and ``scalars``, tensors whose one dimension is Triton's a
 """
 
 # mypy: ignore-errors
-# ruff: noqa: B905, BLE001, E402, PTH100, PTH118, PTH120, PTH123 # also for Pythons older than those of nbmodel
+# ruff: noqa: B905, BLE001, E402, PTH100, PTH112, PTH118, PTH120, PTH123 # also for Pythons older than those of nbmodel
 
 import json
 import os
@@ -16,6 +16,9 @@ import sys
 
 with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "settings.json")) as file:
     SETTINGS = json.load(file)
+for folder in SETTINGS["python_path"]:
+    if not os.path.isdir(folder):
+        raise ValueError(f"python_path: {folder} is no folder on Triton's machine")
 sys.path[:0] = SETTINGS["python_path"]
 
 import numpy as np

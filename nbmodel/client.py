@@ -652,6 +652,7 @@ class Client:
                 timeout=timeout,
                 begun=begun,
                 cancelled=cancelled,
+                settle=_finish_uploads,
                 clear=_end_runtimes,
             )
         return ReproductionCard.of(found)
@@ -1969,6 +1970,18 @@ def _seen(
         latency_ms=(time.perf_counter() - began) * 1000,
         threshold=0.0 if threshold is None else threshold,
     )
+
+
+def _finish_uploads(home: Path) -> None:
+    """Make the versions that a process which is gone had begun in the background."""
+    client = Client(home, home / "registry")
+    try:
+        for job in client.background.queue.jobs():
+            if job.is_open and job.verb == "upload":
+                with suppress(NbModelError):
+                    client.background.finish(job.id)
+    finally:
+        client.close()
 
 
 def _end_runtimes(home: Path) -> None:

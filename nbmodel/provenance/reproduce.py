@@ -29,6 +29,7 @@ def reproduce(
     timeout: float,
     begun: Callable[[int], object] = lambda _: None,
     cancelled: Callable[[], bool] = lambda: False,
+    settle: Callable[[Path], object] = lambda _: None,
     clear: Callable[[Path], object] = lambda _: None,
 ) -> Reproduction:
     """Run the cells of a version in a fresh kernel, with a home of its own, and compare.
@@ -42,6 +43,7 @@ def reproduce(
         timeout: Seconds for all cells, > 0.
         begun: Told the number of a cell before it is run.
         cancelled: Asked while they run.
+        settle: Called with the home when all cells were run, to end what they left undone.
         clear: Called with the home when the cells were run, before it is thrown away.
 
     Raises:
@@ -75,6 +77,7 @@ def reproduce(
                 begun=begun,
                 cancelled=cancelled,
             )
+            settle(home)
             again = _made(home, version.manifest.name, len(cells), made.nth)
         finally:
             clear(home)

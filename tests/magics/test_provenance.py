@@ -155,6 +155,15 @@ def test_of_several_versions_of_a_cell_the_same_one_is_compared(
     assert found.metrics == ("epoch",)
 
 
+def test_a_version_that_is_made_in_the_background(
+    kernel: Kernel, client: Client, folder: Path
+) -> None:
+    kernel.run(f"job = {UPLOAD} --background")
+    kernel.run("job.result()")
+    assert client.registry.resolve("lines:1").manifest.lineage.cell == 2
+    assert client.reproduce("lines:1", folder=folder).is_same
+
+
 def test_cells_that_make_no_version_any_more(kernel: Kernel, client: Client, folder: Path) -> None:
     kernel.run(UPLOAD)
     (folder / "lines.onnx").unlink()

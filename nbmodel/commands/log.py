@@ -21,7 +21,9 @@ def command(context: Context, /, *, name: str, object_: str, **about: Any) -> An
     """Make a version NAME of OBJECT, a variable or expression of the kernel.
 
     The object is converted to an edge format, and the conversion checked against the
-    object's own answers.
+    object's own answers. The source of the cells that were run so far is kept with the
+    version: a line `# nbmodel: private` keeps a cell out, `%config MLModel.record = "facts"`
+    all of them.
 
     \b
     %mlmodel log digits model --sample X_test[:8] --metric acc=0.97

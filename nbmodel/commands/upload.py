@@ -37,6 +37,9 @@ def command(
 ) -> Any:
     """Make a version of a model file with its companions, or of a folder.
 
+    In a notebook, the source of the cells that were run so far is kept with the version, as for
+    `log`.
+
     \b
     nbmodel upload mobilenet.tflite --name fruit --labels labels.txt
     nbmodel upload exported/ --name fruit --metric acc=0.93 --tag stage=trial

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import operator
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from pathlib import Path, PureWindowsPath
 from nbmodel.config import setting
 from nbmodel.core.lineage import Lineage
 from nbmodel.core.provenance import RECORDS, Fingerprint, Machine, Provenance, Source
-from nbmodel.errors import ConfigError
+from nbmodel.errors import ConfigError, InputError
 from nbmodel.provenance.fingerprint import fingerprints
 from nbmodel.provenance.git import TIMEOUT_S, GitState, read_git
 from nbmodel.provenance.machine import machine_here
@@ -60,7 +61,7 @@ class Look:
 
     Raises:
         ConfigError: ``record`` is another word.
-        InputError: Something in ``data`` has no fingerprint.
+        InputError: Something in ``data`` has no fingerprint, or ``seed`` is no whole number.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Look:
         data: Mapping[str, object] | None = None,
     ) -> None:
         self._record = _checked(setting("record", record or None))
-        self._seed = seed
+        self._seed = None if seed is None else _whole(seed)
         self._data: Mapping[str, Fingerprint] = fingerprints(data or {})
         self._place, self._nth = Place(), 1
         self._git = GitState()
@@ -139,6 +140,13 @@ def _checked(record: str | None) -> str:
             hint="it says how much of the code around a version is kept with it",
         )
     return record or RECORDS[0]
+
+
+def _whole(seed: object) -> int:
+    try:
+        return operator.index(seed)  # type: ignore[arg-type] # the except is the check
+    except TypeError:
+        raise InputError(f"seed: expected a whole number, found {seed!r:.100}") from None
 
 
 def _user() -> str | None:

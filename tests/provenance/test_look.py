@@ -101,6 +101,13 @@ def test_data_without_a_fingerprint_are_refused() -> None:
         Look("digits", data={"x": object()})
 
 
+def test_a_seed_is_a_whole_number_of_any_kind() -> None:
+    found = made(Look("digits", seed=np.int64(7)).lineage())
+    assert (found.seed, type(found.seed)) == (7, int)
+    with pytest.raises(InputError, match="seed: expected a whole number, found 'x'"):
+        Look("digits", seed="x")  # type: ignore[arg-type]
+
+
 def test_versions_of_a_cell_are_counted_by_model(monkeypatch: pytest.MonkeyPatch) -> None:
     def nth(name: str) -> int:
         return made(Look(name).lineage()).nth

@@ -101,7 +101,7 @@ class Packed:
         end = _HEAD.size + bases * _SHA256
         if len(raw) < end + count * _STEP.size:
             raise ManifestError(f"packed blob of {size} bytes is too short for its {count} steps")
-        names = ["sha256:" + raw[at : at + _SHA256].hex() for at in range(_HEAD.size, end, _SHA256)]
+        names = _names(raw, bases)
         steps: list[Step] = []
         start = 0
         own = end + count * _STEP.size
@@ -128,6 +128,35 @@ def head_size(raw: bytes) -> int:
     """
     bases, count = _counts(raw)
     return _HEAD.size + bases * _SHA256 + count * _STEP.size
+
+
+def bases_size(raw: bytes) -> int:
+    """How many bytes the part of a head has that begins with these and tells the bases.
+
+    Raises:
+        ManifestError: It is no packed blob, or has more bases than one takes.
+    """
+    return _HEAD.size + _counts(raw)[0] * _SHA256
+
+
+def bases_of(raw: bytes) -> tuple[str, ...]:
+    """Digests of the blobs that a packed one needs, without looking at its steps.
+
+    Args:
+        raw: Its first ``bases_size`` bytes, or more.
+
+    Raises:
+        ManifestError: It is no packed blob, or is too short.
+    """
+    bases, _ = _counts(raw)
+    if len(raw) < _HEAD.size + bases * _SHA256:
+        raise ManifestError(f"packed blob: {len(raw)} bytes are too short for {bases} bases")
+    return tuple(_names(raw, bases))
+
+
+def _names(raw: bytes, bases: int) -> list[str]:
+    starts = range(_HEAD.size, _HEAD.size + bases * _SHA256, _SHA256)
+    return ["sha256:" + raw[at : at + _SHA256].hex() for at in starts]
 
 
 def _counts(raw: bytes) -> tuple[int, int]:

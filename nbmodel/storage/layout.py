@@ -24,6 +24,7 @@ lack some that are kept elsewhere).
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -43,7 +44,7 @@ from nbmodel.errors import DigestMismatchError, StorageError
 from nbmodel.storage.atomic import make_folder, sync_folder, write_atomically, write_once
 from nbmodel.storage.base import BlobWriter, Storage, translated
 from nbmodel.storage.copying import pump
-from nbmodel.storage.packs import Packs, heights, open_packed
+from nbmodel.storage.packs import Packs, files_open, heights, open_packed
 
 if sys.platform != "win32":
     import fcntl
@@ -58,6 +59,7 @@ _SYNC_EVERY = 64 * 1024 * 1024  # bytes; write-back of a large blob starts while
 _PIECE = 1024 * 1024  # bytes of one copy
 _WORTH = 0.5  # of a blob's size: what it may take at most when it is packed
 _MAX_HEIGHT = 16  # packed blobs that need one another to be read
+_MAX_OPEN = 64  # files of one blob that is read; a process often may have 1,024, macOS's 256
 
 
 def _index(manifests: str) -> bytes:
@@ -159,10 +161,13 @@ class OciLayout(Storage):
                 upload.unlink(missing_ok=True)
 
     def _may_rest(self, digest: str, bases: tuple[str, ...]) -> bool:
-        """Whether it and all those are still whole, and no long row of packed blobs needs it."""
+        """Whether it and all those are still whole, and what needs it can be read with them."""
         if not all(self._file(one).exists() for one in (digest, *bases)):
             return False
-        return heights(self._packs.needs()).get(digest, 0) < _MAX_HEIGHT
+        needs = self._packs.needs()
+        if heights(needs).get(digest, 0) >= _MAX_HEIGHT:
+            return False
+        return files_open(needs | {digest: bases}, digest) <= _MAX_OPEN
 
     def _gives(self, packed: Path, digest: str) -> bool:
         try:
@@ -175,7 +180,7 @@ class OciLayout(Storage):
     def _unpack(self, digest: str) -> None:
         """Have a packed blob as a file of its own; only with ``_alone``."""
         if not self._file(digest).exists():
-            with self._packs.open(digest, self._open) as source, self.receive() as writer:
+            with self._open_packed(digest, {}) as source, self.receive() as writer:
                 while piece := source.read(_PIECE):
                     writer.write(piece)
                 writer.commit(digest)
@@ -233,22 +238,31 @@ class OciLayout(Storage):
     def _open(self, digest: str) -> BinaryIO:
         for _ in range(_ATTEMPTS):
             try:
-                return self._file(digest).open("rb")
-            except FileNotFoundError:
-                pass
-            try:
-                return self._packs.open(digest, self._open)
+                return self._open_once(digest, {})
             except FileNotFoundError:
                 if not self._came_back(digest):
                     raise
         raise FileNotFoundError(digest)
 
+    def _open_once(self, digest: str, opened: dict[str, BinaryIO]) -> BinaryIO:
+        """Open a blob, and what it is put together from; each once, however many need it."""
+        if digest not in opened:
+            try:
+                opened[digest] = self._file(digest).open("rb")
+            except FileNotFoundError:
+                opened[digest] = self._open_packed(digest, opened)
+        return opened[digest]
+
+    def _open_packed(self, digest: str, opened: dict[str, BinaryIO]) -> BinaryIO:
+        return self._packs.open(digest, lambda one: self._open_once(one, opened))
+
     def _came_back(self, digest: str) -> bool:
         """Whether a blob that was found neither packed nor whole is here all the same.
 
-        It is made whole before what it is put together from is deleted.
+        It is made whole before what it is put together from is deleted, and may have been
+        packed again since.
         """
-        return self._file(digest).exists()
+        return self._file(digest).exists() or self._packs.file(digest).exists()
 
     def _path(self, digest: str) -> Path:
         path = self._file(digest)
@@ -278,7 +292,9 @@ class OciLayout(Storage):
         known = max(_size(self._file(digest)), 0)
         try:
             self._unpack(digest)
-        except DigestMismatchError as exc:
+        except (DigestMismatchError, OSError) as exc:
+            if isinstance(exc, OSError) and exc.errno not in (errno.EIO, errno.ENOENT):
+                raise
             raise StorageError(
                 f"blob {base} stays: {digest} is kept as what differs from it, and is damaged",
                 hint="nbmodel verify tells which versions need it",

@@ -16,11 +16,12 @@ import io
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from nbmodel.core.digest import is_digest
-from nbmodel.core.packed import HEAD_SIZE, Packed, head_size
+from nbmodel.core.packed import HEAD_SIZE, Packed, bases_of, bases_size, head_size
 from nbmodel.core.patch import Given
 from nbmodel.errors import ManifestError
 
@@ -54,8 +55,9 @@ class Packs:
 
         Args:
             digest: Of the blob.
-            base: Opens one that it needs. All of them are open until the file is closed, so
-                that whatever becomes of their names nothing changes in what is read.
+            base: Opens one that it needs, or gives one that is open. All of them are open until
+                the file is closed, so that whatever becomes of their names nothing changes in
+                what is read.
         """
         return open_packed(self.file(digest).open("rb"), base)
 
@@ -67,7 +69,9 @@ class Packs:
         needs: dict[str, tuple[str, ...]] = {}
         for digest, _ in self.entries():
             try:
-                needs[digest] = self.packed(digest).bases
+                with self.file(digest).open("rb") as file, _readable(file):
+                    raw = file.read(HEAD_SIZE)
+                    needs[digest] = bases_of(raw + file.read(bases_size(raw) - HEAD_SIZE))
             except FileNotFoundError:
                 continue  # unpacked or deleted meanwhile
             except OSError:
@@ -115,6 +119,30 @@ def heights(needs: Mapping[str, Collection[str]]) -> dict[str, int]:
             break
         height = higher
     return height
+
+
+def files_open(needs: Mapping[str, Collection[str]], digest: str) -> int:
+    """How many files are open, at most, while somebody reads what a blob is a part of.
+
+    Args:
+        needs: Digest of each packed blob → those of the blobs that it needs.
+        digest: The blob.
+    """
+    over: dict[str, set[str]] = {}
+    for one, bases in needs.items():
+        for base in bases:
+            over.setdefault(base, set()).add(one)
+    return max(len(_reached(needs, top)) for top in _reached(over, digest))
+
+
+def _reached(ways: Mapping[str, Collection[str]], begin: str) -> set[str]:
+    """Where one gets to by any number of steps, from there itself on."""
+    reached, left = {begin}, [begin]
+    while left:
+        new = set(ways.get(left.pop(), ())) - reached
+        reached |= new
+        left += new
+    return reached
 
 
 def open_packed(own: BinaryIO, base: Callable[[str], BinaryIO]) -> BinaryIO:
@@ -183,10 +211,17 @@ class _PackedFile(io.RawIOBase):
 def _read_head(file: BinaryIO) -> Packed:
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
-    try:
+    with _readable(file):
         raw = file.read(HEAD_SIZE)
         raw += file.read(head_size(raw) - HEAD_SIZE)
         return Packed.from_head(raw, size=size)
+
+
+@contextmanager
+def _readable(file: BinaryIO) -> Iterator[None]:
+    """Turn what a damaged head is into an OSError."""
+    try:
+        yield
     except ManifestError as exc:
         name = os.fsdecode(file.name) if hasattr(file, "name") else None
         raise OSError(errno.EIO, str(exc), name) from exc

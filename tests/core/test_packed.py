@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbmodel.core.chunks import Local, Missing, Segment
-from nbmodel.core.packed import HEAD_SIZE, Packed, head_size
+from nbmodel.core.packed import HEAD_SIZE, Packed, bases_of, bases_size, head_size
 from nbmodel.core.patch import Given
 from nbmodel.errors import ManifestError
 
@@ -38,6 +38,11 @@ def test_a_head_is_read_back_as_it_was_written(found: tuple[Segment, ...]) -> No
     head = packed.head()
     assert len(head) == packed.head_size == head_size(head[:HEAD_SIZE])
     assert Packed.from_head(head + b"rest", size=packed.packed_size) == packed
+    names = bases_size(head[:HEAD_SIZE])
+    assert bases_of(head[:names]) == packed.bases
+    if packed.bases:
+        with pytest.raises(ManifestError):
+            bases_of(head[: names - 1])
     assert packed.size == sum(one.length for one in found)
     assert [one.length for one in packed.given] == [
         one.length for one in found if isinstance(one, Missing)

@@ -20,7 +20,7 @@ from nbmodel.core.chunks import ChunkTable, offsets
 from nbmodel.errors import DigestMismatchError, StorageError, StorageUnavailableError
 from nbmodel.storage import OciLayout
 from nbmodel.storage.chunking import chunk_table
-from nbmodel.storage.packs import heights
+from nbmodel.storage.packs import files_open, heights
 from tests.tools import powercut
 from tests.tools.powercut import Disk, cuts, read_calls, traced
 
@@ -199,6 +199,43 @@ def test_a_long_row_has_a_whole_blob_in_it(tmp_path: Path) -> None:
         layout.check(blob.digest)
 
 
+def test_what_many_rest_on_is_open_once(tmp_path: Path) -> None:
+    """Two files a version, whose halves change places: each rests on both of the next."""
+    layout = OciLayout(tmp_path)
+    chance = random.Random(0)
+    halves = [chance.randbytes(MIB) for _ in range(4)]
+    rows = []
+    for _ in range(9):
+        halves = [halves[0], halves[3], halves[2], halves[1]]
+        halves = [half[:-40_000] + chance.randbytes(40_000) for half in halves]
+        rows.append([of(halves[0] + halves[1]), of(halves[2] + halves[3])])
+    for blob in (*rows[0], *rows[1]):
+        layout.add_bytes(blob.data)
+    for older, newer in pairwise(rows):
+        for blob in newer:
+            layout.add_bytes(blob.data)
+        for blob in older:
+            layout.pack(blob.digest, blob.table, newer[0].have | newer[1].have)
+    assert not whole(layout, rows[0][0]).exists()
+    with layout.open(rows[0][0].digest) as file:
+        assert file.read() == rows[0][0].data
+        if sys.platform == "linux":
+            names = [one.resolve() for one in Path("/proc/self/fd").iterdir()]
+            assert sum(tmp_path in name.parents for name in names) == 17
+
+
+def test_a_blob_of_very_many_others_stays_whole(
+    layout: OciLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nbmodel.storage.layout._MAX_OPEN", 2)
+    layout.add_bytes(NEWEST.data)
+    assert rest(layout, OLD, NEW) > 0
+    assert rest(layout, NEW, NEWEST) == 0
+    monkeypatch.setattr("nbmodel.storage.layout._MAX_OPEN", 3)
+    assert rest(layout, NEW, NEWEST) > 0
+    layout.check(OLD.digest)
+
+
 STAYS = {
     "what differs too much": lambda layout: rest(layout, of(os.urandom(2 * MIB)), NEW),
     "what is not here": lambda layout: rest(layout, NEWEST, NEW),
@@ -271,6 +308,16 @@ def test_damage_of_what_it_rests_on_is_found_and_keeps_that_there(layout: OciLay
     whole(layout, NEW).unlink()
     layout.add_bytes(NEW.data)
     layout.check(OLD.digest)
+
+
+def test_a_packed_blob_whose_steps_are_damaged_keeps_what_it_rests_on(layout: OciLayout) -> None:
+    rest(layout, OLD, NEW)
+    damage(packed(layout, OLD), 16 + 32)  # the first step's source
+    with pytest.raises(StorageError, match=r"stays: .* is damaged"):
+        layout.delete(NEW.digest)
+    layout.check(NEW.digest)
+    layout.delete(OLD.digest)
+    layout.delete(NEW.digest)
 
 
 def test_a_blob_that_is_cut_off_ends_the_one_that_rests_on_it(layout: OciLayout) -> None:
@@ -409,6 +456,11 @@ def test_whatever_is_done_a_blob_that_is_there_is_right(
 def test_heights_count_the_longest_way() -> None:
     needs = {"a": ("b",), "b": ("c",), "x": ("c",)}
     assert heights(needs) == {"a": 0, "x": 0, "b": 1, "c": 2}
+
+
+def test_files_are_counted_once_from_any_blob() -> None:
+    needs = {"a": ("b", "c"), "b": ("c", "d"), "x": ("d",)}
+    assert [files_open(needs, one) for one in "abcdx"] == [4, 4, 4, 4, 2]
 
 
 DRIVER = """

@@ -10,6 +10,7 @@ from nbmodel.core.graph import LineageGraph, Node
 from nbmodel.display.base import Result
 from nbmodel.display.card import Block, Card, Chip, Facts, Mono, Note, Table
 from nbmodel.display.chips import alias_chip
+from nbmodel.display.made_with import made_facts
 from nbmodel.display.origin import converted, origin, short_origin
 from nbmodel.display.quantity import moment
 
@@ -34,6 +35,7 @@ class LineageCard(LineageGraph, Result):
         ]
         if root.lineage is not None:
             made = [origin(root.lineage), ("converted", converted(root.conversion))]
+            made += made_facts(root.lineage)
             blocks.insert(0, Facts(made))
         if root.deployments:
             runs = ", ".join(deployment.target for deployment in root.deployments)

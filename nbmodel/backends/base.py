@@ -457,6 +457,17 @@ class Backend(ABC):
             session.set_labels(labels)
         return session
 
+    def check_model(self, attributes: Mapping[str, Any], signature: Signature) -> None:  # noqa: B027 # most find out when they load it
+        """Refuse attributes that a model cannot have, before anything of it is moved.
+
+        Args:
+            attributes: As ``check`` accepts them; placeholders need not be replaced.
+            signature: What the model takes and gives.
+
+        Raises:
+            ConfigError: So it is.
+        """
+
     def patience_s(self, attributes: Mapping[str, Any]) -> float:  # noqa: ARG002 # few need any
         """Seconds that loading may take longer than others take, since something is made first.
 
@@ -502,8 +513,12 @@ class Backend(ABC):
         return []
 
     def _unknown(self, name: str, known: Mapping[str, Attribute]) -> str:
-        near = get_close_matches(name, known, n=1)
+        from nbmodel.backends.table import backends_with  # which knows them all
+
+        near, others = get_close_matches(name, known, n=1), backends_with(name)
         advice = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+        if others:
+            advice = f"{' and '.join(others)} {'has' if len(others) == 1 else 'have'} it"
         return f"attribute {name!r} is unknown to {self.name}; {advice}"
 
     def _read_files(self, attributes: Mapping[str, Any]) -> tuple[list[str], tuple[str, ...]]:

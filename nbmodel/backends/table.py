@@ -84,6 +84,15 @@ def backends_for(framework: str) -> tuple[str, ...]:
     return tuple(fitting)
 
 
+def backends_with(attribute: str) -> tuple[str, ...]:
+    """Names of the backends that come with nbmodel whose services may have an attribute."""
+    return tuple(
+        name
+        for name in BACKENDS.builtin
+        if any(one.name == attribute for one in load_backend(name).attributes)
+    )
+
+
 def open_session(path: Path, framework: str, *, threads: int = 1) -> Session:
     """Load a model file for running it right here.
 

@@ -25,7 +25,14 @@ from numpy.typing import NDArray
 from nbmodel.backends.base import Attribute, Backend, Known, Session
 from nbmodel.backends.renamed import RenamedSession, Renaming
 from nbmodel.backends.triton_client import EndedError, Endpoint, GoneError
-from nbmodel.backends.triton_config import ENGINES, INPUT_MEMORY, KINDS, PYTHON, Wanted
+from nbmodel.backends.triton_config import (
+    ENGINES,
+    INPUT_MEMORY,
+    KINDS,
+    PYTHON,
+    Wanted,
+    check_batches,
+)
 from nbmodel.backends.triton_host import Host, OtherHost, OwnHost
 from nbmodel.backends.triton_memory import TensorMemory
 from nbmodel.backends.triton_model import (
@@ -186,6 +193,12 @@ class Triton(Backend):
         except NbModelError:
             session.close()
             raise
+
+    def check_model(self, attributes: Mapping[str, Any], signature: Signature) -> None:
+        """As ``Backend.check_model``."""
+        given = attributes.get("model_config", {})
+        if not {"input", "output", "max_batch_size"} & given.keys():
+            check_batches(signature, attributes.get("max_batch_size", 0))
 
     def foreign(self, attributes: Mapping[str, Any]) -> str | None:
         """A model of a repository at an address: the folder here is not looked at."""

@@ -23,7 +23,7 @@ from nbmodel.errors import InputError
     "attributes",
     multiple=True,
     metavar="K=JSON",
-    help="a further attribute of the backend, such as device=gpu",
+    help="a further attribute of the backend, such as instances=2, or device=gpu of triton",
 )
 @click.option(
     "--confirm-s",

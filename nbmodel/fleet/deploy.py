@@ -41,6 +41,7 @@ from nbmodel.errors import (
     InputError,
     NbModelError,
     NoCompatibleBackendError,
+    PluginError,
     StorageError,
     TargetUnreachableError,
 )
@@ -264,6 +265,7 @@ def bring(
             hint=f"{remote.name} fetches it from there as soon as it can",
         ) from exc
     wanted = wish(before)
+    _check_model(wanted, deployment.service, version)
     if wanted != before:
         # What the runtime would refuse is refused before a byte is sent.
         remote.put_config(wanted, if_match=None, dry_run=True)
@@ -320,9 +322,26 @@ def rehearse(
     else:
         config, etag = remote.config()
         wanted = change(config)
+        _check_model(wanted, service, version)
         remote.put_config(wanted, if_match=etag, dry_run=True)
         attributes = plan.attributes_of(wanted, service)
     return Rehearsal(plan.changes(config, wanted), plan.policy_of(wanted, service), attributes)
+
+
+def _check_model(config: Mapping[str, Any], service: str, version: Version) -> None:
+    """Refuse what a service is asked for and a version cannot have.
+
+    Raises:
+        ConfigError: So it is.
+    """
+    entry = plan.service_entry(config, service)
+    try:
+        backend = load_backend(str(entry["model"]))
+    except (KeyError, PluginError):
+        return  # the runtime may know more
+    attributes = entry.get("attributes") or {}
+    if not backend.check(attributes):
+        backend.check_model(attributes, version.signature)
 
 
 def take_away(registry: Registry, remote: Runtime, service: str) -> None:

@@ -78,3 +78,8 @@ def test_engines_are_imported_when_a_model_is_loaded_and_not_before():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_an_attribute_of_another_backend_is_told_with_who_has_it() -> None:
+    (problem,) = load_backend("onnx_cpu").check({"model_path": "a.onnx", "device": "gpu"})
+    assert problem == "attribute 'device' is unknown to onnx_cpu; triton has it"

@@ -170,6 +170,29 @@ def _with_golden_of(client: Client, model: str, linear: Path, other: Path) -> in
     return version.number
 
 
+def test_batches_that_a_model_cannot_have_are_refused_before_anything_is_moved(
+    client: Client, tmp_path: Path, model: str
+) -> None:
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("ArgMax", ["x"], ["label"], axis=1, keepdims=0)],
+        "classifier",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n", 4])],
+        [onnx.helper.make_tensor_value_info("label", onnx.TensorProto.INT64, ["n"])],
+    )
+    path = tmp_path / "classifier.onnx"
+    opset = [onnx.helper.make_opsetid("", 17)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=9), path)
+    client.upload(path, name=model, type="classification")
+    attributes = {"max_batch_size": 8, "address": "http://127.0.0.1:9"}
+    for dry_run in (True, False):
+        with pytest.raises(ConfigError, match=r"two dimensions in every output.*'label' has one"):
+            client.deploy(
+                model, on="edge", backend="triton", attributes=attributes, dry_run=dry_run
+            )
+    config, _ = client.runtimes.get("edge").config()
+    assert model not in [one["name"] for one in config["services"]]
+
+
 def test_a_version_that_is_too_slow_is_rolled_back_and_status_says_why(
     client: Client, linear_onnx: Path, doubled: Path, model: str
 ) -> None:

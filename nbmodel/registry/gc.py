@@ -79,6 +79,7 @@ def collect(catalog: Catalog, *, grace_s: float, dry_run: bool) -> GcReport:
     if dry_run:
         with catalog.db.read() as db:
             return _sweep(catalog, _needed(catalog, db), before, begun)
+    begun = replace(begun, freed=freed - _release(catalog, before))
     with catalog.db.write() as db:
         report = _sweep(catalog, _needed(catalog, db), before, begun)
         catalog.referrers.forget(but=_versions(db), before=before)
@@ -104,6 +105,15 @@ def _sweep_uploads(catalog: Catalog, before: float, *, dry_run: bool) -> tuple[i
         size for name, size in list(storage.abandoned(before)) if dry_run or storage.discard(name)
     ]
     return len(gone), sum(gone)
+
+
+def _release(catalog: Catalog, before: float) -> int:
+    """Make whole what rests on what is to go, which may take minutes, before others must wait."""
+    with catalog.db.read() as db:
+        needed = _needed(catalog, db)
+    storage = catalog.storage
+    gone = {digest for digest, _, at in storage.digests() if digest not in needed and at <= before}
+    return storage.release(gone)
 
 
 def _sweep(catalog: Catalog, needed: set[str], before: float, begun: GcReport) -> GcReport:

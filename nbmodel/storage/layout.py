@@ -31,8 +31,8 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -136,6 +136,27 @@ class OciLayout(Storage):
             except FileNotFoundError:
                 return 0  # it is not there, or somebody else packed or deleted it meanwhile
             return status.st_size - packed.packed_size if done else 0
+
+    def release(self, gone: Collection[str]) -> int:
+        """Make whole what is kept as its difference to blobs that are to be deleted.
+
+        ``delete`` does that too, and takes as long: who holds a lock then does it before. What
+        the disk does not take, or is damaged, is left to it.
+
+        Args:
+            gone: Their digests; those of them that are packed themselves stay so.
+
+        Returns:
+            Bytes that are taken now and were not.
+        """
+        grown = 0
+        for one, bases in self._packs.needs().items():
+            base = next((base for base in bases if base in gone), None)
+            if one not in gone and base is not None:
+                with suppress(StorageError), translated("make a blob whole"), self._alone():
+                    if self._packs.file(one).exists():
+                        grown += self._free(one, base)
+        return grown
 
     def _pack(self, digest: str, packed: Packed) -> bool:
         """Write, read back, and put in place; whether it was."""

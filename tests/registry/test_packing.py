@@ -11,6 +11,7 @@ import pytest
 
 from nbmodel.core.version import Version
 from nbmodel.registry import Registry
+from nbmodel.storage import OciLayout
 
 Add = Callable[..., Version]
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="nothing is packed on Windows")
@@ -100,6 +101,27 @@ def test_a_version_outlives_the_one_it_rests_on(
     assert registry.verify().is_clean
     (file,) = registry.extract("digits:1", tmp_path / "out")
     assert file.read_bytes() == CONTENTS[0]
+
+
+def test_nobody_waits_for_a_collection_that_makes_files_whole(
+    registry: Registry, add: Add, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for content in CONTENTS:
+        add(content=content)
+    registry.delete("digits:2")
+    before = on_disk(registry)
+    unpack = OciLayout._unpack
+    others: list[object] = []
+
+    def beside(layout: OciLayout, digest: str) -> None:
+        others.append(Registry(registry.root).describe("digits:1", "seen meanwhile"))
+        unpack(layout, digest)
+
+    monkeypatch.setattr(OciLayout, "_unpack", beside)
+    report = registry.gc(grace_s=0)
+    assert len(others) == 1
+    assert before - on_disk(registry) == pytest.approx(report.freed + report.packed, abs=100_000)
+    assert registry.verify().is_clean
 
 
 def test_a_model_is_freed_with_all_its_packed_files(registry: Registry, add: Add) -> None:

@@ -157,6 +157,31 @@ def test_what_others_rest_on_is_deleted_after_they_were_made_whole(layout: OciLa
     assert list((layout.root / "packed").iterdir()) == []
 
 
+def test_what_rests_on_blobs_that_are_to_go_is_made_whole_before(layout: OciLayout) -> None:
+    layout.add_bytes(NEWEST.data)
+    rest(layout, OLD, NEW)
+    rest(layout, NEW, NEWEST)
+    taken = sum(size for _, size, _ in layout.digests())
+    assert layout.release([NEWEST.digest, NEW.digest, OLD.digest]) == 0
+    grown = layout.release([NEWEST.digest, NEW.digest])
+    assert whole(layout, OLD).exists()
+    assert packed(layout, NEW).exists()
+    assert grown == sum(size for _, size, _ in layout.digests()) - taken > 0
+    assert layout.release([NEWEST.digest, NEW.digest]) == 0
+    layout.delete(NEW.digest)
+    layout.delete(NEWEST.digest)
+    layout.check(OLD.digest)
+
+
+def test_what_is_damaged_is_left_to_the_deletion(layout: OciLayout) -> None:
+    rest(layout, OLD, NEW)
+    damage(packed(layout, OLD), -1)
+    assert layout.release([NEW.digest]) == 0
+    assert not whole(layout, OLD).exists()
+    with pytest.raises(StorageError, match="stays"):
+        layout.delete(NEW.digest)
+
+
 def test_a_packed_blob_is_deleted_like_any_other(layout: OciLayout) -> None:
     rest(layout, OLD, NEW)
     taken = packed(layout, OLD).stat().st_size

@@ -222,10 +222,11 @@ class ModelProcess:
             self.is_over = True
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_END_S)
+            code = self._process.poll()  # None: it is there, and not to be understood
             self.kill()
             self._overhearing.join(_END_S)
-            how = _how(self._process.returncode)
-            raise InferenceError(f"its process ended: {how}{self._quoted()}") from exc
+            how = f"its process ended: {_how(code)}" if code is not None else f"it said {exc}"
+            raise InferenceError(f"{how}{self._quoted()}") from exc
 
     def _quoted(self) -> str:
         text = bytes(self._words).decode(errors="replace")
@@ -294,9 +295,10 @@ class Keeper:
             raise UnavailableError(self._trouble or "its process is gone")
         try:
             return process.ask(inputs, outputs, timeout_s)
-        finally:
+        except InferenceError as exc:
             if process.is_over:
-                self._let_go(process, "its process has ended; it is started again")
+                self._let_go(process, f"{exc}; it is started again")
+            raise
 
     def close(self) -> None:
         """End the process for good."""
@@ -363,7 +365,7 @@ class Keeper:
         process = self._current
         assert process is not None
         how = process.wait()
-        self._let_go(process, f"its process ended: {how}")
+        self._let_go(process, f"its process ended: {how}; it is started again")
         process.kill()  # what it has started, and our side of its socket
         return how
 

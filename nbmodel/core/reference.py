@@ -145,10 +145,15 @@ class Reference:
         _check_text(text, "a reference such as 'digits:3'")
         rest, at, digest = text.partition("@")
         if at and not is_digest(digest):
-            hint = "a digest is sha256: and 64 hex digits; aliases follow a ':'"
-            if ":" not in digest:
-                hint = "SERVICE@RUNTIME names a service, expected a model here: digits, or digits:3"
-            raise RefError(f"malformed digest in {_shown(text)}", hint=hint)
+            if digest and ":" not in digest:
+                raise RefError(
+                    f"expected a model, found {_shown(text)}, which names a service of a runtime",
+                    hint="forms: digits, digits:latest, digits:3, digits:champion, digits@sha256:…",
+                )
+            raise RefError(
+                f"malformed digest in {_shown(text)}",
+                hint="a digest is sha256: and 64 hex digits; aliases follow a ':'",
+            )
         registry = None
         head, slash, tail = rest.partition("/")
         if slash and _HOST.fullmatch(head):

@@ -252,15 +252,17 @@ def bring(
         content = _content(model)
         size = sum(map(len, content.values())) + sum(map(len, _beside(model).values()))
         _check_size(runtime, task.version.reference, size)
-        with _refusals(runtime, task, before):
-            proof = _try_out(runtime, task, model, Path(folder), note)
+        trial = runtime.host.new_name(task.service)
+        with _refusals(runtime, task, trial, before):
+            proof = _try_out(runtime, task, trial, model, Path(folder), note)
             note("loading")
             number = _free_number(task.version.number, before)
             _switch(runtime, task, model, number, before)
     note("waiting for the version before to go")
     found = _settled(runtime, task, number)
     runtime.wishes.keep(task.service, task.attributes)
-    probe = {"latency_ms": proof.latency_ms, "golden": proof.golden, "note": proof.note}
+    told = proof.note.replace(trial, task.service)
+    probe = {"latency_ms": proof.latency_ms, "golden": proof.golden, "note": told}
     return Outcome({**found.to_json(), "probe": probe}, 2 * size)
 
 
@@ -401,7 +403,9 @@ def _check_size(runtime: TritonRuntime, reference: str, size: int) -> None:
 
 
 @contextmanager
-def _refusals(runtime: TritonRuntime, task: Task, before: Loaded | None) -> Iterator[None]:
+def _refusals(
+    runtime: TritonRuntime, task: Task, trial: str, before: Loaded | None
+) -> Iterator[None]:
     """Say of what goes wrong here that the version was refused, and what serves on."""
     try:
         with runtime.asked():
@@ -427,6 +431,7 @@ def _refusals(runtime: TritonRuntime, task: Task, before: Loaded | None) -> Iter
             hint = "by triton+grpc://… larger models can be sent"
         # The server answers: it is the version that does not.
         why = str(exc).replace(f"Triton at {runtime.client.endpoint} does", "it does")
+        why = why.replace(trial, task.service).rstrip(".")
         raise RefusedByTritonError(
             f"{runtime.name}: {task.service} refused {task.version.reference}: {why}{still}",
             hint=hint,
@@ -455,12 +460,12 @@ def _is_stuck(exc: ProbeError) -> bool:
 def _try_out(
     runtime: TritonRuntime,
     task: Task,
+    name: str,
     model: TritonModel,
     folder: Path,
     note: Callable[[str], None],
 ) -> Proof:
     """Load a version under another name, have it show that it is right, and let it go again."""
-    name = runtime.host.new_name(task.service)
     patience_s = GONE_S
     note("loading it to try it out")
     try:

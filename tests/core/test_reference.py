@@ -194,3 +194,9 @@ def test_what_is_no_text_is_told(value: object) -> None:
         Reference.parse(value)  # type: ignore[arg-type]
     with pytest.raises(RefError, match="expected a model name such as 'digits', found "):
         check_name(value)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["digits@th", "team/digits@pi-4", "digits:3@th"])
+def test_a_service_of_a_runtime_is_no_model(text: str) -> None:
+    with pytest.raises(RefError, match=r"expected a model, found .* a service of a runtime"):
+        Reference.parse(text)

@@ -100,6 +100,32 @@ def test_a_deployment_of_a_deprecated_version_says_so(version: Version) -> None:
     )
 
 
+def test_a_deployment_says_what_it_runs_on_and_its_attributes_as_they_are_typed(
+    version: Version,
+) -> None:
+    given = {"allow_cpu": True, "providers": ["tensorrt"], "device": "gpu", "name": "3"}
+    placement: Any = SimpleNamespace(
+        service="s", package="p", version="latest", backend="b", attributes=given, deployment={}
+    )
+    status = {"runs_on": "CPU", "note": "its GPU cannot be used"}
+    text = DeployCard("pi", "u", version, placement, seconds=1, status=status).text()
+    assert 'allow_cpu=true, providers=["tensorrt"], device=gpu, name="3"' in text
+    assert "b on CPU" in text
+    assert "its GPU cannot be used" in text
+
+
+def test_a_service_that_failed_is_not_said_to_serve() -> None:
+    for state, still in (("ready", True), ("failed", False)):
+        one = {"name": "s", "state": state, "phase": "failed", "number": 2, "error": "it ended"}
+        assert ("version 2 keeps serving" in StatusCard({"services": [one]}).text()) == still
+
+
+def test_what_a_trial_left_on_a_triton_is_not_said_to_be_somebody_elses() -> None:
+    text = StatusCard({"services": [], "others": [], "trials": ["digits.0f3a9c1e-47-11.1"]}).text()
+    assert "left by a trial that was broken off: digits.0f3a9c1e-47-11.1" in text
+    assert "left alone" not in text
+
+
 def test_a_status_says_what_a_vision_service_finds_and_through_which_model(
     status: dict[str, Any],
 ) -> None:

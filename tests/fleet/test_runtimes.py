@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from nbmodel.cli import main
-from nbmodel.errors import AuthenticationError, InputError, TargetUnreachableError
+from nbmodel.errors import AuthenticationError, DeployError, InputError, TargetUnreachableError
 from nbmodel.fleet.known import FILE, Known
 from nbmodel.fleet.local import is_running
 from nbmodel.fleet.remote import RemoteRuntime
@@ -139,6 +139,32 @@ def test_services_that_failed_are_marked_at_once(runtimes: Runtimes, tmp_path: P
     for table in (runtimes.start("edge", config=config), runtimes.list()):
         assert "2 of 2 failed: see `status edge`" in table.text()
         assert table.to_json()[0]["failed"] == ["one", "two"]
+
+
+def test_one_that_never_came_up_leaves_nothing(runtimes: Runtimes, tmp_path: Path) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(DeployError, match="in use"):
+            runtimes.start("zz", http=f"127.0.0.1:{port}")
+    assert not (tmp_path / "runtimes" / "zz").exists()
+    assert list(runtimes.list()) == []
+
+
+def test_a_name_is_not_moved_to_another_address_without_being_told_to(
+    runtimes: Runtimes,
+) -> None:
+    runtimes.start("edge")
+    runtimes.start("other")
+    there = _known(runtimes, "other").url
+    with pytest.raises(InputError, match=r"'edge' is at .* already") as caught:
+        runtimes.add("edge", there, replace=True)
+    assert "`runtime remove edge` first" in str(caught.value.hint)  # it runs, and has a home here
+    (note,) = runtimes.add("third", there).notes
+    assert "is known as other too" in note
+    with pytest.raises(InputError, match=r"'third' is at .* already") as caught:
+        runtimes.add("third", _known(runtimes).url)
+    assert "--replace" in str(caught.value.hint)
+    assert runtimes.add("third", _known(runtimes).url, replace=True)[0]["state"] == "ready"
 
 
 def test_one_that_is_down_is_stopped_and_has_a_log(runtimes: Runtimes) -> None:

@@ -178,6 +178,7 @@ def test_a_version_that_only_refuses_what_was_made_up_is_live_and_that_is_said(
     assert "boom in execute" in card.text()
     (note,) = [note for note in upload("odd", factor=3, **BOOM).notes if "jetson" in note]
     assert "runs odd:2" in note
+    assert "for model 'odd_" in note
     assert "boom in execute" in note
 
 

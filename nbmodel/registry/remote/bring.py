@@ -14,7 +14,7 @@ from nbmodel.registry.index import write_index
 from nbmodel.registry.remote.numbering import Renumbered, take_numbers
 from nbmodel.registry.remote.peer import Peer
 from nbmodel.registry.remote.seen import note_tags, take_lead
-from nbmodel.registry.remote.sharing import share
+from nbmodel.registry.remote.sharing import check_own, share
 from nbmodel.registry.remote.survey import Survey
 from nbmodel.registry.versions import Candidate, check_model, insert, make_model
 from nbmodel.storage.manifests import blobs_of, parse_manifest
@@ -71,6 +71,7 @@ def bring(
         unfetched: Whether their files are still at the remote alone; else they are here.
 
     Raises:
+        ModelExistsError: The repository is another model here by now.
         RegistryError: The model is archived.
         BlobNotFoundError: What was stored was removed again meanwhile.
         ManifestError: A manifest is none of a model.
@@ -80,6 +81,7 @@ def bring(
         for digest, raw in manifests.items()
     }
     with catalog.db.write() as db:
+        check_own(db, peer.remote, there, model)  # it may be renamed since we looked
         row = check_model(db, model)
         if row is None and not candidates:
             return Brought((), ())
@@ -93,6 +95,8 @@ def bring(
                 "SELECT id FROM versions WHERE model = ? AND digest = ?", (model_id, digest)
             ).fetchone()
             if twin is None:
+                if unfetched and _is_dismissed(db, model_id, digest):
+                    continue  # meanwhile
                 version = insert(db, model_id, -turn, candidate)
                 new.append(digest)
                 if unfetched:
@@ -107,6 +111,13 @@ def bring(
         renumbered = adjust(db, model_id, peer, there, found.numbers)
     write_index(catalog)
     return Brought(tuple(new), renumbered)
+
+
+def _is_dismissed(db: sqlite3.Connection, model_id: int, digest: str) -> bool:
+    found = db.execute(
+        "SELECT 1 FROM dismissed WHERE model = ? AND digest = ?", (model_id, digest)
+    ).fetchone()
+    return found is not None
 
 
 def adjust(

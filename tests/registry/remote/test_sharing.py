@@ -12,6 +12,7 @@ from nbmodel.core.reference import Reference
 from nbmodel.core.remote import Remote
 from nbmodel.errors import AliasConflictError, ModelExistsError, VersionNotFoundError
 from nbmodel.registry import Registry
+from nbmodel.registry.remote import sync
 from nbmodel.registry.remote.peer import Peer
 from tests.registry.remote.conftest import People
 from tests.tools.people import Person
@@ -283,3 +284,47 @@ def test_a_registry_that_takes_no_tag_away_is_told(docker_person: People) -> Non
     with pytest.raises(AliasConflictError, match=r"which takes no tag away: .*; 1 version pushed"):
         ann.push(aliases=["champion"])
     assert ann.sync().models[0].unpushed == 0
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["by its name", "all"])
+def test_a_model_that_is_renamed_while_it_is_synchronised_stays_one(
+    person: People, monkeypatch: pytest.MonkeyPatch, named: bool
+) -> None:
+    ann, ben = person("ann"), person("ben")
+    ann.add()
+    ann.push()
+    ben.sync()
+    ann.add()
+    ann.push()
+
+    read = sync._read
+
+    def rename(*given: Any) -> Any:
+        if "digits" in models(ben):
+            ben.registry.rename("digits", "numerals")
+        return read(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sync, "_read", rename)
+        if named:
+            with pytest.raises(ModelExistsError, match="is 'numerals' here"):
+                ben.sync("digits")
+        else:
+            (part,) = ben.sync().models
+            assert "is 'numerals' here" in part.doubts[0]
+    assert models(ben) == {"numerals": 1}
+    assert ben.sync().models[0].new == ("numerals:2",)
+
+
+def test_a_version_that_is_deleted_while_it_is_synchronised_stays_deleted(
+    person: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, ben = person("ann"), person("ben")
+    ann.add()
+    ann.add()
+    ann.push()
+    ben.sync()
+    ben.registry.delete("digits:1", force=True)
+    monkeypatch.setattr(sync, "_dismissed", lambda *_: {})  # as it was a moment ago
+    assert ben.sync().models[0].new == ()
+    assert models(ben) == {"digits": 1}

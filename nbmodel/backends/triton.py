@@ -346,6 +346,7 @@ class Placed:
         #: How often it was loaded anew because its process had ended.
         self.life = 0
         self._is_ended = False
+        self._why = ""  # its process has ended, in words; empty: it has not
         self._is_over = False
         self._thread = threading.Thread(target=self._watch, name="nbmodel-triton", daemon=True)
         self._thread.start()
@@ -381,7 +382,7 @@ class Placed:
             life: In which ``life`` it was asked: of one that is over nothing is to be done.
         """
         if life == self.life:
-            self._is_ended = True
+            self._is_ended, self._why = True, str(why)
             self.look(why)
 
     def wait(self, why: NbModelError) -> None:
@@ -419,7 +420,7 @@ class Placed:
                 pause = min(2 * pause, WATCH_S)
                 time.sleep(_PAUSE_S)  # whoever asks meanwhile does not make it faster
             else:
-                self._trouble, pause = None, _PAUSE_S
+                self._trouble, self._why, pause = None, "", _PAUSE_S
                 self._up.set()
             said = self._told(said, was_down)
 
@@ -447,7 +448,8 @@ class Placed:
             self.life += 1
             self._is_ended = False
         if not client.is_ready(self.name, self.version):
-            self._trouble = f"Triton has not got {self.name} any more; it is loaded again"
+            why = self._why or f"Triton has not got {self.name} any more"
+            self._trouble = f"{why}; it is loaded again"
             self._up.clear()
             self._bring()
 

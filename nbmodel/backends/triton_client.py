@@ -314,6 +314,20 @@ class HttpClient(Client):
         """As ``Client.server``."""
         return self._object("GET", "/v2")
 
+    def is_alive(self, timeout_s: float) -> bool:
+        """Whether it answers at all.
+
+        Args:
+            timeout_s: How long it is waited for, in seconds.
+        """
+        try:
+            self._call("GET", "/v2/health/live", timeout_s=timeout_s, is_fresh=True)
+        except UnavailableError:
+            return False
+        except NbModelError:
+            return True
+        return True
+
     def is_ready(self, model: str, version: str = "") -> bool:
         """As ``Client.is_ready``."""
         return self._call("GET", f"{_path(model, version)}/ready", accept=(200, 400, 404))[0] == 200

@@ -173,7 +173,9 @@ class OwnHost(Host):
                 f"cannot write the model repository {folder}: {exc.strerror or exc}",
                 hint="check free space and permissions of the folder",
             ) from exc
-        _load(self.client(START_S), name)
+        client = self.client(START_S)
+        with self._server.loading():
+            _load(client, name)
 
     def take_away(self, name: str) -> None:
         """As ``Host.take_away``."""

@@ -1,7 +1,8 @@
 """A tritonserver of our own, started for its first user and ended with its last.
 
-One that dies is started again. It takes models from a folder of ours, in explicit model control, and listens on loopback
-alone. It ends when this process does, however that ends.
+One that dies, or answers nothing for long, is started again. It takes models from a folder of
+ours, in explicit model control, and listens on loopback alone. It ends when this process does,
+however that ends, and so does whatever it has started.
 """
 
 from __future__ import annotations
@@ -24,13 +25,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nbmodel.backends.owner import is_left, owner
-from nbmodel.backends.triton_client import Client, Endpoint, connect
+from nbmodel.backends.triton_client import Client, Endpoint, HttpClient, connect
 from nbmodel.errors import InferenceError, PluginError, StorageUnavailableError, UnavailableError
 
 START_S = 120.0  # that a server may take until it answers; one with a GPU takes some ten
 STOP_S = 10.0  # that it may take to end by itself
 _EXIT_S = 3  # that it gives requests under way
 _LONGEST_PAUSE_S = 30.0  # between two attempts to start one that dies at once
+SILENT_S = 15.0  # that it may take to say that it is alive
+_AGAIN_S = 3.0  # and then again: it may have been short of processors
+_PULSE_S = 2.0  # between two such questions
+_MAX_LOADS = 4  # under way beside which it is asked: each takes one of its eight threads
 _LOOK_S = 0.05
 _MAX_LOG = 4 << 20  # bytes
 _MAX_QUOTED = 600  # characters of its log
@@ -45,6 +50,8 @@ _LAUNCH = (
     "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15, 0, 0, 0); "
     "os.getppid() == int(sys.argv[1]) or sys.exit(1); os.execvp(sys.argv[2], sys.argv[2:])"
 )
+
+_GUARD = Path(__file__).with_name("triton_guard.py")
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +93,8 @@ class TritonServer:
         self._failed: Exception | None = None
         self._starts = 0
         self._was_up = False
+        self._loads = 0
+        self._is_silent = False
         #: How it ended last, without being told to; empty when it never did.
         self.last_end = ""
         self._thread = threading.Thread(target=self._supervise, name="nbmodel-triton", daemon=True)
@@ -121,6 +130,17 @@ class TritonServer:
             if self._client is None:
                 raise UnavailableError(self._trouble)
             return self._client
+
+    @contextlib.contextmanager
+    def loading(self) -> Iterator[None]:
+        """Within it, a model is being loaded."""
+        with self._lock:
+            self._loads += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._loads -= 1
 
     def backends(self) -> frozenset[str] | None:
         """Names of the backends that it has; None where that cannot be told."""
@@ -161,7 +181,9 @@ class TritonServer:
 
     def _tell_death(self, code: int | None) -> None:
         how, at = _ending(code), time.strftime("%H:%M:%S")
-        if code not in (-signal.SIGKILL, -signal.SIGTERM):  # which come without a warning
+        if self._is_silent:
+            how = f"answered nothing for {SILENT_S:.0f} s, and was ended"
+        elif code not in (-signal.SIGKILL, -signal.SIGTERM):  # which come without a warning
             how += self._quoted()
         self.last_end = f"tritonserver {how} at {at}"
         self._set_down(f"{self.last_end}, and is started again")
@@ -172,6 +194,10 @@ class TritonServer:
     def _watch(self, process: subprocess.Popen[bytes]) -> int | None:
         """Wait until the server answers, and then until it ends; its exit code."""
         client = connect(self._endpoint)
+        pulse = threading.Thread(
+            target=self._feel_pulse, args=(process,), name="nbmodel-triton-pulse", daemon=True
+        )
+        pulse.start()
         try:
             until = time.monotonic() + START_S
             while process.poll() is None and not self._stop.is_set():
@@ -184,6 +210,21 @@ class TritonServer:
         finally:
             client.close()
         return process.returncode
+
+    def _feel_pulse(self, process: subprocess.Popen[bytes]) -> None:
+        """End a server that was up and answers nothing any more; a thread's own work."""
+        client = HttpClient(self._endpoint)
+        try:
+            while process.poll() is None and not self._stop.wait(_PULSE_S):
+                if not self._up.is_set() or self._loads > _MAX_LOADS:
+                    continue
+                if not (client.is_alive(SILENT_S) or client.is_alive(_AGAIN_S)):
+                    if process.poll() is None:
+                        self._is_silent = True
+                        process.kill()
+                    return
+        finally:
+            client.close()
 
     @contextlib.contextmanager
     def _running(self) -> Iterator[subprocess.Popen[bytes] | None]:
@@ -209,10 +250,15 @@ class TritonServer:
             yield None
             return
         self._process, self._starts = process, self._starts + 1
+        self._is_silent = False
+        guard = _guard(process.pid)
         try:
             yield process
         finally:
             self._process = None
+            if guard is not None:
+                guard.kill()
+                guard.wait()
             _finish(process)
             for region in SHARED.glob(f"{memory}*"):
                 region.unlink(missing_ok=True)
@@ -303,6 +349,19 @@ def _options(program: Program, repository: Path, endpoint: Endpoint, memory: str
     if folder is not None:
         options.append(f"--backend-directory={folder}")
     return options
+
+
+def _guard(group: int) -> subprocess.Popen[bytes] | None:
+    """A process that ends a group when this one is gone; None where none can be started."""
+    command = [sys.executable, "-I", "-S", str(_GUARD), str(os.getpid()), str(group)]
+    quiet = subprocess.DEVNULL
+    try:
+        return subprocess.Popen(
+            command, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True
+        )
+    except OSError as exc:
+        logger.warning("tritonserver may outlive this process: %s", exc)
+        return None
 
 
 def _finish(process: subprocess.Popen[bytes]) -> None:

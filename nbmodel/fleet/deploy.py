@@ -563,7 +563,8 @@ def _check_refused(name: str, service: str, status: Mapping[str, Any], version: 
     why = entry.get("error") or (fetch.get("error") if fetch.get("terminal") else None)
     if why and status.get("settled", True) and not is_under_way(fetch):
         live = entry.get("number")
-        still = f"; version {live} keeps serving" if live else ""
+        is_other = live is not None and entry.get("digest") != version.digest
+        still = f"; version {live} keeps serving" if is_other else ""
         raise RefusedError(
             f"{name}: {service} refused {version.reference}: {why}{still}",
             hint=str(entry.get("hint") or f"see `runtime logs {name}`"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -18,11 +20,13 @@ pytest.importorskip("tritonclient.grpc", reason="pip install 'nbmodel[triton]'")
 pytest.importorskip("onnxruntime", reason="pip install 'nbmodel[runtime]'")
 pytest.importorskip("onnx", reason="toy models are made with onnx")
 
-from nbmodel.errors import InferenceError
+from nbmodel.backends.triton_client import INFER_S
+from nbmodel.errors import InferenceError, UnavailableError
 from nbmodel.protocol.inference import InferRequest
 from nbmodel.runtime import reconciler
 from nbmodel.runtime.edge import EdgeRuntime
 from nbmodel.storage import MemoryStorage
+from tests.conformance.test_backends import onnx_sums
 from tests.tools.restart import deploy, factor
 from tests.tools.toy_versions import ROW, SERVICE, machine, toy
 from tests.tools.triton import (
@@ -56,7 +60,14 @@ CONFIG = b"""\
 input { name: "x" data_type: TYPE_FP32 dims: [ -1, 2 ] }
 output { name: "y" data_type: TYPE_FP32 dims: [ -1, 2 ] }
 """
+#: Crashes when it is asked.
+CRASHES = KILLER.replace(b"os.kill(os.getppid(), 9)", b"pass").replace(
+    b"return []", b"os.kill(os.getpid(), 11)"
+)
 BAD = toy(STORAGE, 3, 4.0, files={"model.py": KILLER, "config.pbtxt": CONFIG}, framework="python")
+CRASHING = toy(
+    STORAGE, 4, 4.0, files={"model.py": CRASHES, "config.pbtxt": CONFIG}, framework="python"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -257,3 +268,68 @@ def test_a_model_that_takes_its_server_down_is_refused_for_good(
     assert "Triton ended, or did not answer, while it loaded it" in entry["failed"]["reason"]
     assert entry["number"] == 1
     assert factor(runtime) == 2  # tried out in a server of its own
+
+
+def test_a_model_that_crashes_is_refused_with_the_crash(
+    runtime: EdgeRuntime, own: dict[str, Any]
+) -> None:
+    document = config(own)
+    (service,) = document["services"]
+    service["attributes"] = {"model_path": "${packages.ml_model.scale}", **own}
+    deploy(runtime, STORAGE, CRASHING, document)
+    entry = wait(runtime, lambda entry: entry["failed"] is not None)
+    assert "has ended" in entry["failed"]["reason"]
+    assert entry["number"] is None
+
+
+def test_a_server_that_answers_nothing_is_started_again(
+    runtime: EdgeRuntime, own: dict[str, Any]
+) -> None:
+    deploy(runtime, STORAGE, ONE, config(own))
+    wait(runtime, is_committed(1))
+    (pid,) = processes(os.getpid(), "tritonserver")
+    os.kill(pid, signal.SIGSTOP)
+    began = time.monotonic()
+    with pytest.raises(UnavailableError):
+        runtime.infer(InferRequest(SERVICE, {"x": ROW}))
+    assert time.monotonic() - began < INFER_S
+    wait(runtime, lambda entry: entry["error"] is None and factor(runtime) == 2)
+    assert processes(os.getpid(), "tritonserver") != [pid]
+
+
+def test_a_server_that_a_script_started_ends_with_the_process_that_asked_for_it(
+    own: dict[str, Any], tmp_path: Path
+) -> None:
+    """A script that waits for it: who tells the script to end does not tell the server."""
+    script = Path(own["tritonserver"])
+    script.write_text(script.read_text().replace("exec ", "") + "exit $?\n")
+    net = tmp_path / "net.onnx"
+    net.write_bytes(onnx_sums())
+    service = config(own)["services"][0]["attributes"] | {"model_path": str(net)}
+    code = (
+        "import json, os, signal, sys; from nbmodel.backends import load_backend;"
+        "from tests.tools.triton import processes;"
+        "session = load_backend('triton').load(json.loads(sys.argv[1]));"
+        "print(*processes(os.getpid(), 'tritonserver'),"
+        "*processes(os.getpid(), 'triton_python_backend_stub'), flush=True);"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(service)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    pids = [int(pid) for pid in done.stdout.split()]
+    assert len(pids) >= 2
+    deadline = time.monotonic() + PATIENCE_S
+    while any(is_alive(pid) for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return "(zombie)" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False

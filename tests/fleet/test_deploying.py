@@ -18,6 +18,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from nbmodel.cli import main
 from nbmodel.client import Client
 from nbmodel.core.golden import Golden
 from nbmodel.errors import ConfigError, DeployError, InputError
@@ -129,6 +130,27 @@ def test_what_is_given_stays_until_it_is_given_again(
     with pytest.raises(ConfigError, match="windows"):
         client.deploy(model, on="edge", windows=["sometimes"])
     assert "windows" not in deployment()
+
+
+def test_all_that_was_deployed_is_brought_again_as_it_was(
+    client: Client, linear_onnx: Path, doubled: Path, model: str
+) -> None:
+    upload(client, linear_onnx, model)
+    client.deploy(f"{model}:1", on="edge", threads=2)
+    upload(client, doubled, model)
+    card = client.deploy(f"{model}:1", on="edge")
+    assert card.to_json()["attributes"]["num_threads"] == 2  # what is in force, not what was given
+    (note,) = [note for note in client.redeploy("edge").notes if f"{model}@edge" in note]
+    assert f"runs {model}:1 " in note
+    assert told(client, model)["follows"] == client.registry.resolve(f"{model}:1").stamp
+    assert answer(client, model) == ONE
+
+
+def test_how_to_deploy_goes_with_a_model(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["deploy", "--on", "edge", "--threads", "2"]) == 2
+    said = capsys.readouterr().err
+    assert "--threads is for one model" in said
+    assert "deploy REF" in said
 
 
 def test_a_version_that_answers_wrongly_is_refused_with_the_difference(

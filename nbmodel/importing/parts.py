@@ -28,17 +28,18 @@ def part_file(folder: Path, what: str | None) -> Iterator[Path]:
     Raises:
         StorageUnavailableError: The folder takes nothing.
     """
-    key = uuid4().hex
+    names = [uuid4().hex]
+    if what is not None:
+        names.insert(0, hashlib.sha256(what.encode(errors="replace")).hexdigest()[:32])
     with ExitStack() as held:
         with translated("keep what is imported"):
             folder.mkdir(parents=True, exist_ok=True)
             sweep(folder)
-            if what is not None:
-                wanted = hashlib.sha256(what.encode(errors="replace")).hexdigest()[:32]
+            for name in names:
                 with suppress(BlockingIOError):  # another process brings the same
-                    held.enter_context(file_lock(folder / f"{wanted}.lock", wait=False))
-                    key = wanted
-        yield folder / f"{key}.part"
+                    held.enter_context(file_lock(folder / f"{name}.lock", wait=False))
+                    break
+        yield folder / f"{name}.part"
 
 
 def collect(folder: Path, *, grace_s: float, dry_run: bool) -> tuple[int, int]:

@@ -205,7 +205,8 @@ class OciLayout(Storage):
                 while piece := source.read(_PIECE):
                     writer.write(piece)
                 writer.commit(digest)
-        self._packs.file(digest).unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            _unlink(self._packs.file(digest))
 
     @contextmanager
     def _alone(self) -> Iterator[bool]:

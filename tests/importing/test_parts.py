@@ -6,7 +6,9 @@ import os
 import time
 from pathlib import Path
 
-from nbmodel.importing.parts import KEPT_S, part_file
+import pytest
+
+from nbmodel.importing.parts import KEPT_S, collect, part_file
 
 
 def test_the_same_download_goes_on_in_the_same_file(tmp_path: Path) -> None:
@@ -38,3 +40,12 @@ def test_what_nobody_went_on_with_goes(tmp_path: Path) -> None:
         assert not old.exists()
         assert young.exists()
         assert (tmp_path / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize("what", [None, "x"], ids=["anything", "what another brings"])
+def test_what_is_brought_now_is_not_collected(tmp_path: Path, what: str | None) -> None:
+    with part_file(tmp_path, "x"), part_file(tmp_path, what) as part:
+        part.write_bytes(b"half")
+        assert collect(tmp_path, grace_s=-60, dry_run=False) == (0, 0)
+        assert part.exists()
+    assert collect(tmp_path, grace_s=-60, dry_run=False) == (1, 4)

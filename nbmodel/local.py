@@ -39,6 +39,7 @@ from nbmodel.protocol.coerce import coerce
 from nbmodel.protocol.tensor import datatype_of
 from nbmodel.registry import Registry
 from nbmodel.source import LABELS_PATH, LabelsGiven, Source, read_labels, read_source
+from nbmodel.written_config import check_config, config_path
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -125,7 +126,7 @@ def upload_source(
         NbModelError: As ``read_source`` and ``answer_source``.
     """
     if sample is None:
-        return read_source(paths, labels, signature), ()
+        return _checked(read_source(paths, labels, signature)), ()
     seen: list[Mapping[str, NDArray[Any]]] = []
 
     def observe(path: Path, facts: ModelFacts) -> ModelFacts:
@@ -134,7 +135,7 @@ def upload_source(
         seen.append({**observed.arrays, **parts.answers})
         return told
 
-    source = read_source(paths, labels, signature, observe)
+    source = _checked(read_source(paths, labels, signature, observe))
     if not seen:
         return answer_source(source, sample, golden), ()
     source = _with_frame(source, sample)
@@ -142,6 +143,19 @@ def upload_source(
         return answer_source(source, seen[0], golden), ()
     except (NoCompatibleBackendError, PluginError) as exc:
         return source, (f"it has no golden sample: {exc}; {exc.hint}",)
+
+
+def _checked(source: Source) -> Source:
+    """What is uploaded, where Triton's configuration in it is about its model.
+
+    Raises:
+        FormatError, SignatureError: It is not, or cannot be read.
+    """
+    config = config_path(source.files, source.model_path)
+    file = None if config is None else source.files[config]
+    if isinstance(file, Path):
+        check_config(file, source.framework, source.signature)
+    return source
 
 
 def observe_facts(

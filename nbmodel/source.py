@@ -16,6 +16,7 @@ from nbmodel.core.manifest import DATASET_TYPE, DOC_TYPE, check_path
 from nbmodel.core.signature import Signature, describe
 from nbmodel.errors import FormatError, InputError, ManifestError, UnknownFormatError
 from nbmodel.formats import ModelFacts, fill_gap, folder_format, read_model
+from nbmodel.formats.sidecar import CONFIG, signature_in
 from nbmodel.label_file import read_label_file
 
 LABELS_PATH = "labels.txt"  # where a version keeps labels that its model file has not
@@ -104,6 +105,8 @@ def read_source(
     files = gather_files(paths)
     model_path, facts = _find_model(files)
     if facts.gap:
+        facts = _by_config(files, model_path, facts)
+    if facts.gap:
         facts = _told(files[model_path], facts, signature, observe)
     files |= _external(files[model_path], model_path, facts)
     contents: dict[str, Path | bytes] = dict(files)
@@ -125,6 +128,13 @@ def read_source(
         metadata=facts.metadata,
         description=facts.description,
     )
+
+
+def _by_config(files: Mapping[str, Path], model_path: str, facts: ModelFacts) -> ModelFacts:
+    """The facts of a model with what a configuration given with it says, wherever that lies."""
+    config = files.get((Path(model_path).parent / CONFIG).as_posix())
+    told = None if config is None else signature_in(config)
+    return facts if told is None else fill_gap(facts, told)
 
 
 def _told(

@@ -283,7 +283,8 @@ def _read_config(path: Path) -> Config:
         text_format.Parse(content.decode(), message)
     except (OSError, UnicodeDecodeError, text_format.ParseError) as exc:
         raise FormatError(
-            f"cannot read {path.name} beside the model: {exc}", hint=f"correct {path}"
+            f"cannot read {path.name} beside the model: {exc}",
+            hint="correct it, or leave it out: it is then made from the signature",
         ) from exc
     found: Config = json_format.MessageToDict(message, preserving_proto_field_name=True)
     return found

@@ -34,20 +34,44 @@ def signature_beside(path: Path) -> Signature | None:
         FormatError: The configuration cannot be read; the message names it.
     """
     config = config_beside(path)
-    if config is None:
-        return None
+    return None if config is None else signature_in(config)
+
+
+def signature_in(config: Path) -> Signature | None:
+    """What one of Triton's configurations says of tensors.
+
+    Args:
+        config: The file.
+
+    Returns:
+        Inputs and outputs, or None when it leaves some of that to Triton.
+
+    Raises:
+        FormatError: It cannot be read; the message names it.
+    """
+    fields = read_config(config)
+    try:
+        return signature_of(fields) if _is_whole(fields) else None
+    except (FormatError, SignatureError) as exc:
+        raise _unread(config, exc) from exc
+
+
+def read_config(config: Path) -> Fields:
+    """The fields of one of Triton's configurations.
+
+    Raises:
+        FormatError: It cannot be read; the message names it.
+    """
     try:
         with config.open("rb") as file:
             content = file.read(4 * MAX_TEXT + 1)  # a character has at most four bytes
-        fields = parse(content.decode())
-        if not _is_whole(fields):
-            return None
-        signature = signature_of(fields)
-    except (OSError, UnicodeDecodeError, FormatError, SignatureError) as exc:
-        raise FormatError(
-            f"cannot read {config.name} beside it: {exc}", hint=f"correct {config}"
-        ) from exc
-    return signature
+        return parse(content.decode())
+    except (OSError, UnicodeDecodeError, FormatError) as exc:
+        raise _unread(config, exc) from exc
+
+
+def _unread(config: Path, exc: Exception) -> FormatError:
+    return FormatError(f"cannot read {config.name} beside it: {exc}", hint=f"correct {config}")
 
 
 def _is_whole(config: Fields) -> bool:

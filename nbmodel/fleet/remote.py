@@ -227,7 +227,7 @@ class RemoteRuntime:
             why = data.get("error") or "it is still being set up"
             raise InferenceError(
                 f"vision service {service!r} of runtime {self.name!r} is not ready: {why}",
-                hint=f"nbmodel status {self.name}",
+                hint=f"see `status {self.name}`",
             )
         return "detections" if able.get("detections_supported") else "classifications"
 
@@ -265,7 +265,7 @@ class RemoteRuntime:
             why = data.get("error") or "its model is still being loaded"
             raise InferenceError(
                 f"service {service!r} of runtime {self.name!r} is not ready: {why}",
-                hint=f"nbmodel status {self.name}",
+                hint=f"see `status {self.name}`",
             )
         return Served(
             version=str(data["version"]),

@@ -1638,9 +1638,7 @@ class Client:
                 expected and found.
             InferenceError: The engine refused.
         """
-        from nbmodel.display import InferenceResult
-        from nbmodel.inputs import draw_rows, inputs_for
-        from nbmodel.protocol.coerce import coerce
+        from nbmodel.asking import ask_here, ask_there
 
         if "://" in target:
             raise TargetError(
@@ -1648,39 +1646,12 @@ class Client:
                 hint="`nbmodel runtime add NAME URL` makes a runtime known; `bench` and "
                 "nbmodel.InferenceClient take the address of any server",
             )
-        number, deprecated = "", None
-        run: Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]
         if _is_remote(target):
             service, remote = self._service(target)
-            sees = remote.sees(service)
-            if sees is not None:
-                return _seen(remote, service, sees, inputs, threshold)
-            served = remote.served(service)
-            signature, where = served.signature, f"{service}@{remote.name}"
-            model_type, number = served.model_type, f"version {served.version}"
-            run = partial(remote.infer, service)
-        else:
-            version = self._runnable(target)
-            signature, where, run = version.signature, version.reference, self.models.of(version)
-            model_type, deprecated = version.model_type, version.deprecated
-        request = inputs_for(signature, inputs)
-        if image is not None:
-            request = draw_rows(request, image)
-        tensors = coerce(signature, request.tensors)
-        began = time.perf_counter()
-        outputs = run(tensors)
-        latency_ms = (time.perf_counter() - began) * 1000
-        result = InferenceResult(
-            outputs=dict(outputs),
-            signature=signature,
-            target=where,
-            model_type=model_type,
-            version=number,
-            latency_ms=latency_ms,
-            images=request.images,
-            threshold=threshold,
-        )
-        return result.with_notes([f"deprecated: {deprecated}"] if deprecated else [])
+            return ask_there(remote, service, inputs, threshold=threshold, image=image)
+        version = self._runnable(target)
+        run = self.models.of(version)
+        return ask_here(version, run, inputs, threshold=threshold, image=image)
 
     def dummy_inputs(
         self,
@@ -1941,35 +1912,6 @@ class Client:
                 f"{exc}: nothing to run",
                 hint=exc.hint or "a target is service@runtime, or a model reference",
             ) from exc
-
-
-def _seen(
-    remote: Runtime,
-    service: str,
-    sees: str,
-    inputs: Sequence[object],
-    threshold: float | None,
-) -> InferenceResult:
-    """What a vision service finds in a picture."""
-    from nbmodel.display.seen import SeenResult
-    from nbmodel.vision.draw import encode_png
-    from nbmodel.vision.image import load_image
-
-    if len(inputs) != 1:
-        raise InputError(
-            f"vision service {service!r} looks at one picture at a time, found {len(inputs)} inputs"
-        )
-    picture = load_image(inputs[0])  # type: ignore[arg-type] # refused there
-    began = time.perf_counter()
-    found = remote.look(service, encode_png(picture), sees)
-    return SeenResult.of(
-        found,
-        sees,
-        picture,
-        target=f"{service}@{remote.name}",
-        latency_ms=(time.perf_counter() - began) * 1000,
-        threshold=0.0 if threshold is None else threshold,
-    )
 
 
 def _finish_uploads(home: Path) -> None:

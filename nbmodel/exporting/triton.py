@@ -9,6 +9,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -83,7 +84,8 @@ def _put(job: Export, model: Path) -> tuple[Path, ...]:
         new = beside / "new"
         paths = extract(job, new)
         with translated(f"replace {folder}"):
-            folder.rename(beside / "former")
+            with suppress(FileNotFoundError):  # removed, or an export before was cut off here
+                folder.rename(beside / "former")
             new.rename(folder)
             sync_folder(model)
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -259,6 +260,18 @@ def test_another_version_of_a_number_takes_the_place_of_the_one_that_was_exporte
     ]
     assert models / "sorter" / "1" / "other.onnx" in card
     assert client.import_(str(models), name="back").model_type == "regression"
+
+
+def test_a_number_whose_folder_is_gone_is_exported_anew(
+    client: Client, tmp_path: Path, linear_onnx: Path
+) -> None:
+    client.export("fruit/sorter.v2:1", tmp_path, to="triton", options={"model": "sorter"})
+    shutil.rmtree(tmp_path / "sorter" / "1")
+    other = tmp_path / "other.onnx"
+    other.write_bytes(linear_onnx.read_bytes())
+    client.upload(other, name="other", type="regression")
+    client.export("other:1", tmp_path, to="triton", options={"model": "sorter"})
+    assert sorted(files_of(tmp_path / "sorter"))[0] == "1/other.onnx"
 
 
 def test_what_was_not_exported_is_not_replaced(client: Client, tmp_path: Path) -> None:

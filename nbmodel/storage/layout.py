@@ -325,9 +325,10 @@ class OciLayout(Storage):
 
     def _digests(self) -> Iterator[tuple[str, int, float]]:
         packed = dict(self._packs.entries())
-        for digest in self._packs.needs():
-            status = packed.get(digest)
-            if status is not None and not self._file(digest).exists():
+        height = heights(self._packs.needs())
+        for digest in sorted(packed, key=lambda one: height.get(one, 0)):
+            status = packed[digest]
+            if not self._file(digest).exists():
                 yield digest, status.st_size, status.st_mtime
         for entry in _entries(self._blobs):
             digest = f"sha256:{entry.name}"

@@ -18,7 +18,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeAlias, cast
 
 from nbmodel.core.digest import is_digest
 from nbmodel.core.packed import HEAD_SIZE, Packed, bases_of, bases_size, head_size
@@ -26,6 +26,7 @@ from nbmodel.core.patch import Given
 from nbmodel.errors import ManifestError
 
 _PIECE = 1024 * 1024  # bytes of one read
+_Known: TypeAlias = "tuple[tuple[int, int, int], tuple[str, ...]]"  # a file's state, its bases
 
 
 class Packs:
@@ -40,6 +41,8 @@ class Packs:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        # Many deletions in a row ask the same of the same files.
+        self._known: dict[str, _Known] = {}
 
     def file(self, digest: str) -> Path:
         """Where a packed blob is or would be."""
@@ -62,22 +65,29 @@ class Packs:
         return open_packed(self.file(digest).open("rb"), base)
 
     def needs(self) -> dict[str, tuple[str, ...]]:
-        """Digest of each packed blob → those of the blobs that it needs; a damaged one, none.
-
-        The order is that in which they can be deleted: who needs another comes before it.
-        """
-        needs: dict[str, tuple[str, ...]] = {}
-        for digest, _ in self.entries():
+        """Digest of each packed blob → those of the blobs that it needs; a damaged one, none."""
+        known: dict[str, _Known] = {}
+        for digest, status in self.entries():
+            state = (status.st_ino, status.st_size, status.st_mtime_ns)
+            before = self._known.get(digest)
             try:
-                with self.file(digest).open("rb") as file, _readable(file):
-                    raw = file.read(HEAD_SIZE)
-                    needs[digest] = bases_of(raw + file.read(bases_size(raw) - HEAD_SIZE))
+                if before is None or before[0] != state:
+                    before = (state, self._bases(digest))
+                known[digest] = before
             except FileNotFoundError:
                 continue  # unpacked or deleted meanwhile
-            except OSError:
-                needs[digest] = ()
-        height = heights(needs)
-        return dict(sorted(needs.items(), key=lambda item: height[item[0]]))
+        self._known = known
+        return {digest: bases for digest, (_, bases) in known.items()}
+
+    def _bases(self, digest: str) -> tuple[str, ...]:
+        try:
+            with self.file(digest).open("rb") as file, _readable(file):
+                raw = file.read(HEAD_SIZE)
+                return bases_of(raw + file.read(bases_size(raw) - HEAD_SIZE))
+        except FileNotFoundError:
+            raise
+        except OSError:
+            return ()
 
     def entries(self) -> Iterator[tuple[str, os.stat_result]]:
         """Digest and file of each packed blob."""

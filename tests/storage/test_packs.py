@@ -20,7 +20,7 @@ from nbmodel.core.chunks import ChunkTable, offsets
 from nbmodel.errors import DigestMismatchError, StorageError, StorageUnavailableError
 from nbmodel.storage import OciLayout
 from nbmodel.storage.chunking import chunk_table
-from nbmodel.storage.packs import files_open, heights
+from nbmodel.storage.packs import Packs, files_open, heights
 from tests.tools import powercut
 from tests.tools.powercut import Disk, cuts, read_calls, traced
 
@@ -247,6 +247,20 @@ def test_what_many_rest_on_is_open_once(tmp_path: Path) -> None:
         if sys.platform == "linux":
             names = [one.resolve() for one in Path("/proc/self/fd").iterdir()]
             assert sum(tmp_path in name.parents for name in names) == 17
+
+
+def test_what_a_blob_needs_is_known_also_when_another_packs_it_anew(layout: OciLayout) -> None:
+    packs = Packs(layout.root / "packed")
+    assert packs.needs() == {}
+    rest(layout, OLD, NEW)
+    assert packs.needs() == packs.needs() == {OLD.digest: (NEW.digest,)}
+    layout.path(OLD.digest)
+    assert packs.needs() == {}
+    layout.add_bytes(NEWEST.data)
+    rest(layout, OLD, NEWEST)
+    assert packs.needs() == {OLD.digest: (NEWEST.digest,)}
+    damage(packed(layout, OLD), 0)
+    assert packs.needs() == {OLD.digest: ()}
 
 
 def test_a_blob_of_very_many_others_stays_whole(

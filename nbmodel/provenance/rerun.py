@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import subprocess
 import sys
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 START_S = 60.0  # that a kernel may take to answer
 _POLL_S = 0.2  # how often somebody is asked who may want to stop
+BEGIN_S = 120.0  # that it may take to begin a cell, with nothing else to do
 _MAX_ERROR = 1000  # characters
 
 
@@ -112,7 +114,7 @@ def _run(
 ) -> str:
     """Run one cell; gives its error, empty where there is none."""
     request = client.execute(code, allow_stdin=False, stop_on_error=False)
-    error = ""
+    error, begins_by = "", time.monotonic() + BEGIN_S
     while True:
         if cancelled():
             raise CancelledError
@@ -126,9 +128,15 @@ def _run(
         except queue.Empty:
             if not manager.is_alive():
                 raise ReproductionError(f"the kernel ended in {where}") from None
+            if time.monotonic() > begins_by:
+                raise ReproductionError(
+                    f"the kernel did not begin {where} within {BEGIN_S:g} s",
+                    hint="ipykernel 7.0 to 7.3 may miss a request: upgrade it, or try again",
+                ) from None
             continue
         if said["parent_header"].get("msg_id") != request:
             continue
+        begins_by = math.inf
         content = said["content"]
         if said["msg_type"] == "error":
             error = f"{content['ename']}: {content['evalue']}"[:_MAX_ERROR]

@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format
 
-from nbmodel.errors import FormatError, InputError, NbModelError, TargetError, UnsupportedError
+from nbmodel.errors import (
+    FormatError,
+    InputError,
+    NbModelError,
+    TargetError,
+    UnavailableError,
+    UnsupportedError,
+)
 from nbmodel.protocol.grpc_request import decode_request, request_id
 from nbmodel.protocol.grpc_response import (
     encode_response,
@@ -128,7 +135,7 @@ class _Inference:
         try:
             self._loaded(request.name, request.version)
             told = self._runtime.statistics(request.name)
-        except TargetError as exc:
+        except (TargetError, UnavailableError) as exc:
             version = f" version {request.version}" if request.version else ""
             raise InputError(f"requested model {request.name!r}{version} is not available") from exc
         return _from_json("ModelStatisticsResponse", statistics(told))

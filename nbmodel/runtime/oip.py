@@ -292,7 +292,7 @@ class DataPlane:
             return failure(exc)
         try:
             self._loaded(*call.model)
-        except (TargetError, InputError) as missing:
+        except (TargetError, InputError, UnavailableError) as missing:
             return failure(missing)
         answer = failure(exc)
         if isinstance(exc, UnsupportedError):  # an unknown coding, mostly: these would do
@@ -334,7 +334,7 @@ class DataPlane:
     def _model_statistics(self, name: str, version: str) -> Answer:
         try:
             self._loaded(name, version)
-        except TargetError:
+        except (TargetError, UnavailableError):
             which = f" version {version}" if version else ""
             return refusal(400, f"requested model {name!r}{which} is not available")
         return json_answer(statistics(self._models.statistics(name)))

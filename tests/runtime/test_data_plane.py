@@ -360,6 +360,32 @@ def test_an_unknown_coding_is_told_the_known_ones(plane: Plane) -> None:
     assert answer.headers["Accept-Encoding"] == "gzip, deflate"
 
 
+class Ill(Hoarding):
+    """A model whose engine has died, and is being brought back."""
+
+    def service(self, name: str) -> ServiceView:
+        return ServiceView(name, False, "1", Signature(), reason="it died", backend="triton")
+
+
+def test_a_request_to_a_model_that_is_brought_back_is_answered_with_that() -> None:
+    models = Ill()
+    plane = Plane(models, control=None, version="1", max_input=1 << 20)
+    call = plane.match(INFER)
+    assert call is not None
+    answers: SimpleQueue[Answer] = SimpleQueue()
+    plane.begin(call, "POST", {}, bytearray(json.dumps(asked(in_json())).encode()), answers.put)
+    deadline = time.monotonic() + 30
+    while not models.waiting:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    models.waiting[0](UnavailableError("its process has ended"))
+    answer = answers.get(timeout=30)
+    assert answer.status == 503
+    assert "it is being started again: try again in a moment" in json.loads(answer.join())["error"]
+    assert plane.ask("GET", "/v2/models/ill").status == 503
+    assert plane.ask("GET", "/v2/models/ill/stats").status == 400
+
+
 def test_a_bomb_is_refused(plane: Plane) -> None:
     answer = plane.ask("POST", INFER, zlib.compress(bytes(1 << 24)), content_encoding="deflate")
     assert answer.status == 400

@@ -244,7 +244,9 @@ def _refused(message: str, cause: NbModelError) -> ProbeError:
     reason = _MEMORY if is_out_of_memory(str(cause)) else "RunFailed"
     if isinstance(cause, UnavailableError):
         reason = _NO_ANSWER
-    return ProbeError(message, reason=reason, hint=cause.hint)
+    # To ask again later is no advice for a version that was refused.
+    hint = None if isinstance(cause, UnavailableError) else cause.hint
+    return ProbeError(message, reason=reason, hint=hint)
 
 
 def _wrong(difference: Difference, wanted: Tensors, answers: Tensors, nth: str) -> ProbeError:

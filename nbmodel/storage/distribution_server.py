@@ -54,7 +54,7 @@ from nbmodel.core.chunks import (
 )
 from nbmodel.core.digest import digest_of, is_digest
 from nbmodel.core.manifest import ARTIFACT_TYPE, MANIFEST_TYPE, MAX_MANIFEST
-from nbmodel.core.reference import check_name
+from nbmodel.core.reference import check_name, check_repository
 from nbmodel.errors import (
     BlobNotFoundError,
     DigestMismatchError,
@@ -206,7 +206,7 @@ def _endpoint(handlers: dict[str, _Handler]) -> Callable[[Request], Awaitable[Re
         method = "GET" if request.method == "HEAD" else request.method
         try:
             name = request.path_params.get("name")
-            return await handlers[method](request, "" if name is None else check_name(name))
+            return await handlers[method](request, "" if name is None else _name(name, method))
         except _RefusedError as exc:
             return error_response(exc.status, exc.code, str(exc), exc.headers)
         except ClientDisconnect:
@@ -218,6 +218,22 @@ def _endpoint(handlers: dict[str, _Handler]) -> Callable[[Request], Awaitable[Re
             return error_response(status, code, str(exc) + (f" ({exc.hint})" if exc.hint else ""))
 
     return endpoint
+
+
+def _name(name: str, method: str) -> str:
+    """A repository's name.
+
+    Raises:
+        RefError: No model can be called that. Who reads is told that there is none: clients
+            look for models in places where others have them.
+    """
+    try:
+        return check_name(name)
+    except RefError:
+        if method != "GET":
+            raise
+        check_repository(name)
+        raise _RefusedError(404, "NAME_UNKNOWN", f"no repository {name!r} here") from None
 
 
 def _reading(handlers: dict[str, _Handler]) -> dict[str, _Handler]:

@@ -158,6 +158,11 @@ class Origin:
         """``host[:port]``, for messages."""
         return self.base.netloc.decode("ascii")
 
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether it was shown neither a token nor a credential; known once it was asked."""
+        return not self._token and (self._login is None or self._login.credential is None)
+
     def close(self) -> None:
         """Close the connections."""
         self.client.close()

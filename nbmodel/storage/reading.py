@@ -17,6 +17,7 @@ TAG_PAGE = 1000
 _MAX_PAGE = 4 * 1024 * 1024  # bytes
 _MAX_TAGS = 100_000  # a registry that pages for ever is left
 _MAX_REPOSITORIES = 100_000
+_REFUSED = (401, 403)
 _NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
 
 
@@ -109,6 +110,7 @@ def read_repositories(
 
     Raises:
         TargetUnreachableError: The registry does not answer.
+        AuthenticationError: It refuses everything that it is asked, not this list alone.
         StorageError: It says something that is no list.
 
     Source: Docker Registry HTTP API V2, "Listing Repositories".
@@ -119,7 +121,10 @@ def read_repositories(
         try:
             answer = origin.get(path, limit=_MAX_PAGE)
         except AuthenticationError:
+            _check_entered(origin)
             return None
+        if answer.status in _REFUSED:
+            _check_entered(origin)
         if answer.status != 200:
             return None
         page = _words(answer.body, "repositories", origin.host)
@@ -127,6 +132,25 @@ def read_repositories(
         path = str(answer.join(following[1])) if following and page else None
         names += page
     return tuple(sorted(set(names)))
+
+
+def _check_entered(origin: Origin) -> None:
+    """Ask whether a registry takes what it is shown, which its list may want more than.
+
+    Without a credential, one of a token service may still have repositories that are open.
+
+    Raises:
+        AuthenticationError: It does not.
+    """
+    try:
+        answer = origin.get("v2/", limit=_MAX_PAGE)
+    except AuthenticationError:
+        if origin.is_anonymous:
+            return
+        raise
+    has_service = answer.headers.get("WWW-Authenticate", "").lower().startswith("bearer")
+    if answer.status in _REFUSED and not (origin.is_anonymous and has_service):
+        raise origin.refused(answer.status, "GET /v2/", answer.body)
 
 
 def _ask(origin: Origin, name: str, reference: str, etag: str | None) -> Answer:

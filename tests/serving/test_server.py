@@ -14,6 +14,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,13 @@ from nbmodel.core.manifest import MANIFEST_TYPE
 from nbmodel.core.reference import Reference
 from nbmodel.core.remote import Remote
 from nbmodel.core.signature import Signature
-from nbmodel.errors import ConfigError, InputError, NbModelError, PluginError
+from nbmodel.errors import (
+    AuthenticationError,
+    ConfigError,
+    InputError,
+    NbModelError,
+    PluginError,
+)
 from nbmodel.registry import Registry
 from nbmodel.registry.remote.peer import Peer
 from nbmodel.runtime.follow import Follower
@@ -450,6 +457,56 @@ def test_a_device_fetches_what_it_follows(home: Path, tmp_path: Path) -> None:
     assert tags.get("digits", "latest") == newest.digest
     assert storage.has(newest.files[0].digest)
     assert {newest.stamp, "2"} <= set(tags.tags("digits"))
+
+
+def test_a_device_follows_what_was_pushed_to_a_namespace(home: Path, tmp_path: Path) -> None:
+    make(tmp_path / "desk", b"three")
+    storage, tags = MemoryStorage(), TagStore(tmp_path / "tags")
+    with server(home, read_only=False) as serving:
+        address = f"{serving.url}/fol"
+        with Registry(tmp_path / "desk") as desk, Peer(Remote.parse(address)) as peer:
+            desk.push(peer, Reference("digits", number=1))
+            newest = desk.resolve("digits:1")
+        follower = Follower(
+            storage,
+            tags,
+            Journal(),
+            on_change=lambda _: None,
+            free_bytes=lambda: 10**12,
+            access=Access(serving.token),
+        )
+        try:
+            follower.follow(
+                MachineConfig.from_json(
+                    {
+                        "packages": [{"name": "a", "package": "local/digits", "version": "latest"}],
+                        "nbmodel": {"poll_s": 3600, "registry": address},
+                    }
+                )
+            )
+            until(lambda: tags.get("digits", "latest") is not None)
+        finally:
+            follower.close()
+    assert tags.get("digits", "latest") == newest.digest
+    assert storage.has(newest.files[0].digest)
+    assert newest.stamp in tags.tags("digits")
+
+
+@pytest.mark.parametrize("shown", [None, "bad"])
+def test_a_refused_token_is_no_empty_registry(
+    home: Path, tmp_path: Path, shown: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NBMODEL_REGISTRY_TOKEN", raising=False)
+    if shown is not None:
+        monkeypatch.setenv("NBMODEL_REGISTRY_TOKEN", shown)
+    reader = Client(tmp_path / "reader")
+    with server(home, require_token=True) as serving, closing(reader):
+        for ask in (
+            lambda: reader.list(remote=serving.url),
+            lambda: reader.sync(remote=serving.url),
+        ):
+            with pytest.raises(AuthenticationError, match="refused"):
+                ask()
 
 
 @pytest.mark.slow

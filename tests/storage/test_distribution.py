@@ -341,7 +341,8 @@ def open_upload(http: httpx.Client) -> str:
 
 
 def code(answer: httpx.Response) -> tuple[int, str]:
-    return answer.status_code, answer.json()["errors"][0]["code"]
+    body = answer.content
+    return answer.status_code, answer.json()["errors"][0]["code"] if body else ""
 
 
 def test_a_blob_in_one_request(http: httpx.Client) -> None:
@@ -583,6 +584,10 @@ def test_a_bad_manifest_changes_nothing(
     [
         pytest.param("GET", "/v2/Digits/tags/list", (400, "NAME_INVALID"), id="a malformed name"),
         pytest.param("GET", "/v2/digits/tags/list", (404, "NAME_UNKNOWN"), id="no repository"),
+        pytest.param("GET", "/v2/a/b/digits/tags/list", (404, "NAME_UNKNOWN"), id="no such depth"),
+        pytest.param("HEAD", "/v2/a/b/digits/manifests/1", (404, ""), id="no such depth, a look"),
+        pytest.param("PUT", "/v2/a/b/digits/manifests/1", (400, "NAME_INVALID"), id="a new depth"),
+        pytest.param("GET", "/v2/Digits/tags/list", (400, "NAME_INVALID"), id="no name at all"),
         pytest.param("GET", "/v2/digits/manifests/1", (404, "MANIFEST_UNKNOWN"), id="no tag"),
         pytest.param("DELETE", "/v2/digits/manifests/1", (404, "MANIFEST_UNKNOWN"), id="no tag 2"),
         pytest.param("GET", "/v2/digits/blobs/x", (400, "DIGEST_INVALID"), id="no digest"),

@@ -84,7 +84,7 @@ def test_answers_that_come_along_are_the_golden_ones_where_nothing_runs_the_mode
 
 def test_a_sample_without_answers_is_told_to_bring_them(for_triton: Path) -> None:
     with pytest.raises(
-        NoCompatibleBackendError, match="answers of model.py to the sample are not"
+        NoCompatibleBackendError, match=r"answers of model\.py to the sample are not"
     ) as caught:
         golden_of(for_triton, {"x": X})
     assert "arrays named as the outputs: y FP32[-1,2]" in str(caught.value.hint)

@@ -827,11 +827,7 @@ class Client:
         ref = _local(reference)
         running = self.registry.deployments(model=ref.name)
         deleted = DeletedCard.of(self.registry.delete(ref, force=force))
-        back = "" if ref.is_model else f":{deleted.numbers[0]}"
-        there = [
-            f"sync leaves it there: `pull {place}{back}` brings it back"
-            for place in deleted.left_on
-        ]
+        there = [f"sync leaves it there: `pull {one}` brings it back" for one in deleted.returns]
         running_on = (
             f"{one.service}@{one.runtime} runs on with what it has: "
             f"`undeploy {one.service}@{one.runtime}` stops it"
@@ -1063,7 +1059,8 @@ class Client:
     ) -> PushCard | Transfer:
         """Push a version, or all versions of a model, to a registry.
 
-        What is there already is not sent again. Each version claims its number there; one
+        What is there already is not sent again, and what was deleted there since it was seen
+        there is left out unless the version is named. Each version claims its number there; one
         that another version has already is changed here, visibly. Signatures travel with
         their versions, aliases as tags. A model that is on the registry already goes where it
         is there, whatever it is called here.
@@ -1075,13 +1072,15 @@ class Client:
             everything: Push all models, in the place of a reference.
             aliases: The aliases to push; none: all that are on the versions. One that was
                 removed here is taken away there when it is named, and stays there else.
-            force: Move aliases there also when somebody else moved them.
+            force: Move aliases there also when somebody else moved them; push what was deleted
+                there, and to a repository that has only versions of somebody else.
             cancelled: Asked while bytes move; a push that was cut is made again and goes on.
             background: Whether to go on at once, with a handle in place of what was done.
 
         Raises:
             InputError: Nothing, or two things, to push; or no registry is known.
-            ModelExistsError: Its repository is another model here.
+            ModelExistsError: Its repository is another model here, or has versions and none
+                in common.
             AliasConflictError: Somebody moved aliases there since they were last seen; all
                 versions and other aliases were pushed.
             TargetUnreachableError, AuthenticationError: The registry is away, or refuses.
@@ -1126,7 +1125,7 @@ class Client:
         Where a model came from is kept: the same repository is the same model here, whatever
         it is called and whichever way it is named. The first time it gets the last word of its
         address (past the namespace of a registry that is known) as its name. A model here of
-        that name is the same one if it was on no registry yet, or has a version in common;
+        that name is the same one if it has a version in common, or if ``sync`` of it said so;
         else nothing is brought without another ``name``. What was deleted or removed here, a
         version or an alias, comes back when it is pulled.
 
@@ -1159,8 +1158,8 @@ class Client:
         Lists, searches and lineage tell of all versions then. Numbers are those that the
         registry's claims settle; aliases that moved there move here, and signatures that were
         made since come along, of the newest versions (200 of one model, 8 of each of all) and
-        of those with an alias. What was deleted here stays deleted until it is pulled (a
-        model also until it is synchronised by its name), and an alias that was removed here
+        of those with an alias. A version that was deleted here stays deleted until it is pulled,
+        a model that was deleted whole also until it is synchronised by its name, and an alias that was removed here
         stays removed until it is pulled; the card tells of both. Which model here a repository
         is, ``pull`` says.
 

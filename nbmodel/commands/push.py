@@ -24,7 +24,7 @@ LARGE = 100_000_000  # bytes; seconds on a fast line, minutes on a slow one
     metavar="NAME",
     help="only this alias, or take one away there that was removed here; several times",
 )
-@click.option("--force", is_flag=True, help="move aliases there that somebody else moved")
+@click.option("--force", is_flag=True, help="move what somebody moved, push what was deleted there")
 @in_background(LARGE)
 @pass_context
 def command(

@@ -17,9 +17,10 @@ from nbmodel.core.remote import is_registry
 def command(context: Context, *, model: str | None, remote: str | None) -> Any:
     """Know what the registry REMOTE has of MODEL, or of all models, without the files.
 
-    Files are fetched when they are needed. What was deleted here stays deleted until it is
-    pulled, or its model is synchronised by name. A single word that
-    reads as a registry, and is no model here, is REMOTE.
+    Files are fetched when they are needed. A version that was deleted here stays deleted until
+    it is pulled; a model that was deleted whole comes back when it is named. A model here of the
+    same name that was never on a registry becomes one with it only when it is named. A single
+    word that reads as a registry, and is no model here, is REMOTE.
 
     \b
     nbmodel sync

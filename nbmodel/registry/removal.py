@@ -16,7 +16,7 @@ from nbmodel.registry.deployments import deployments_on
 from nbmodel.registry.index import touch_index, write_index
 from nbmodel.registry.notes import retire_name
 from nbmodel.registry.pins import pins_of
-from nbmodel.registry.remote.seen import places_of
+from nbmodel.registry.remote.seen import numbers_seen, places_of
 from nbmodel.registry.remote.sharing import place, shared_places
 from nbmodel.registry.rows import VersionRow, version_rows
 
@@ -33,6 +33,7 @@ class Deleted:
         pins: Scopes of the pins that went with them: ``the registry``, ``runtime 'pi'``.
         freeable: Bytes that no other version needs, which ``gc`` will free.
         left_on: Repositories that have them nevertheless, ``registry.example/team/digits``.
+        returns: What a pull of brings them back: of one version with the number it has there.
     """
 
     model: str
@@ -42,6 +43,7 @@ class Deleted:
     pins: tuple[str, ...]
     freeable: int
     left_on: tuple[str, ...] = ()
+    returns: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """All of it as a JSON object."""
@@ -53,6 +55,7 @@ class Deleted:
             "pins": list(self.pins),
             "freeable": self.freeable,
             "left_on": list(self.left_on),
+            "returns": list(self.returns),
         }
 
 
@@ -60,8 +63,9 @@ def delete(catalog: Catalog, ref: Reference | str, *, force: bool) -> Deleted:
     """Delete a version, or a model with all of its versions.
 
     Numbers are never given again. What a remote has stays there, and no synchronisation brings it
-    back: a pull does, of a version, and a synchronisation of the model by its name. With force, aliases and pins go too, and deployments of
-    a deleted model are forgotten.
+    back: a pull of the version does; a model that was deleted whole comes back with a
+    synchronisation by its name, too. With force, aliases and pins go too, and deployments of a
+    deleted model are forgotten.
 
     Raises:
         InUseError: Something uses it, or it is published, and there is no force; the
@@ -132,6 +136,7 @@ def _account(
             users = db.execute("SELECT version FROM blobs WHERE digest = ?", (digest,))
             if all(user in ids for (user,) in users) and catalog.storage.has(digest):
                 blobs[digest] = size
+    left_on = _left_on(db, model, rows, whole=whole)
     return Deleted(
         model=model,
         numbers=tuple(row.number for row in rows),
@@ -139,15 +144,24 @@ def _account(
         aliases=tuple(aliases),
         pins=tuple(pins),
         freeable=sum(blobs.values()),
-        left_on=_left_on(db, model, rows),
+        left_on=tuple(left_on),
+        returns=tuple(left_on.values()),
     )
 
 
-def _left_on(db: sqlite3.Connection, model: str, rows: Sequence[VersionRow]) -> tuple[str, ...]:
-    places = {row.digest: {place(*one) for one in places_of(db, row.digest)} for row in rows}
-    return tuple(
-        one for one in shared_places(db, model) if any(one in seen for seen in places.values())
-    )
+def _left_on(
+    db: sqlite3.Connection, model: str, rows: Sequence[VersionRow], *, whole: bool
+) -> dict[str, str]:
+    """Repositories that have versions → what a pull of brings them back."""
+    found = {}
+    for row in rows:
+        for remote, there in places_of(db, row.digest):
+            back = where = place(remote, there)
+            if not whole:
+                number = numbers_seen(db, remote, there).get(row.digest)
+                back += f"@{row.digest}" if number is None else f":{number}"
+            found[where] = back
+    return {one: found[one] for one in shared_places(db, model) if one in found}
 
 
 def _aliases(db: sqlite3.Connection, row: VersionRow) -> list[str]:

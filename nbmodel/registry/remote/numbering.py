@@ -12,6 +12,8 @@ from nbmodel.core.remote import Remote
 from nbmodel.core.version import now
 from nbmodel.registry.index import touch_index
 
+_MAX_TOLD = 3  # versions that a line names
+
 
 @dataclass(frozen=True, slots=True)
 class Renumbered:
@@ -23,6 +25,7 @@ class Renumbered:
         new: The one that it got.
         remote: Whose numbers made it give way.
         at: When; UTC, ISO 8601.
+        by_other: Whether another version has the old number there.
     """
 
     model: str
@@ -30,12 +33,13 @@ class Renumbered:
     new: int
     remote: str
     at: str
+    by_other: bool = True
 
     def __str__(self) -> str:
-        return (
-            f"{self.model}:{self.old} is {self.model}:{self.new} now: "
-            f"another {self.model}:{self.old} was pushed to {self.remote} first"
-        )
+        what = f"{self.model}:{self.old} is {self.model}:{self.new} now: "
+        if self.by_other:
+            return f"{what}another {self.model}:{self.old} was pushed to {self.remote} first"
+        return f"{what}that is its number on {self.remote}"
 
     def to_json(self) -> dict[str, Any]:
         """All of it as a JSON object."""
@@ -45,6 +49,7 @@ class Renumbered:
             "new": self.new,
             "remote": self.remote,
             "at": self.at,
+            "by_other": self.by_other,
         }
 
 
@@ -124,20 +129,43 @@ def take_numbers(
     )
     if changed:
         touch_index(db)
-    return tuple(Renumbered(name, old, new, remote.host, at) for old, new in sorted(moved.items()))
+    owners = {number: digest for digest, number in settled.items()}
+    digests = {present[version]: digest for version, _, digest in rows}
+    return tuple(
+        Renumbered(name, old, new, remote.host, at, owners.get(old, digests[old]) != digests[old])
+        for old, new in sorted(moved.items())
+    )
+
+
+def differing(place: str, numbers: Mapping[tuple[str, int], int | None]) -> tuple[str, ...]:
+    """A line about versions whose number here is not the one that they have at a place.
+
+    Args:
+        place: A repository, as a person writes it.
+        numbers: Model and number here → number there; None: it is not there.
+    """
+    told = [
+        f"{model}:{here} is number {there} at {place}"
+        for (model, here), there in sorted(numbers.items())
+        if there is not None and there != here
+    ]
+    if len(told) > _MAX_TOLD:
+        told = [*told[:_MAX_TOLD], f"and {len(told) - _MAX_TOLD} more have other numbers there"]
+    return ("; ".join(told),) if told else ()
 
 
 def renumbered_of(db: sqlite3.Connection, model_id: int) -> list[Renumbered]:
     """Every change of a number of a model's versions, newest first."""
     found = db.execute(
-        "SELECT m.name, r.old, r.new, r.remote, r.at FROM renumbered r"
+        "SELECT m.name, r.old, r.new, r.remote, r.at, EXISTS (SELECT 1 FROM versions o"
+        " WHERE o.model = v.model AND o.number = r.old AND o.id != v.id) FROM renumbered r"
         " JOIN versions v ON v.id = r.version JOIN models m ON m.id = v.model"
         " WHERE v.model = ? ORDER BY r.id DESC",
         (model_id,),
     )
     return [
-        Renumbered(name, old, new, Remote.parse(remote).host, at)
-        for name, old, new, remote, at in found
+        Renumbered(name, old, new, Remote.parse(remote).host, at, bool(by_other))
+        for name, old, new, remote, at, by_other in found
     ]
 
 

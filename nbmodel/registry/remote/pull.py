@@ -19,7 +19,7 @@ from nbmodel.errors import ManifestError, ModelNotFoundError, VersionNotFoundErr
 from nbmodel.registry.catalog import Catalog
 from nbmodel.registry.remote.alias_tags import AliasTaken, Way, take_alias, way_of
 from nbmodel.registry.remote.bring import bring
-from nbmodel.registry.remote.numbering import Renumbered
+from nbmodel.registry.remote.numbering import Renumbered, differing
 from nbmodel.registry.remote.peer import Peer, steadily
 from nbmodel.registry.remote.seen import note_tags, seen_tags
 from nbmodel.registry.remote.sharing import name_for, place, share
@@ -148,7 +148,13 @@ def pull(
         present=sum(there.values()),
         aliases=taken,
         renumbered=brought.renumbered,
-        doubts=(*found.doubts, *_called(peer, ref.name, model, name)),
+        doubts=(
+            *found.doubts,
+            *_called(peer, ref.name, model, name),
+            *differing(
+                place(peer.remote, ref.name), {(model, row.number): found.numbers.get(digest)}
+            ),
+        ),
         seconds=time.monotonic() - began,
     )
 

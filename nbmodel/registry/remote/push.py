@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -18,18 +18,24 @@ from typing import Any
 from nbmodel.core.claim import MAX_NUMBER, Claim, next_number
 from nbmodel.core.manifest import MAX_MANIFEST
 from nbmodel.core.reference import Reference
-from nbmodel.errors import AliasConflictError, NbModelError, StorageUnavailableError
+from nbmodel.errors import (
+    AliasConflictError,
+    ModelExistsError,
+    NbModelError,
+    StorageUnavailableError,
+    VersionNotFoundError,
+)
 from nbmodel.registry.catalog import Catalog, find_model, find_version, local, version_not_found
 from nbmodel.registry.index import write_index
 from nbmodel.registry.remote.alias_tags import push_alias, removed_aliases, take_away
 from nbmodel.registry.remote.bring import adjust
 from nbmodel.registry.remote.fetch import fetch_row
-from nbmodel.registry.remote.numbering import Renumbered
+from nbmodel.registry.remote.numbering import Renumbered, differing
 from nbmodel.registry.remote.peer import Peer, steadily
 from nbmodel.registry.remote.seen import forget_tags, note_tags, seen_tags
-from nbmodel.registry.remote.sharing import check_own, name_there, place, share
+from nbmodel.registry.remote.sharing import check_own, check_related, name_there, place, share
 from nbmodel.registry.remote.signature_copies import push_signatures
-from nbmodel.registry.remote.survey import Survey, is_alias, judge, survey
+from nbmodel.registry.remote.survey import Survey, gone_from, is_alias, judge, survey
 from nbmodel.registry.rows import VersionRow, model_rows, version_rows
 
 _ATTEMPTS = 5  # to get a number that nobody claimed before; the law gives one in any case
@@ -175,6 +181,7 @@ def push(
     What is there already is not sent again. Every version is there before the first alias
     moves, and an alias that somebody else moved stays there while the others are pushed. A
     model goes to the repository where it is on that remote already, whatever it is called here.
+    What was deleted there since it was seen there is left out, unless it is named.
 
     Args:
         catalog: The registry.
@@ -182,14 +189,16 @@ def push(
         ref: A version; a bare name is the model with all its versions.
         aliases: The aliases to push; None: all that are on the versions. One that was there
             and was removed here is taken away there when it is named.
-        force: Move aliases wherever they are.
+        force: Move aliases wherever they are; push what was deleted there; and push to a
+            repository that has only versions of others.
 
     Returns:
         What was done, and what was not: see ``PushReport.check``.
 
     Raises:
         ModelNotFoundError, VersionNotFoundError: There is no such thing to push.
-        ModelExistsError: The repository is another model here.
+        ModelExistsError: The repository is another model here, or has only versions that are not
+            of this one. Of all models such a one is left out, and told.
         TargetUnreachableError, AuthenticationError, StorageError: The remote's own, before
             a model was through.
         CancelledError: Nobody wants to go on, likewise.
@@ -201,7 +210,12 @@ def push(
     report = PushReport(str(peer.remote), ())
     for rows in chosen:
         try:
-            part = _push_model(catalog, peer, rows, aliases, force=force)
+            part = _push_model(catalog, peer, rows, aliases, named=_is_version(ref), force=force)
+        except ModelExistsError as exc:
+            if ref is not None:
+                raise
+            doubt = f"{rows[0].model} was left out: {exc}"
+            part = PushReport(str(peer.remote), (), doubts=(doubt,))
         except (NbModelError, CancelledError) as exc:
             if not report.versions:
                 raise
@@ -232,6 +246,11 @@ def push_size(
         return sum(_sizes(db, (row for rows in chosen for row in rows)).values())
 
 
+def _is_version(ref: Reference | str | None) -> bool:
+    """Whether one version is meant rather than a model or all."""
+    return ref is not None and not local(ref).is_model
+
+
 def _some(things: Iterable[str]) -> list[str]:
     """Things to tell of, the first few."""
     told = list(things)
@@ -248,7 +267,9 @@ def _chosen(
     else:
         parsed = local(ref)
         if not parsed.is_model:
-            return [[find_version(db, parsed)]]
+            row = find_version(db, parsed)
+            _check_aliases(db, row, aliases or ())
+            return [[row]]
         names = [find_model(db, parsed.name).name]
     chosen = [
         version_rows(db, "WHERE m.name = ? AND v.archived = 0 ORDER BY v.number", (name,))
@@ -266,6 +287,28 @@ def _chosen(
     return [rows for rows in chosen if rows]
 
 
+def _check_aliases(db: sqlite3.Connection, row: VersionRow, aliases: Iterable[str]) -> None:
+    """Go on, unless an alias is neither on a version nor one that was removed."""
+    here = dict(
+        db.execute(
+            "SELECT a.name, v.number FROM aliases a JOIN versions v ON v.id = a.version"
+            " WHERE a.model = ?",
+            (row.model_id,),
+        ).fetchall()
+    )
+    removed = removed_aliases(db, row.model)
+    for alias in aliases:
+        if alias in here and here[alias] != row.number:
+            raise VersionNotFoundError(
+                f"alias {alias!r} of {row.model!r} is on {row.model}:{here[alias]}, "
+                f"expected it on {row.reference}",
+                hint=f"push {row.model}:{here[alias]}, or `alias {row.reference} {alias}` first",
+            )
+        if alias not in here and alias not in removed:
+            model = find_model(db, row.model)
+            raise version_not_found(db, model, Reference(row.model, alias=alias))
+
+
 def _sizes(db: sqlite3.Connection, rows: Iterable[VersionRow]) -> dict[int, int]:
     """Version → bytes of all blobs that it needs."""
     wanted = {row.id for row in rows}
@@ -279,9 +322,10 @@ def _push_model(
     rows: list[VersionRow],
     aliases: Sequence[str] | None,
     *,
+    named: bool,
     force: bool,
 ) -> PushReport:
-    model = rows[0].model
+    model, model_id = rows[0].model, rows[0].model_id
     with catalog.db.read() as db:
         there = name_there(db, peer.remote, model)
         check_own(db, peer.remote, there, model)
@@ -296,12 +340,19 @@ def _push_model(
             if aliases is None or alias in aliases
         ]
     found = survey(peer, there, seen, aliases=[*(alias for _, alias in wanted), *removed])
+    if not force:
+        with catalog.db.read() as db:
+            check_related(db, peer.remote, there, model, found.versions)
+    gone_there = gone_from(found, seen)
+    left_out = [] if named or force else [row for row in rows if row.digest in gone_there]
+    rows = [row for row in rows if row not in left_out]
+    wanted = [(row, alias) for row, alias in wanted if row not in left_out]
     pushed, claimed = [], found.claimed
     for row in rows:
         if row.digest in claimed:
             pushed.append(_leave(catalog, peer, there, row, found, sizes[row.id]))
         else:
-            one, found = _push_version(catalog, peer, there, row, found)
+            one, found = _push_version(catalog, peer, there, row, found, gone_there)
             pushed.append(one)
     repository = peer.remote.repository(there)
     moved: dict[str, VersionRow] = {}
@@ -322,18 +373,19 @@ def _push_model(
                 gone.append(alias)
         except AliasConflictError as exc:
             conflicts.append(exc)
-    named = () if there == model else (f"{model} is {place(peer.remote, there)} there",)
+    called = () if there == model else (f"{model} is {place(peer.remote, there)} there",)
+    deleted = (_left_out(peer, left_out),) if left_out else ()
     report = PushReport(
         str(peer.remote),
         tuple(pushed),
         tuple(f"{model}:{name} → {found.numbers[row.digest]}" for name, row in moved.items()),
         removed=tuple(f"{model}:{alias}" for alias in gone),
-        doubts=(*named, *found.doubts),
+        doubts=(*called, *deleted, *found.doubts),
         conflicts=tuple(conflicts),
     )
     own = {tag: digest for tag, digest in found.digests.items() if not is_alias(tag)}
     try:
-        return _noted(catalog, peer, there, report, rows, own | agreed, gone, found)
+        return _noted(catalog, peer, there, model_id, report, rows, own | agreed, gone, found)
     except StorageUnavailableError as exc:  # a folder to read: what is there is there
         doubt = f"what was pushed could not be noted here: {exc}"
         return replace(report, doubts=(*report.doubts, doubt))
@@ -343,6 +395,7 @@ def _noted(
     catalog: Catalog,
     peer: Peer,
     there: str,
+    model_id: int,
     report: PushReport,
     rows: list[VersionRow],
     tags: dict[str, str],
@@ -350,7 +403,6 @@ def _noted(
     found: Survey,
 ) -> PushReport:
     """Keep what is there now, and take its numbers; the report in these."""
-    model_id = rows[0].model_id
     with catalog.db.write() as db:
         share(db, peer.remote, there, model_id)
         note_tags(db, peer.remote, there, tags, [row.digest for row in rows])
@@ -362,7 +414,23 @@ def _noted(
         replace(one, reference=now[row.id].reference if row.id in now else one.reference)
         for one, row in zip(report.versions, rows, strict=True)
     )
-    return replace(report, versions=versions, renumbered=renumbered)
+    numbers = {(one.model, one.number): found.numbers.get(one.digest) for one in now.values()}
+    told = differing(place(peer.remote, there), numbers)
+    return replace(report, versions=versions, renumbered=renumbered, doubts=(*report.doubts, *told))
+
+
+def _left_out(peer: Peer, rows: Sequence[VersionRow]) -> str:
+    """A sentence about versions that were deleted at the remote and stay so."""
+    names = ", ".join(_some(row.reference for row in rows))
+    if len(rows) == 1:
+        return (
+            f"{names} was deleted there: left out; "
+            f"`push {names} {peer.remote}` (naming the version) brings it back"
+        )
+    return (
+        f"{names} were deleted there: left out; `push {rows[0].reference} {peer.remote}` "
+        "(naming the version) brings one back, --force all of them"
+    )
 
 
 def _leave(
@@ -379,7 +447,12 @@ def _leave(
 
 
 def _push_version(
-    catalog: Catalog, peer: Peer, there: str, row: VersionRow, found: Survey
+    catalog: Catalog,
+    peer: Peer,
+    there: str,
+    row: VersionRow,
+    found: Survey,
+    gone: Mapping[str, int],
 ) -> tuple[PushedVersion, Survey]:
     """Push one version and claim its number; what the remote has then."""
     peer.check()
@@ -390,7 +463,7 @@ def _push_version(
     )
     raw = catalog.storage.read(row.digest, limit=MAX_MANIFEST)
     signatures = push_signatures(catalog, peer.registry, repository, row.digest)
-    found = _claim(peer, there, row, raw, found)
+    found = _claim(peer, there, row, raw, found, gone)
     number = found.numbers[row.digest]
     _name(catalog, peer, repository, row, found)
     pushed = PushedVersion(
@@ -406,13 +479,19 @@ def _push_version(
     return pushed, found
 
 
-def _claim(peer: Peer, there: str, row: VersionRow, raw: bytes, found: Survey) -> Survey:
-    """Claim a number until it is the version's, a few times; what the remote has then."""
+def _claim(
+    peer: Peer, there: str, row: VersionRow, raw: bytes, found: Survey, gone: Mapping[str, int]
+) -> Survey:
+    """Claim a number until it is the version's, a few times; what the remote has then.
+
+    Numbers of versions that are gone from there stay theirs.
+    """
     repository = peer.remote.repository(there)
     aliases = found.aliases
     found = survey(peer, there, found.digests, aliases=())
-    taken = set(found.numbers.values())
-    number = row.number if row.number not in taken else next_number(taken)
+    taken = {*found.numbers.values(), *(gone[one] for one in gone if one != row.digest)}
+    number = gone.get(row.digest, row.number)
+    number = number if number not in taken else next_number(taken)
     for _ in range(_ATTEMPTS):
         tag = Claim.of(number, row.digest, datetime.now(timezone.utc)).tag
         steadily(partial(peer.registry.push_manifest, repository, tag, raw))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Mapping
 
+from nbmodel.core.claim import Claim, settle
 from nbmodel.core.remote import Remote
 
 _THERE = ""  # in a tag's place: the manifest is there, whatever its tags
@@ -53,6 +54,17 @@ def seen_tags(db: sqlite3.Connection, remote: Remote, model: str) -> dict[str, s
             )
         )
     return found
+
+
+def numbers_seen(db: sqlite3.Connection, remote: Remote, model: str) -> dict[str, int]:
+    """Digest → number of the versions of a model, as a remote had them when it was looked at."""
+    claims = {
+        claim: digest
+        for tag, digest in seen_tags(db, remote, model).items()
+        if (claim := Claim.parse(tag)) is not None
+    }
+    versions = {claim.version: digest for claim, digest in claims.items()}
+    return {versions[version]: number for version, number in settle(claims).items()}
 
 
 def note_tags(

@@ -76,17 +76,47 @@ def check_own(db: sqlite3.Connection, remote: Remote, there: str, model: str) ->
         )
 
 
+def check_related(
+    db: sqlite3.Connection, remote: Remote, there: str, model: str, digests: Collection[str]
+) -> None:
+    """Go on, unless a repository has versions, and none that a model here has.
+
+    Args:
+        db: A transaction.
+        remote: The remote.
+        there: The name on it.
+        model: The model here.
+        digests: Of the versions there.
+
+    Raises:
+        ModelExistsError: It has only versions of somebody else, and was never this model.
+    """
+    if not digests or model_here(db, remote, there) == model or _have_common(db, model, digests):
+        return
+    versions = "a version" if len(digests) == 1 else f"{len(digests)} versions"
+    merge = "--force pushes it there all the same"
+    if not _places(db, model):
+        merge = f"`sync {model} {remote}` makes them one model, if they are"
+    raise ModelExistsError(
+        f"{place(remote, there)} has {versions} of a {model!r} that is not the one here: "
+        "they have none in common",
+        hint=f"`rename {model} NAME`, or another namespace, keeps them apart; {merge}",
+    )
+
+
 def name_for(
     db: sqlite3.Connection,
     remote: Remote,
     there: str,
     name: str | None,
     digests: Collection[str],
+    *,
+    merge: bool = False,
 ) -> str:
     """What a repository is called here, or is to be called when it is new here.
 
-    A model of that name that was never on any remote is the same model; and so is one that is
-    on another, if they have a version in common.
+    A model that has a version in common with it is the same model, if it is nowhere else on the
+    remote or has that name.
 
     Args:
         db: A transaction.
@@ -94,6 +124,7 @@ def name_for(
         there: The name on it.
         name: The name that somebody wants; None: as there.
         digests: Of the versions there.
+        merge: Whether a model of that name that was never on any remote is the same model, too.
 
     Raises:
         ModelExistsError: It has another name here; or the name is a model's of another place.
@@ -107,16 +138,24 @@ def name_for(
             )
         return known
     wanted = there if name is None else name
-    others = db.execute(
-        "SELECT s.url, s.repository FROM shared s JOIN models m ON m.id = s.model"
-        " WHERE m.name = ? ORDER BY s.url, s.repository",
-        (wanted,),
-    ).fetchall()
-    if others and not _have_common(db, wanted, digests):
+    if name is None:
+        wanted = _same(db, remote, digests, wanted) or there
+    others = _places(db, wanted)
+    if _have_common(db, wanted, digests):
+        return wanted
+    hint = f"another name brings it: pull {place(remote, there)} --name NAME"
+    if others:
         raise ModelExistsError(
             f"{place(remote, there)} is not the {wanted!r} that is here: that one is "
             f"{place(Remote(others[0][0]), others[0][1])}, and they have no version in common",
-            hint=f"another name brings it: pull {place(remote, there)} --name NAME",
+            hint=hint,
+        )
+    if digests and not merge and _has_versions(db, wanted):
+        one = f"; or `sync {wanted} {remote}` makes them one model" if wanted == there else ""
+        raise ModelExistsError(
+            f"{place(remote, there)} is not the {wanted!r} that is here: that one was never "
+            "pushed, and they have no version in common",
+            hint=hint + one,
         )
     return wanted
 
@@ -170,6 +209,40 @@ def models_here(db: sqlite3.Connection, remote: Remote) -> dict[str, str]:
 def place(remote: Remote, there: str) -> str:
     """A repository as a person writes it: ``registry.example/team/digits``."""
     return f"{remote}/{there}"
+
+
+def _places(db: sqlite3.Connection, model: str) -> list[tuple[str, str]]:
+    """Address and repository of the places where a model here is."""
+    return db.execute(
+        "SELECT s.url, s.repository FROM shared s JOIN models m ON m.id = s.model"
+        " WHERE m.name = ? ORDER BY s.url, s.repository",
+        (model,),
+    ).fetchall()
+
+
+def _same(
+    db: sqlite3.Connection, remote: Remote, digests: Collection[str], wanted: str
+) -> str | None:
+    """The model here that has a version in common with a repository, or None.
+
+    Of several it is the one of the wanted name; one that is elsewhere on the remote is another.
+    """
+    found = db.execute(
+        "SELECT DISTINCT m.name, v.digest FROM versions v JOIN models m ON m.id = v.model"
+        " WHERE NOT EXISTS (SELECT 1 FROM shared s WHERE s.model = m.id AND s.url = ?)"
+        " ORDER BY m.name",
+        (remote.base_url,),
+    )
+    names = list(dict.fromkeys(name for name, digest in found if digest in digests))
+    return wanted if wanted in names else next(iter(names), None)
+
+
+def _has_versions(db: sqlite3.Connection, model: str) -> bool:
+    found = db.execute(
+        "SELECT 1 FROM versions v JOIN models m ON m.id = v.model WHERE m.name = ? LIMIT 1",
+        (model,),
+    )
+    return found.fetchone() is not None
 
 
 def _have_common(db: sqlite3.Connection, model: str, digests: Collection[str]) -> bool:

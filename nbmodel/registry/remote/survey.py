@@ -119,6 +119,25 @@ def judge(tags: Iterable[str], digests: Mapping[str, str], host: str) -> Survey:
     return Survey(tuple(sorted(tags)), true, numbers, tuple(doubts))
 
 
+def gone_from(found: Survey, seen: Mapping[str, str]) -> dict[str, int]:
+    """The versions that had a number at a remote and are not there any more.
+
+    Args:
+        found: What the remote has.
+        seen: Tag → digest, as it had them earlier.
+
+    Returns:
+        Digest → the number that the version had there.
+    """
+    claims = {tag: digest for tag, digest in seen.items() if is_claim(tag)}
+    there = set(found.digests.values())
+    if there.issuperset(claims.values()):
+        return {}
+    now = {tag: digest for tag, digest in found.digests.items() if is_claim(tag)}
+    once = judge((), claims | now, "").numbers
+    return {digest: once[digest] for digest in set(claims.values()) - there if digest in once}
+
+
 def stray_tags(found: Survey) -> list[str]:
     """The tags that may be on versions that no claim tells of.
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from nbmodel.core.claim import is_claim
+from nbmodel.core.claim import Claim, is_claim
 from nbmodel.core.digest import short_digest
 from nbmodel.core.manifest import MAX_CONFIG
 from nbmodel.errors import (
@@ -35,7 +35,7 @@ from nbmodel.registry.remote.alias_tags import (
     way_of,
 )
 from nbmodel.registry.remote.bring import bring, readable
-from nbmodel.registry.remote.numbering import Renumbered
+from nbmodel.registry.remote.numbering import Renumbered, differing
 from nbmodel.registry.remote.peer import Peer, steadily
 from nbmodel.registry.remote.seen import (
     digests_seen,
@@ -44,10 +44,16 @@ from nbmodel.registry.remote.seen import (
     note_tags,
     seen_tags,
 )
-from nbmodel.registry.remote.sharing import name_for, name_there, place, was_deleted
+from nbmodel.registry.remote.sharing import (
+    model_here,
+    name_for,
+    name_there,
+    place,
+    was_deleted,
+)
 from nbmodel.registry.remote.signature_copies import pull_signatures
-from nbmodel.registry.remote.survey import Survey, survey
-from nbmodel.registry.rows import model_rows, version_rows
+from nbmodel.registry.remote.survey import Survey, gone_from, survey
+from nbmodel.registry.rows import VersionRow, model_rows, version_rows
 from nbmodel.storage.manifests import blobs_of
 from nbmodel.storage.remote_registry import RemoteRegistry
 
@@ -204,12 +210,7 @@ def _sync_model(catalog: Catalog, peer: Peer, there: str, *, wanted: bool) -> Sy
         seen = seen_tags(db, peer.remote, there)
         deleted = was_deleted(db, peer.remote, there)
     if deleted and not wanted:
-        repository = peer.remote.repository(there)
-        if not steadily(lambda: peer.registry.tags(repository)):
-            return SyncedModel(there, 0)
-        back = f"`sync {there} {peer.remote}` brings it back"
-        note = f"{there} was deleted here and is left there: {back}"
-        return SyncedModel(there, 0, doubts=(note,))
+        return _left_there(peer, there)
     found = survey(peer, there, seen, aliases=None)
     if wanted and not found.tags:
         raise ModelNotFoundError(
@@ -217,7 +218,8 @@ def _sync_model(catalog: Catalog, peer: Peer, there: str, *, wanted: bool) -> Sy
             hint=f"`list --remote {peer.remote}` shows what is there",
         )
     with catalog.db.read() as db:
-        model = name_for(db, peer.remote, there, None, found.versions)
+        model = name_for(db, peer.remote, there, None, found.versions, merge=wanted)
+        was_here = model_here(db, peer.remote, there) == model
         rows = version_rows(db, "WHERE m.name = ?", (model,))
         archived = any(row.archived for row in model_rows(db, "WHERE name = ?", (model,)))
         dismissed = _dismissed(db, model)
@@ -226,12 +228,15 @@ def _sync_model(catalog: Catalog, peer: Peer, there: str, *, wanted: bool) -> Sy
     here = {row.digest for row in rows}
     strange = [one for one in found.versions if one not in here]
     lacking = [one for one in strange if one not in dismissed]
-    notes = list(found.doubts)
-    if model != there:
-        notes.append(f"{place(peer.remote, there)} is {model} here")
-    left = [found.numbers.get(one, dismissed[one]) for one in strange if one in dismissed]
-    if left:
-        notes.append(_left(peer, there, model, left))
+    left = {dismissed[one]: one for one in strange if one in dismissed}
+    gone = gone_from(found, seen)
+    notes = [
+        *found.doubts,
+        *([] if was_here else _joined(peer, there, model, here, found)),
+        *([] if model == there else [f"{place(peer.remote, there)} is {model} here"]),
+        *([_left(peer, there, model, left, found)] if left else []),
+        *_gone(peer, [row for row in rows if row.digest in gone]),
+    ]
     repository = peer.remote.repository(there)
     new: list[str] = []
     renumbered: list[Renumbered] = []
@@ -257,6 +262,8 @@ def _sync_model(catalog: Catalog, peer: Peer, there: str, *, wanted: bool) -> Sy
         taken, told = _take_aliases(db, peer, model, there, found, seen)
         rows = version_rows(db, "WHERE m.name = ? ORDER BY v.number", (model,))
         seen_there = digests_seen(db, peer.remote, there)
+    numbers = {(row.model, row.number): found.numbers.get(row.digest) for row in rows}
+    told += differing(place(peer.remote, there), numbers)
     fresh = set(new)
     return SyncedModel(
         model=model,
@@ -281,14 +288,54 @@ def _dismissed(db: sqlite3.Connection, model: str) -> dict[str, int]:
     )
 
 
-def _left(peer: Peer, there: str, model: str, numbers: list[int]) -> str:
-    names = ", ".join(f"{model}:{number}" for number in numbers[:_MAX_TOLD])
-    more = f" and {len(numbers) - _MAX_TOLD} more" if len(numbers) > _MAX_TOLD else ""
-    were = "was deleted here and is" if len(numbers) == 1 else "were deleted here and are"
+def _left(peer: Peer, there: str, model: str, left: Mapping[int, str], found: Survey) -> str:
+    """A sentence about versions that were deleted here: number they had here → digest."""
+    first = next(iter(left.values()))
+    tag = found.numbers.get(first)
+    back = f":{tag}" if tag is not None else f"@{first}"
+    were = "was deleted here and is" if len(left) == 1 else "were deleted here and are"
+    one = "it" if len(left) == 1 else "the first"
     return (
-        f"{names}{more} {were} left there: "
-        f"`pull {place(peer.remote, there)}:{numbers[0]}` brings it back"
+        f"{_names_of(f'{model}:{number}' for number in left)} {were} left there: "
+        f"`pull {place(peer.remote, there)}{back}` brings {one} back"
     )
+
+
+def _left_there(peer: Peer, there: str) -> SyncedModel:
+    """A model that was deleted here, and stays so."""
+    repository = peer.remote.repository(there)
+    tags = steadily(lambda: peer.registry.tags(repository))
+    if not tags:
+        return SyncedModel(there, 0)
+    back = f"`sync {there} {peer.remote}` brings it back"
+    note = f"{there} was deleted here and is left there: {back}"
+    count = len({claim.version for claim in map(Claim.parse, tags) if claim is not None})
+    return SyncedModel(there, count, doubts=(note,))
+
+
+def _joined(peer: Peer, there: str, model: str, here: Collection[str], found: Survey) -> list[str]:
+    """A sentence about two models that become one because somebody names both, or none."""
+    if not here or not found.versions or not set(here).isdisjoint(found.versions):
+        return []
+    both = f"{place(peer.remote, there)} and the {model} here"
+    return [f"{both} had no version in common: they are one model now"]
+
+
+def _gone(peer: Peer, rows: Sequence[VersionRow]) -> list[str]:
+    """A sentence about versions that were deleted at the remote, or none."""
+    if not rows:
+        return []
+    was = "was" if len(rows) == 1 else "were"
+    one = "it" if len(rows) == 1 else "one"
+    names = _names_of(row.reference for row in rows)
+    back = f"`push {rows[0].reference} {peer.remote}` (naming the version) brings {one} back"
+    return [f"{names} {was} deleted there, and left here: {back}"]
+
+
+def _names_of(references: Iterable[str]) -> str:
+    names = list(references)
+    more = f" and {len(names) - _MAX_TOLD} more" if len(names) > _MAX_TOLD else ""
+    return ", ".join(names[:_MAX_TOLD]) + more
 
 
 def _late_signatures(

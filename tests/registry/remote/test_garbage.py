@@ -63,8 +63,11 @@ def test_what_no_tag_leads_to_is_freed_there_and_nothing_here(
 
 def test_a_version_that_was_collected_is_pushed_again(client: Client, pushed: Remote) -> None:
     client.gc(str(pushed), grace_s=0)
-    report = client.push("digits", str(pushed))
+    left = client.push("digits", str(pushed))
+    assert [one.number for one in left.versions] == [2]
+    report = client.push("digits:1", str(pushed))
     assert report.sent > 0
+    assert [one.number for one in report.versions] == [1]
     assert client.gc(str(pushed), grace_s=0).blobs == 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nbmodel.core.reference import Reference
-from nbmodel.errors import ModelNotFoundError, RefError, VersionNotFoundError
+from nbmodel.errors import ModelExistsError, ModelNotFoundError, RefError, VersionNotFoundError
 from nbmodel.registry.remote.pull import PullReport
 from tests.registry.remote.conftest import People
 from tests.tools.people import Person
@@ -84,11 +84,35 @@ def test_what_is_not_there_is_told_with_what_is(
 
 
 def test_a_version_made_here_gives_way(shared: tuple[Person, Person]) -> None:
+    ann, ben = shared
+    pull(ben, "digits:1")
+    mine = ben.add()
+    assert mine.number == 4
+    theirs = ann.add()
+    ann.push()
+    report = pull(ben, "digits:4")
+    assert [(one.old, one.new) for one in report.renumbered] == [(4, 5)]
+    assert report.version.digest == theirs.digest
+    assert ben.registry.resolve("digits:5").digest == mine.digest
+
+
+def test_a_model_of_the_same_name_that_is_another_one_is_not_mixed_with_it(
+    shared: tuple[Person, Person],
+) -> None:
     _, ben = shared
     mine = ben.add()
-    report = pull(ben, "digits:1")
-    assert [(one.old, one.new) for one in report.renumbered] == [(1, 4)]
-    assert ben.numbers() == {report.version.digest: 1, mine.digest: 4}
+    with pytest.raises(ModelExistsError, match=r"never pushed.*no version in common") as caught:
+        pull(ben, "digits:1")
+    assert "--name NAME" in (caught.value.hint or "")
+    assert "`sync digits " in (caught.value.hint or "")
+    assert ben.numbers() == {mine.digest: 1}
+    (part,) = ben.sync().models
+    assert part.doubts[0].startswith("digits was left out: ")
+    assert ben.numbers() == {mine.digest: 1}
+    with ben.peer() as peer:
+        ben.registry.pull(peer, Reference.parse("digits:1"), name="theirs")
+    assert ben.numbers() == {mine.digest: 1}
+    assert ben.registry.resolve("theirs:1").number == 1
 
 
 def test_a_name_that_no_registry_takes_is_refused(docker_person: People) -> None:

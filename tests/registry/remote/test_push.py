@@ -17,6 +17,7 @@ from nbmodel.core.manifest import MAX_MANIFEST
 from nbmodel.core.reference import Reference
 from nbmodel.errors import (
     AliasConflictError,
+    ModelExistsError,
     ModelNotFoundError,
     TargetUnreachableError,
     VersionNotFoundError,
@@ -35,6 +36,14 @@ def tags(person: Person, model: str = "digits") -> tuple[str, ...]:
 def place_of(person: Person, tag: str, model: str = "digits") -> str | None:
     with person.peer() as peer:
         return peer.registry.digest(person.remote.repository(model), tag)
+
+
+def start_together(first: Person, second: Person, *names: str) -> None:
+    """Have two people share models from their first version on."""
+    for name in names or ("digits",):
+        first.add(name)
+    first.push(None)
+    second.sync()
 
 
 def test_a_version_is_there_under_a_claim_its_number_its_stamp_and_its_aliases(
@@ -103,23 +112,97 @@ def test_who_comes_second_gets_another_number_visibly(person: People) -> None:
     ann, ben = person("ann"), person("ben")
     ann.add()
     ann.push()
+    ben.sync()
+    ann.add()
+    ann.push()
     theirs = ben.add()
-    ben.registry.set_alias("digits:1", "mine")
-    ben.registry.pin("digits:1", runtime="pi")
-    report = ben.push("digits:1")
+    ben.registry.set_alias("digits:2", "mine")
+    ben.registry.pin("digits:2", runtime="pi")
+    report = ben.push("digits:2")
     (pushed,) = report.versions
-    assert (pushed.reference, pushed.number) == ("digits:2", 2)
+    assert (pushed.reference, pushed.number) == ("digits:3", 3)
     assert [str(one) for one in report.renumbered] == [
-        f"digits:1 is digits:2 now: another digits:1 was pushed to {ben.remote.host} first"
+        f"digits:2 is digits:3 now: another digits:2 was pushed to {ben.remote.host} first"
     ]
-    version = ben.registry.resolve("digits:2")
+    version = ben.registry.resolve("digits:3")
     assert (version.digest, version.aliases) == (theirs.digest, ("latest", "mine"))
-    assert [pin.number for pin in ben.registry.pins("digits")] == [2]
-    assert [move.new for move in ben.registry.alias_history("digits")] == [2]
+    assert [pin.number for pin in ben.registry.pins("digits")] == [3]
+    assert [move.new for move in ben.registry.alias_history("digits")] == [3]
     (kept,) = ben.registry.renumbered("digits")
-    assert (kept.old, kept.new) == (1, 2)
+    assert (kept.old, kept.new) == (2, 3)
     assert ben.registry.verify().is_clean
-    assert ben.add().number == 3
+    assert ben.add().number == 4
+
+
+def test_a_model_that_is_not_the_one_there_is_not_pushed_into_it(person: People) -> None:
+    ann, ben = person("ann"), person("ben")
+    ann.add()
+    ann.push()
+    mine = ben.add()
+    for ref in ("digits", "digits:1"):
+        with pytest.raises(ModelExistsError, match="none in common") as caught:
+            ben.push(ref)
+        assert f"`sync digits {ben.remote}` makes them one" in (caught.value.hint or "")
+    assert ben.push(None).doubts[0].startswith("digits was left out: ")
+    assert place_of(ben, "2") is None
+    (part,) = ben.sync("digits").models
+    assert part.doubts == (
+        f"{ben.remote}/digits and the digits here had no version in common: they are one model now",
+    )
+    assert ben.push().versions[1].digest == mine.digest
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["a version", "all versions"])
+def test_what_was_deleted_there_is_left_out_until_it_is_named(
+    person: People, request: pytest.FixtureRequest, whole: bool
+) -> None:
+    if request.node.callspec.params["remote"] == "docker-registry":
+        pytest.skip("this registry takes no tag away")
+    ann, ben = person("ann"), person("ben")
+    first, second = ann.add(), ann.add()
+    ann.registry.set_alias("digits:1", "champion")
+    ann.push()
+    ben.sync()
+    gone = [first, second] if whole else [first]
+    for version in gone:
+        take_away(ann, version.digest)
+    ann.registry.set_alias("digits:2", "newest")
+    report = ann.push()
+    (doubt,) = report.doubts
+    assert "deleted there: left out" in doubt
+    assert f"`push digits:1 {ann.remote}`" in doubt
+    assert [one.digest for one in report.versions] == ([] if whole else [second.digest])
+    assert (report.renumbered, place_of(ann, "3")) == ((), None)
+    assert place_of(ann, "champion") is None
+    assert [one.number for one in ann.registry.versions("digits")] == [2, 1]
+    (part,) = ben.sync().models
+    assert any("deleted there, and left here" in one for one in part.doubts)
+    assert (part.there, part.unpushed) == (0 if whole else 1, 0)
+    # What is new meanwhile takes no number of those that are gone.
+    assert ann.push("digits@" + ann.add().digest).versions[0].number == 3
+    (back,) = ann.push("digits:1").versions
+    assert (back.digest, back.number) == (first.digest, 1)
+    assert place_of(ann, "latest") == ann.registry.resolve("digits:3").digest
+
+
+def take_away(person: Person, digest: str) -> None:
+    """Delete a version at the remote, as somebody there would."""
+    with person.peer() as peer:
+        name = person.remote.repository("digits")
+        for tag in peer.registry.tags(name):
+            if peer.registry.digest(name, tag) == digest:
+                peer.registry.delete_tag(name, tag)
+
+
+def test_an_alias_that_is_not_on_the_version_is_not_pushed_with_it(docker_person: People) -> None:
+    ann = docker_person("ann")
+    ann.add()
+    ann.add()
+    with pytest.raises(VersionNotFoundError, match="no alias 'champion'"):
+        ann.push("digits:1", aliases=["champion"])
+    ann.registry.set_alias("digits:2", "champion")
+    with pytest.raises(VersionNotFoundError, match="is on digits:2, expected it on digits:1"):
+        ann.push("digits:1", aliases=["champion"])
 
 
 def test_only_the_aliases_asked_for_travel(docker_person: People) -> None:
@@ -133,11 +216,11 @@ def test_only_the_aliases_asked_for_travel(docker_person: People) -> None:
 
 def test_the_second_to_move_an_alias_is_told_and_nothing_is_lost(person: People) -> None:
     ann, ben = person("ann"), person("ben")
-    ann.add()
+    start_together(ann, ben)
     ann.registry.set_alias("digits:1", "champion")
     ann.push()
     ben.add()
-    ben.registry.set_alias("digits:1", "champion")
+    ben.registry.set_alias("digits:2", "champion")
     with pytest.raises(AliasConflictError, match=r"'champion' of 'digits' .* is on digits:1") as c:
         ben.push()
     assert "sync digits" in (c.value.hint or "")
@@ -158,10 +241,11 @@ def test_whoever_is_told_of_conflicts_is_told_what_was_done(
     docker_person: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ann, ben = docker_person("ann"), docker_person("ben")
+    start_together(ann, ben, "digits", "fruit")
     for who in (ann, ben):
         for name in ("digits", "fruit"):
             who.add(name)
-            who.registry.set_alias(f"{name}:1", "champion")
+            who.registry.set_alias(f"{name}:2", "champion")
     ann.push(None)
     brought: list[str | None] = []
 
@@ -180,8 +264,8 @@ def test_whoever_is_told_of_conflicts_is_told_what_was_done(
         "alias 'champion' of 'digits' ",
         "alias 'champion' of 'fruit' ",
         "2 versions pushed",
-        "digits:1 is digits:2 now",
-        "fruit:1 is fruit:2 now",
+        "digits:2 is digits:3 now",
+        "fruit:2 is fruit:3 now",
         "fruit: brought to 2",
     ):
         assert words in told
@@ -191,23 +275,24 @@ def test_what_fails_after_other_models_leaves_what_was_done_told(
     docker_person: People, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ann, ben = docker_person("ann"), docker_person("ben")
+    start_together(ann, ben)
     ann.add()
     ann.push()
     ben.add()
     ben.add("fruit")
     push_version = push._push_version
 
-    def broken(catalog: Any, peer: Any, there: str, row: Any, found: Any) -> Any:
+    def broken(catalog: Any, peer: Any, there: str, row: Any, *more: Any) -> Any:
         if row.model == "fruit":
             raise TargetUnreachableError("the line is cut", hint="later")
-        return push_version(catalog, peer, there, row, found)
+        return push_version(catalog, peer, there, row, *more)
 
     monkeypatch.setattr(push, "_push_version", broken)
     with ben.peer() as peer:
         report = ben.registry.push(peer, None)
-    assert [one.reference for one in report.versions] == ["digits:2"]
-    assert [(one.old, one.new) for one in report.renumbered] == [(1, 2)]
-    expected = "the line is cut; 1 version pushed; digits:1 is digits:2 now"
+    assert [one.reference for one in report.versions] == ["digits:1", "digits:3"]
+    assert [(one.old, one.new) for one in report.renumbered] == [(2, 3)]
+    expected = "the line is cut; 1 version pushed; digits:2 is digits:3 now"
     with pytest.raises(TargetUnreachableError, match=expected) as caught:
         report.check()
     assert caught.value.hint == "later"
@@ -278,10 +363,13 @@ def test_another_remote_changes_no_number_here(docker_person: People) -> None:
     ben.add()
     ben.push()
     with Peer(elsewhere) as peer:
-        report = ann.registry.push(peer, "digits:1")
+        with pytest.raises(ModelExistsError):
+            ann.registry.push(peer, "digits:1")
+        report = ann.registry.push(peer, "digits:1", force=True)
     (pushed,) = report.versions
     assert (pushed.reference, pushed.number) == ("digits:1", 2)
     assert report.renumbered == ()
+    assert report.doubts == (f"digits:1 is number 2 at {elsewhere}/digits",)
     with Peer(elsewhere, leads=True) as peer:
         renumbered = ann.registry.push(peer, "digits:1").renumbered
     assert [(one.old, one.new) for one in renumbered] == [(1, 2), (2, 3)]

@@ -206,7 +206,7 @@ def test_a_model_that_was_deleted_here_comes_back_when_it_is_named(
     _, ben = shared
     ben.registry.delete("digits", force=True)
     (part,) = ben.sync().models
-    assert (part.new, part.there) == ((), 0)
+    assert (part.new, part.there) == ((), 3)
     assert part.doubts == (
         f"digits was deleted here and is left there: `sync digits {ben.remote}` brings it back",
     )

@@ -42,9 +42,14 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 TIMEOUT = httpx.Timeout(60.0, connect=5.0)  # seconds
-_ANSWER_S = 60.0  # for a head, and for all of a small answer, however steadily it drips
+_HEAD_S = 60.0  # for the head of what may be large: a store that is cold has to fetch it
+_ANSWER_S = 20.0  # for all of a small answer, however steadily it drips
 _MAX_REDIRECTS = 5
 _MAX_ERROR = 64 * 1024  # bytes read of an answer that refuses
+#: What OpenSSL says of answers that are not TLS.
+_NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "record layer failure")
+#: What servers written in Go say, in the body of a 400.
+_WANTS_TLS = b"HTTP request to an HTTPS server"
 _NO_URL = (httpx.InvalidURL, UnicodeError)  # names of hosts are checked as characters
 _LOOK_S = 0.1  # between two looks whether anybody still waits
 
@@ -159,6 +164,11 @@ class Origin:
         return self.base.netloc.decode("ascii")
 
     @property
+    def answer_s(self) -> float:
+        """Seconds that a small answer may take."""
+        return _ANSWER_S
+
+    @property
     def is_anonymous(self) -> bool:
         """Whether it was shown neither a token nor a credential; known once it was asked."""
         return not self._token and (self._login is None or self._login.credential is None)
@@ -215,18 +225,23 @@ class Origin:
         """
 
         def once() -> Answer:
-            with self.stream(path, headers) as answer:
+            with self.stream(path, headers, head_s=_ANSWER_S) as answer:
                 return self.whole(answer, limit=limit)
 
         return self.twice(once)
 
     @contextmanager
     def stream(
-        self, path: str, headers: Mapping[str, str] | None = None
+        self, path: str, headers: Mapping[str, str] | None = None, *, head_s: float | None = None
     ) -> Iterator[httpx.Response]:
         """An answer whose body is not read yet; redirects are followed.
 
         Use ``iter_raw`` on it: the bytes are asked for as they are stored.
+
+        Args:
+            path: Below the base, or a whole URL.
+            headers: Added to the request.
+            head_s: Seconds until the answer's head must be there; None for what may be large.
 
         Raises:
             StorageError: It redirects for ever.
@@ -239,7 +254,7 @@ class Origin:
             # Compressed on the way, the bytes would not be those of the digest.
             given = {**(headers or {}), "Accept-Encoding": "identity"}
             try:
-                answer = self.send("GET", target, headers=given, head_s=_ANSWER_S)
+                answer = self.send("GET", target, headers=given, head_s=head_s or _HEAD_S)
             except _NO_URL as exc:
                 raise StorageError(f"{self.host} redirects to what is no address") from exc
             try:
@@ -374,12 +389,32 @@ class Origin:
     def unreachable(self, exc: httpx.TransportError) -> TargetUnreachableError:
         """What a lost connection means."""
         reason = str(exc) or type(exc).__name__
+        if isinstance(exc, httpx.TimeoutException):
+            seconds = self._limit_s(exc)
+            within = "in time" if seconds is None else f"within {seconds:g} s"
+            return TargetUnreachableError(
+                f"{self.host} did not answer {within}",
+                hint="it may hang, or be overloaded; or something before it lets nothing through",
+            )
         return TargetUnreachableError(
-            f"{self.host} does not answer: {reason}",
-            hint=f"{CA_VARIABLE} may name a PEM file with the authority that signed for it"
-            if "CERTIFICATE_VERIFY_FAILED" in reason
-            else "is it running, and is the address right?",
+            f"{self.host} does not answer: {reason}", hint=self._hint_of(reason)
         )
+
+    def _limit_s(self, exc: httpx.TimeoutException) -> float | None:
+        """How long it was waited for."""
+        if isinstance(exc, _LateError):
+            return exc.seconds
+        timeout = self.client.timeout
+        return timeout.connect if isinstance(exc, httpx.ConnectTimeout) else timeout.read
+
+    def _hint_of(self, reason: str) -> str:
+        if "CERTIFICATE_VERIFY_FAILED" in reason:
+            return f"{CA_VARIABLE} may name a PEM file with the authority that signed for it"
+        if any(mark in reason for mark in _NO_TLS):
+            return f"it speaks no TLS: write http://{self.host}"
+        if "disconnected without" in reason and self.base.scheme == "http":
+            return f"is it running? Where it speaks TLS, write https://{self.host}"
+        return "is it running, and is the address right?"
 
     def refused(
         self, status: int, what: str, body: bytes
@@ -405,6 +440,11 @@ class Origin:
             )
         if status in LATER:
             return TargetUnreachableError(message)
+        if status == 400 and _WANTS_TLS in body:
+            return StorageError(
+                f"{self.host} speaks TLS, and was asked without",
+                hint=f"write https://{self.host}",
+            )
         if status == 405:
             hint = "it may be read-only; one of `registry serve` takes pushes with --read-write"
             return StorageError(message, hint=hint)
@@ -491,12 +531,26 @@ class Origin:
 
     @contextmanager
     def _ended_after(self, seconds: float) -> Iterator[None]:
-        """Break off what is inside after so long; a timeout of each read never would."""
-        timer = threading.Timer(seconds, self.abort)
+        """Break off what is inside after so long; a timeout of each read never would.
+
+        Raises:
+            httpx.TransportError: It was lost; one that says so where it was broken off.
+        """
+        is_late = threading.Event()
+
+        def end() -> None:
+            is_late.set()
+            self.abort()
+
+        timer = threading.Timer(seconds, end)
         timer.daemon = True
         timer.start()
         try:
             yield
+        except httpx.TransportError as exc:
+            if not is_late.is_set():
+                raise
+            raise _LateError(seconds) from exc
         finally:
             timer.cancel()
 
@@ -505,6 +559,18 @@ class Origin:
             connection = info["return_value"].get_extra_info("socket")
             there = [one for one in self._connections if one.fileno() != -1]
             self._connections = [*there, connection]
+
+
+class _LateError(httpx.ReadTimeout):
+    """An answer was not there in time.
+
+    Args:
+        seconds: How long it was waited for.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"no answer within {seconds:g} s")
+        self.seconds = seconds
 
 
 def _with(headers: Mapping[str, str] | None, authorization: str | None) -> dict[str, str]:

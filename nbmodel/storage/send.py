@@ -217,8 +217,10 @@ def _once(
         timeout = httpx.Timeout(**{**timeout.as_dict(), "read": timeout.read + patience_s})
     # Compressed, a short answer could be a long one.
     given = {**(headers or {}), "Accept-Encoding": "identity"}
+    # Whether something is there is quickly said; to take something in may last.
+    head_s = origin.answer_s if method == "HEAD" else None
     with closing(
-        origin.send(method, target, headers=given, content=content, timeout=timeout)
+        origin.send(method, target, headers=given, content=content, timeout=timeout, head_s=head_s)
     ) as stream:
         answer = origin.whole(stream, limit=limit)
     if answer.status not in expect:

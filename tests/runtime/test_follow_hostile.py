@@ -235,6 +235,7 @@ def _impatient() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(backoff, "FIRST_S", 0.05)
         patch.setattr(backoff, "LONGEST_S", 0.2)
+        patch.setattr(origin_module, "_HEAD_S", 0.5)
         patch.setattr(origin_module, "_ANSWER_S", 0.5)
         patch.setattr(fetch_module, "_STALL_S", 0.5)
         patch.setattr(fetch_module, "_STALL_BYTES", 10_000)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from nbmodel.errors import (
     TargetUnreachableError,
 )
 from nbmodel.storage import MemoryStorage, Storage, reading, send
+from nbmodel.storage import origin as origin_module
 from nbmodel.storage.distribution_client import Distribution, Pushed
 from nbmodel.storage.manifests import load_manifest
 from nbmodel.storage.patience import IMPATIENT
@@ -304,6 +306,40 @@ def test_nobody_there() -> None:
         pytest.raises(TargetUnreachableError, match=r"127\.0\.0\.1:1 does not answer"),
     ):
         remote.has_blob("digits", sha256(b""))
+
+
+def test_who_takes_connections_and_never_answers_was_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(origin_module, "_ANSWER_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host = f"127.0.0.1:{silent.getsockname()[1]}"
+        with Distribution(f"http://{host}") as remote:
+            for ask in (remote.tags, lambda name: remote.digest(name, "1")):
+                with pytest.raises(TargetUnreachableError) as caught:
+                    ask("digits")
+                assert str(caught.value) == f"{host} did not answer within 0.2 s"
+
+
+def test_tls_where_there_is_none_is_told_of(device: Device) -> None:
+    host = device.url.removeprefix("http://")
+    with (
+        Distribution(f"https://{host}") as remote,
+        pytest.raises(TargetUnreachableError) as caught,
+    ):
+        remote.tags("digits")
+    assert caught.value.hint == f"it speaks no TLS: write http://{host}"
+
+
+def test_no_tls_where_there_is_one_is_told_of() -> None:
+    # What Go's net/http answers.
+    said = httpx.Response(400, text="Client sent an HTTP request to an HTTPS server.\n")
+    with (
+        Distribution("http://example:1", transport=answering(said)) as remote,
+        pytest.raises(StorageError, match="speaks TLS") as caught,
+    ):
+        remote.tags("digits")
+    assert caught.value.hint == "write https://example:1"
 
 
 def test_a_token_goes_to_its_own_address_only() -> None:

@@ -72,6 +72,7 @@ def registry(server: HostileRegistry) -> Iterator[HostileRegistry]:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(origin_module, "_HEAD_S", 0.5)
     monkeypatch.setattr(origin_module, "_ANSWER_S", 0.5)
     monkeypatch.setattr(fetch_module, "_STALL_S", 0.5)
     monkeypatch.setattr(fetch_module, "_STALL_BYTES", 10_000)
@@ -423,6 +424,7 @@ def test_who_is_told_to_stop_stops(
     fault: Fault,
     start: Start,
 ) -> None:
+    monkeypatch.setattr(origin_module, "_HEAD_S", 60)
     monkeypatch.setattr(origin_module, "_ANSWER_S", 60)
     site = Site(tmp_path, registry, start)
     registry.misbehave(fault, "blob")

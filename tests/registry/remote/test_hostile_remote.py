@@ -154,6 +154,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _hurry(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(origin_module, "_HEAD_S", 0.5)
     patch.setattr(origin_module, "_ANSWER_S", 0.5)
     patch.setattr(fetch_module, "_STALL_S", 0.5)
     patch.setattr(send_module, "PATIENCE", IMPATIENT)

@@ -1,7 +1,7 @@
 """Verbs in the background: begun here, written down, finished by this process or the next.
 
-One thread of a process does one job after the other: a job is several transfers at a time by
-itself, and two of them would only share the line.
+One thread of a process does the jobs of one host one after the other: a job is several transfers
+at a time by itself, and two of them would only share the line. Hosts do not wait for each other.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from nbmodel.background.queue import JobQueue
 from nbmodel.background.transfer import Transfer
-from nbmodel.core.job import CANCELLED, DONE, FAILED, Job
+from nbmodel.core.job import CANCELLED, DONE, FAILED, INTERRUPTED, WAITING, Job
 from nbmodel.display.progress import Sink, progress_to, sink_here
 from nbmodel.display.quantity import duration
 from nbmodel.errors import InputError, TargetUnreachableError
@@ -37,6 +37,7 @@ _WRITE_S = 1.0  # between two times that a job's progress is written down
 _LOOK_S = 0.1  # between two looks whether a job that waits was cancelled
 
 _T = TypeVar("_T")
+_Lane: TypeAlias = "SimpleQueue[tuple[Job, Transfer, ExitStack] | None]"  # None: its end
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +80,7 @@ class Transfers:
         self._do = do
         self._lock = threading.Lock()
         self._mine: dict[str, Transfer] = {}
-        self._waiting: SimpleQueue[tuple[Job, Transfer, ExitStack] | None] = SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._lanes: dict[str, _Lane] = {}
 
     def begin(self, verb: str, given: Mapping[str, Any]) -> Transfer:
         """Do something in the background.
@@ -126,6 +126,9 @@ class Transfers:
     def finish(self, id_: str | None = None) -> tuple[Any, ...]:
         """Go on with what was interrupted, and wait for it; what each of them gives.
 
+        Of those that go to a host that does not answer, the first is given up and the others
+        stay.
+
         Args:
             id_: One job; None for all of them.
 
@@ -138,7 +141,11 @@ class Transfers:
         )
         results: list[Any] = []
         errors: list[Exception] = []
-        for listed in jobs:
+        away: set[str] = set()
+        # One that was given up comes after those that were not tried since.
+        for listed in sorted(jobs, key=lambda one: self.queue.touched(one.id)):
+            if listed.lane in away:
+                continue
             with ExitStack() as stack:
                 job = self._taken(listed.id, stack)
                 if id_ is not None:
@@ -149,6 +156,8 @@ class Transfers:
                         results.append(ended.result)
                     elif isinstance(ended.error, Exception):
                         errors.append(ended.error)
+                        if isinstance(ended.error, TargetUnreachableError) and job.lane:
+                            away.add(job.lane)
                     else:
                         raise ended.error
         if errors:
@@ -165,11 +174,11 @@ class Transfers:
         return self.queue.cancel(id_)
 
     def close(self) -> None:
-        """End the thread when it is through with what was begun; nobody waits for that."""
+        """End the threads when they are through with what was begun; nobody waits for that."""
         with self._lock:
-            thread, self._thread = self._thread, None
-            if thread is not None:
-                self._waiting.put(None)
+            lanes, self._lanes = self._lanes, {}
+            for lane in lanes.values():
+                lane.put(None)
 
     def _open(self, id_: str) -> Job:
         job = self.queue.get(id_)
@@ -209,17 +218,19 @@ class Transfers:
             return None
         transfer = Transfer(job, lambda: self.queue.cancel(job.id))
         self._mine[job.id] = transfer
-        self._waiting.put((job, transfer, stack))
-        if self._thread is None or not self._thread.is_alive():
+        self.queue.update(job, line=f"{job.what}: {WAITING}", share=None)
+        lane = self._lanes.get(job.lane)
+        if lane is None:
+            lane = self._lanes[job.lane] = SimpleQueue()
             # It ends with the process, which must not wait for it: the job is written down.
-            self._thread = threading.Thread(
-                target=self._work, name="nbmodel-transfers", daemon=True
-            )
-            self._thread.start()
+            threading.Thread(
+                target=self._work, args=(lane,), name="nbmodel-transfers", daemon=True
+            ).start()
+        lane.put((job, transfer, stack))
         return transfer
 
-    def _work(self) -> None:
-        while (waiting := self._waiting.get()) is not None:
+    def _work(self, lane: _Lane) -> None:
+        while (waiting := lane.get()) is not None:
             job, transfer, stack = waiting
             with stack:
                 ended = self._finish(job, transfer)
@@ -231,6 +242,7 @@ class Transfers:
     def _finish(self, job: Job, transfer: Transfer | None) -> _Ended:
         """Do a job that is held, and write down how it ended."""
         began = time.monotonic()
+        job = self.queue.update(job, line=f"{job.what}: under way", share=None)
         watch = _Watch(self.queue, job, transfer)
         if transfer is not None:
             transfer.say(f"{job.what}: under way")
@@ -241,7 +253,7 @@ class Transfers:
             # What is there already is not sent again: it stays to be gone on with.
             tried = f"tried for {duration(time.monotonic() - began)}"
             next_step = f"`transfers --resume {job.id}` goes on with it"
-            line = f"{job.what}: interrupted, {exc}, {tried}; {next_step}"
+            line = f"{job.what}: {INTERRUPTED}, {exc}, {tried}; {next_step}"
             self.queue.update(job, line=line, share=watch.share)
             doubt = "" if watch.furthest else "is the address right? "
             error = TargetUnreachableError(
@@ -254,7 +266,7 @@ class Transfers:
         except Exception as exc:  # noqa: BLE001 - raised again by who waits for it
             return self._over(job, watch, began, FAILED, f"failed: {exc}", exc)
         except BaseException as exc:  # noqa: BLE001 - as above; an interrupted job is gone on with
-            return _Ended(f"{job.what}: interrupted", error=exc)
+            return _Ended(f"{job.what}: {INTERRUPTED}", error=exc)
         line = f"{job.what}: done, {did.line}, {duration(time.monotonic() - began)}"
         self.queue.update(job, state=DONE, line=line, share=1.0)
         return _Ended(line, result=did.result)

@@ -108,6 +108,13 @@ class JobQueue:
             found.append(job)
         return tuple(sorted(found, key=lambda job: job.created))
 
+    def touched(self, id_: str) -> float:
+        """When a job was last written, in seconds since 1970; 0 when it is gone."""
+        try:
+            return (self._folder / f"{id_}.json").stat().st_mtime
+        except OSError:
+            return 0.0
+
     def update(self, job: Job, **changes: Any) -> Job:
         """Write down how a job that this process holds is now; the job as it is then.
 

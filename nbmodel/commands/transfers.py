@@ -9,6 +9,8 @@ import click
 from nbmodel.commands.context import Context, pass_context
 from nbmodel.errors import InputError
 
+_NOTHING = "nothing was left to go on with: what ended or was cancelled is begun anew by its verb"
+
 
 @click.command("transfers")
 @click.option("--resume", is_flag=True, help="go on with what was interrupted, or with ID alone")
@@ -29,8 +31,10 @@ def command(context: Context, *, resume: bool, cancel: bool, transfer: str | Non
         if transfer is None:
             raise InputError("--cancel needs the ID of a transfer", hint="`transfers` lists them")
         context.client.background.cancel(transfer)
+    nothing = resume and not any(job.is_open for job in context.client.background.queue.jobs())
     if resume and context.in_notebook:
         context.client.background.resume(transfer)
     elif resume:
         context.client.background.finish(transfer)
-    return context.client.transfers()
+    table = context.client.transfers()
+    return table.with_notes([_NOTHING]) if nothing else table

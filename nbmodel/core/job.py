@@ -13,6 +13,8 @@ JOB_ID = re.compile(r"[0-9a-f]{8}")
 OPEN = "open"  # it is still to be done
 DONE, FAILED, CANCELLED = "done", "failed", "cancelled"
 STATES = (OPEN, DONE, FAILED, CANCELLED)
+#: How a line goes on after what is done, of a job that waits for others, or was given up.
+WAITING, INTERRUPTED = "waiting", "interrupted"
 LINEAGE = "lineage"  # the argument that says where a job was asked for
 MAX_LINE = 1000  # characters of what is told of one; the rest is cut
 
@@ -63,9 +65,30 @@ class Job:
         return f"{self.verb} {subject}" if isinstance(subject, str) else self.verb
 
     @property
+    def to(self) -> str:
+        """The remote that it is to go to, as it was asked for; empty for none."""
+        remote = self.given.get("remote")
+        return remote if isinstance(remote, str) else ""
+
+    @property
+    def lane(self) -> str:
+        """The host that it is to go to: jobs of one would only share its line; empty for none."""
+        return self.to.rpartition("://")[2].partition("/")[0].lower()
+
+    @property
     def is_open(self) -> bool:
         """Whether it is still to be done."""
         return self.state == OPEN
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it was last heard of while it waited for others of its host."""
+        return self.line == f"{self.what}: {WAITING}"
+
+    @property
+    def why(self) -> str:
+        """Why it was given up; empty where the process ended amid it, so that nobody said."""
+        return self.line if self.line.startswith(f"{self.what}: {INTERRUPTED}") else ""
 
     def is_same(self, other: Job) -> bool:
         """Whether it does what another one does, wherever that was asked for."""

@@ -31,10 +31,12 @@ class TransferTable(list[Job], Result):
         self.worked_on = frozenset(worked_on)
 
     def state(self, job: Job) -> str:
-        """``running``, ``interrupted``, ``done``, ``failed`` or ``cancelled``."""
+        """``running``, ``waiting``, ``interrupted``, ``done``, ``failed`` or ``cancelled``."""
         if not job.is_open:
             return job.state
-        return "running" if job.id in self.worked_on else "interrupted"
+        if job.id not in self.worked_on:
+            return "interrupted"
+        return "waiting" if job.is_waiting else "running"
 
     def card(self) -> Card:
         """A row a transfer, and how to go on with those that were interrupted."""
@@ -42,14 +44,17 @@ class TransferTable(list[Job], Result):
             (
                 Mono(job.id),
                 Chip(self.state(job), _TONES.get(self.state(job), "calm")),
-                _share(job),
-                job.line or job.what,
+                self._share(job),
+                job.what,
+                job.to,
             )
             for job in self
         ]
         blocks: list[Block] = []
         if rows:
-            blocks.append(Table(("id", "", "done", "transfer"), rows))
+            blocks.append(Table(("id", "", "done", "transfer", "to"), rows).filled())
+            # In a row of a table they would be cut.
+            blocks += [Note(f"{job.id} {line}") for job in self if (line := self._line(job))]
         else:
             blocks.append(Note("none: `push` and `upload` of a notebook take --background"))
         if any(self.state(job) == "interrupted" for job in self):
@@ -60,10 +65,16 @@ class TransferTable(list[Job], Result):
         """Every transfer, with whether a process works on it."""
         return [job.to_json() | {"state": self.state(job)} for job in self]
 
+    def _line(self, job: Job) -> str:
+        """What is to be said of it: figures of one that nobody works on are old."""
+        state = self.state(job)
+        if state == "interrupted":
+            return job.why or f"{job.what}: {state}, its process ended"
+        return "" if state == "waiting" else job.line
+
+    def _share(self, job: Job) -> Cell:
+        if job.share is None or self.state(job) != "running":
+            return ""
+        return Bar(job.share), f"{job.share:.0%}"
+
     __repr__ = Result.__str__
-
-
-def _share(job: Job) -> Cell:
-    if job.share is None or not job.is_open:
-        return ""
-    return Bar(job.share), f"{job.share:.0%}"

@@ -16,7 +16,7 @@ from nbmodel import background
 from nbmodel.background import Did, Transfer, Transfers, transfer
 from nbmodel.background.queue import JobQueue
 from nbmodel.core.job import Job
-from nbmodel.display import Progress
+from nbmodel.display import Progress, TransferTable
 from nbmodel.display.progress import sink_here
 from nbmodel.errors import InputError, StorageError, TargetUnreachableError
 from nbmodel.storage.patience import Patience
@@ -305,6 +305,63 @@ def test_one_that_fails_does_not_keep_the_command_line_from_the_others(
         here.finish()
     assert here.queue.get(first.id).state == "failed"
     assert here.queue.get(second.id).state == "done"
+
+
+def test_a_host_that_is_away_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    dead_begun, let_go = threading.Event(), threading.Event()
+
+    def verb(job: Job, *, cancelled: Callable[[], bool]) -> Did:
+        if "dead" in job.to:
+            dead_begun.set()
+            assert let_go.wait(WAIT_S)
+        return Did(job.to, "done")
+
+    here = Transfers(tmp_path, tmp_path / "registry", verb)
+    dead = here.begin("push", {"reference": "a", "remote": "http://dead:1/team"})
+    assert dead_begun.wait(WAIT_S)
+    behind = here.begin("push", {"reference": "b", "remote": "dead:1"})
+    alive = here.begin("push", {"reference": "a", "remote": "http://alive:1/team"})
+    assert alive.result(WAIT_S) == "http://alive:1/team"
+    assert not dead.done()
+    assert behind.line == "push b: waiting"
+    table = TransferTable(here.queue.jobs(), [dead.id, behind.id])
+    assert [table.state(job) for job in table] == ["running", "waiting", "done"]
+    assert "http://dead:1/team" in table.text()
+    let_go.set()
+    assert behind.result(WAIT_S) == "dead:1"
+
+
+def test_of_a_host_that_is_away_the_command_line_tries_one_and_last_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "PATIENCE", Patience(tries=0))
+    asked: list[str] = []
+
+    def verb(job: Job, *, cancelled: Callable[[], bool]) -> Did:
+        asked.append(str(job.given["reference"]))
+        if job.lane == "dead:1":
+            raise TargetUnreachableError("dead:1 does not answer")
+        return Did(None, "done")
+
+    here = Transfers(tmp_path, tmp_path / "registry", verb)
+    for name, remote in (("a", "dead:1"), ("b", "dead:1"), ("c", "alive:1")):
+        left_in(tmp_path, {"reference": name, "remote": remote})
+    with pytest.raises(TargetUnreachableError):
+        here.finish()
+    assert asked == ["a", "c"]
+    left_in(tmp_path, {"reference": "d", "remote": "alive:1"})
+    with pytest.raises(TargetUnreachableError):
+        here.finish()
+    assert asked == ["a", "c", "b", "d"]
+
+
+def test_figures_of_what_nobody_works_on_are_not_shown(tmp_path: Path) -> None:
+    job = left_in(tmp_path, {"reference": "digits", "remote": "host:1"})
+    stale = JobQueue(tmp_path / "transfers").update(job, line="push 26 % 14.0 MB/s", share=0.26)
+    shown = TransferTable([stale]).text()
+    assert "26" not in shown
+    assert "its process ended" in shown
+    assert "host:1" in shown
 
 
 def test_what_is_cancelled_before_its_turn_is_not_done(

@@ -455,7 +455,7 @@ def results(
                 0.1,
             )
         ),
-        display.SyncCard.of(SyncReport("host/team", (), left_out=7)),
+        display.SyncCard.of(SyncReport("host/team", (), left_out=7, others=("image", HOSTILE))),
         display.RemoteTable(
             [
                 RemoteUse(Remote("https://registry.example", "team"), 3, AT, is_default=True),
@@ -463,6 +463,7 @@ def results(
             ]
         ),
         display.RemoteTable([], Remote("https://registry.example")),
+        display.RemoteTable([RemoteUse(Remote("http://host", "typo"), 0, "", is_default=True)]),
         display.RemoteModelTable(
             HOSTILE,
             [
@@ -486,6 +487,14 @@ def results(
                 Job("0123abcf", "push", {}, HOSTILE, AT, state="failed", line=HOSTILE),
             ],
             worked_on=["0123abcd"],
+        ),
+        display.TransferTable(
+            [
+                Job("0123abcd", "push", {"reference": "x", "remote": HOSTILE}, HOSTILE, AT),
+                Job("0123abce", "push", {}, HOSTILE, AT, line="push: interrupted, away"),
+                Job("0123abcf", "push", {}, HOSTILE, AT, line="push: waiting"),
+            ],
+            worked_on=["0123abcf"],
         ),
         display.TransferTable(),
         display.PackageCard.of({"name": "digits", "package": HOSTILE}),

@@ -45,6 +45,15 @@ class RemoteTable(list[RemoteUse], Result):
         if self.configured is not None:
             meant = f"{self.configured} is meant where none is named: NBMODEL_REMOTE or a file of"
             blocks.append(Note(f"{meant} settings says so"))
+        blocks += [
+            Note(
+                f"nothing was ever seen at {use.remote}: `list --remote {use.remote}` shows "
+                "what is there",
+                "warn",
+            )
+            for use in self
+            if use.is_default and not use.used and not use.models
+        ]
         table = Table(("remote", "", ">models", "used (UTC)"), rows, left_out=len(self) - len(rows))
         empty = Note("none yet: the first one that is pushed to or pulled from is the default")
         blocks.append(table if rows else empty)

@@ -39,6 +39,14 @@ class SyncCard(SyncReport, Result):
         if self.left_out:
             further = f"{count(self.left_out, 'further name')} there not looked at"
             blocks.append(Note(f"{further}: sync MODEL looks at one", "warn"))
+        if self.others:
+            names = listed(self.others, 60)
+            blocks.append(
+                Note(
+                    f"not pushed there by nbmodel, and left alone: {names}; "
+                    f"`pull {self.remote}/{self.others[0]}` brings one"
+                )
+            )
         for model in self.models:
             blocks += changes(model.renumbered, model.doubts)
         chips = [Chip(f"{new} new", "good")] if new else []

@@ -151,7 +151,8 @@ def adopt(catalog: Catalog, manifest: bytes, name: str, *, number: int = 0) -> V
         catalog: The registry.
         manifest: Bytes of the manifest.
         name: The model.
-        number: The one that it gets where that was never given; else the next.
+        number: The one that it gets where that was never given, or was its own before it was
+            deleted; else the next.
 
     Raises:
         ManifestError: It is not a manifest of a model.
@@ -262,7 +263,7 @@ def _commit(
         catalog: The registry.
         candidate: What to insert.
         again: Stores the blobs, under the lock; None to expect them there.
-        number: The one to have, where that was never given; 0: the next.
+        number: The one to have, where that was never another's; 0: the next.
     """
     digest = digest_of(candidate.raw)
     blobs = blobs_of(candidate.raw)
@@ -284,7 +285,9 @@ def _commit(
         model_id, last = (
             make_model(db, candidate.name) if model is None else (model.id, model.last_number)
         )
-        if number < 1 or not is_free(db, candidate.name, number):
+        if number < 1 or not (
+            is_free(db, candidate.name, number) or _was(db, model_id, digest, number)
+        ):
             number = last + 1
         version_id = insert(db, model_id, number, candidate)
         db.execute("UPDATE models SET last_number = ? WHERE id = ?", (max(last, number), model_id))
@@ -302,6 +305,17 @@ def is_free(db: sqlite3.Connection, name: str, number: int) -> bool:
         {"name": name, "number": number},
     ).fetchone()
     return taken is None
+
+
+def _was(db: sqlite3.Connection, model_id: int, digest: str, number: int) -> bool:
+    """Whether a version that was deleted had a number, which nobody has now."""
+    found = db.execute(
+        "SELECT 1 FROM dismissed d WHERE d.model = :model AND d.digest = :digest"
+        " AND d.number = :number AND NOT EXISTS"
+        " (SELECT 1 FROM versions v WHERE v.model = d.model AND v.number = d.number)",
+        {"model": model_id, "digest": digest, "number": number},
+    )
+    return found.fetchone() is not None
 
 
 def check_model(db: sqlite3.Connection, name: str) -> ModelRow | None:

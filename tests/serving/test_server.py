@@ -513,6 +513,8 @@ def test_a_refused_token_is_no_empty_registry(
 def test_writers_at_the_same_time_get_numbers_that_all_agree_on(tmp_path: Path, home: Path) -> None:
     def write(root: Path, serving: RegistryServer) -> None:
         with Registry(root) as registry:
+            with Peer(Remote.parse(serving.url)) as peer:
+                registry.sync(peer, None)  # what is there is the same model
             for content in range(4):
                 make(root, root.name.encode() + bytes([content]))
                 newest = max(registry.versions("digits"), key=lambda one: one.created)

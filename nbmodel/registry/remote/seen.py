@@ -137,7 +137,8 @@ def take_lead(
     """Whether the numbers of a remote count for a model.
 
     The first one's that it is shared with do, so that two remotes with different numbers do
-    not take turns in changing them.
+    not take turns in changing them. Of several repositories there it is the one that has the
+    model's name, or none.
 
     Args:
         db: A transaction that writes.
@@ -151,7 +152,20 @@ def take_lead(
     own = remote_id(db, remote)
     db.execute("INSERT OR IGNORE INTO homes VALUES (?, ?)", (model_id, own))
     (home,) = db.execute("SELECT remote FROM homes WHERE model = ?", (model_id,)).fetchone()
-    return any(home == place for place, _ in _names(db, remote, model))
+    names = dict(_names(db, remote, model))
+    if home not in names:
+        return False
+    space = Remote(
+        *db.execute("SELECT url, namespace FROM remotes WHERE id = ?", (home,)).fetchone()
+    )
+    repositories = db.execute(
+        "SELECT repository FROM shared WHERE model = ? AND url = ?", (model_id, space.base_url)
+    )
+    others = {name for (one,) in repositories if (name := space.model(one)) is not None}
+    if others <= {names[home]}:
+        return True
+    (name,) = db.execute("SELECT name FROM models WHERE id = ?", (model_id,)).fetchone()
+    return bool(name == names[home])
 
 
 def _names(db: sqlite3.Connection, remote: Remote, model: str) -> list[tuple[int, str]]:

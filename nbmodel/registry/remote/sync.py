@@ -116,12 +116,14 @@ class SyncReport:
         models: A part each, by name.
         seconds: How long it took.
         left_out: How many repositories there were not looked at for models of nbmodel.
+        others: Repositories that no push of nbmodel made, by the names of their models there.
     """
 
     remote: str
     models: tuple[SyncedModel, ...]
     seconds: float = 0.0
     left_out: int = 0
+    others: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """All of it as a JSON object."""
@@ -130,6 +132,7 @@ class SyncReport:
             "models": [model.to_json() for model in self.models],
             "seconds": self.seconds,
             "left_out": self.left_out,
+            "others": list(self.others),
         }
 
 
@@ -163,10 +166,10 @@ def sync(
     """
     began = time.monotonic()
     if model is None:
-        names, left_out = _names(catalog, peer)
+        names, others, left_out = _names(catalog, peer)
     else:
         with catalog.db.read() as db:
-            names, left_out = [name_there(db, peer.remote, model)], 0
+            names, others, left_out = [name_there(db, peer.remote, model)], (), 0
     parts = []
     for name in names:
         peer.check()
@@ -179,11 +182,11 @@ def sync(
             if model is not None:
                 raise
             parts.append(SyncedModel(name, 0, doubts=(f"{name} was left out: {exc}",)))
-    return SyncReport(str(peer.remote), tuple(parts), time.monotonic() - began, left_out)
+    return SyncReport(str(peer.remote), tuple(parts), time.monotonic() - began, left_out, others)
 
 
-def _names(catalog: Catalog, peer: Peer) -> tuple[list[str], int]:
-    """The models to look at, and how many repositories may hold further ones."""
+def _names(catalog: Catalog, peer: Peer) -> tuple[list[str], tuple[str, ...], int]:
+    """The models to look at, those that others made, and how many more there may be."""
     with catalog.db.read() as db:
         known = set(models_seen(db, peer.remote))
     listed = {peer.remote.model(name) for name in peer.registry.repositories() or ()}
@@ -191,13 +194,17 @@ def _names(catalog: Catalog, peer: Peer) -> tuple[list[str], int]:
     asked, left_out = strange[:_MAX_STRANGE], strange[_MAX_STRANGE:]
     # A registry may hold anything; what has a claim of a number was pushed by one of us.
     ours = peer.each(partial(_has_claim, peer), asked)
-    found = {name for name, is_ours in zip(asked, ours, strict=True) if is_ours}
-    return sorted(known | found), len(left_out)
+    answers = dict(zip(asked, ours, strict=True))
+    found = {name for name, is_ours in answers.items() if is_ours}
+    others = tuple(name for name, is_ours in answers.items() if is_ours is False)
+    return sorted(known | found), others, len(left_out)
 
 
-def _has_claim(peer: Peer, registry: RemoteRegistry, model: str) -> bool:
+def _has_claim(peer: Peer, registry: RemoteRegistry, model: str) -> bool | None:
+    """Whether a tag of a repository claims a number; None for one without any tag."""
     try:
-        return any(map(is_claim, registry.tags(peer.remote.repository(model))))
+        tags = registry.tags(peer.remote.repository(model))
+        return any(map(is_claim, tags)) if tags else None
     except StorageUnavailableError:
         raise
     except (FormatError, StorageError):

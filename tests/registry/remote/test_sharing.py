@@ -328,3 +328,73 @@ def test_a_version_that_is_deleted_while_it_is_synchronised_stays_deleted(
     monkeypatch.setattr(sync, "_dismissed", lambda *_: {})  # as it was a moment ago
     assert ben.sync().models[0].new == ()
     assert models(ben) == {"digits": 1}
+
+
+def test_a_model_of_a_rebuilt_index_is_found_again_by_what_it_has(
+    base: tuple[Remote, str], at: Callable[[str, Remote], Person]
+) -> None:
+    whole, space = base
+    team = Remote(whole.base_url, space)
+    ann = at("ann", team)
+    ann.add()
+    ann.add()
+    ann.push()
+    with ann.registry._catalog.db.write() as db:  # all that is lost with an index
+        for table in ("shared", "homes", "remote_tags", "remotes"):
+            db.execute(f"DELETE FROM {table}")
+    again = at("ann", whole)
+    (part,) = _of(again, f"{space}/digits")
+    assert (part.model, part.there, part.new, part.unpushed) == ("digits", 2, (), 0)
+    assert f"{space}/digits" not in models(again)
+    assert again.registry.shared_places("digits") == [f"{team}/digits"]
+
+
+def _of(person: Person, there: str) -> list[Any]:
+    """What came of one repository when all are synchronised with."""
+    return [one for one in person.sync().models if any(there in said for said in one.doubts)]
+
+
+@pytest.mark.parametrize("name", ["", "team"], ids=["registry", "namespace"])
+def test_two_places_that_number_differently_are_told_apart(
+    docker_person: People, base: tuple[Remote, str], name: str
+) -> None:
+    ann = docker_person("ann")
+    ann.remote = base[0] if not name else ann.remote
+    model = f"{base[1]}d"
+    elsewhere = Remote(base[0].base_url, f"{base[1]}-else")
+    ann.add(model)
+    ann.push(model)
+    eve = Person(ann.registry.root.parent / "eve", elsewhere)
+    for _ in range(2):
+        eve.add(model)
+    eve.push(model)
+    eve.registry.close()
+    with Peer(elsewhere) as peer:
+        for _ in range(2):
+            report = ann.registry.push(peer, f"{model}:1", force=True)
+            assert report.doubts == (f"{model}:1 is number 3 at {elsewhere}/{model}",)
+            assert report.renumbered == ()
+        (part,) = ann.registry.sync(peer, model).models
+        assert f"{model}:1 is number 3 at {elsewhere}/{model}" in part.doubts[-1]
+        assert part.renumbered == ()
+    assert ann.push(f"{model}:1").renumbered == ()
+    with Peer(elsewhere) as peer:
+        report = ann.registry.pull(peer, Reference.parse(f"{model}:3"))
+    assert report.version.reference == f"{model}:1"
+    assert report.doubts == (f"{model}:1 is number 3 at {elsewhere}/{model}",)
+
+
+def test_what_brings_a_deleted_version_back_is_its_number_there(docker_person: People) -> None:
+    ann = docker_person("ann")
+    ann.add()
+    ann.push()
+    elsewhere = Remote(ann.remote.base_url, f"{ann.remote.namespace}-else")
+    eve = Person(ann.registry.root.parent / "eve", elsewhere)
+    for _ in range(2):
+        eve.add()
+    eve.push()
+    eve.registry.close()
+    with Peer(elsewhere) as peer:
+        ann.registry.push(peer, "digits:1", force=True)
+    deleted = ann.registry.delete("digits:1")
+    assert set(deleted.returns) == {f"{ann.remote}/digits:1", f"{elsewhere}/digits:3"}

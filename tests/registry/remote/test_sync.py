@@ -10,6 +10,7 @@ import pytest
 
 from nbmodel.core.digest import short_digest
 from nbmodel.core.reference import Reference
+from nbmodel.display import SyncCard
 from nbmodel.errors import (
     BlobNotFoundError,
     InputError,
@@ -194,7 +195,9 @@ def test_what_others_keep_there_is_left_alone(docker_person: People) -> None:
     with ann.peer() as peer:
         repository = ann.remote.repository("image")
         peer.registry.push(repository, ann.registry.storage, version.digest, tags=("v1.0",))
-    assert ben.sync().models == ()
+    report = ben.sync()
+    assert (report.models, report.others) == ((), ("image",))
+    assert f"`pull {ben.remote}/image` brings one" in str(SyncCard.of(report))
     # Asked for by name, it comes: its tag is an alias, and it gets a number here.
     (part,) = ben.sync("image").models
     assert part.new == ("image:1",)

@@ -95,11 +95,13 @@ def settle(claims: Iterable[Claim]) -> Mapping[str, int]:
 
     Each number goes to its earliest claim. Who wins none gets, in the order of the claims,
     the smallest number above its own claim that is free. A version with several claims
-    holds the least number that it wins, and none of its other claims stand in anyone's way.
+    holds the greatest number that it wins, and none of its other claims stand in anyone's way:
+    who lost a number and then claimed another keeps that when the winner is deleted.
 
     Laws: every version gets exactly one number and no two the same; the order of
     ``claims`` does not matter; claims of further versions, with numbers above all that were
-    given, change nothing that was given; a version that then claims what it was given keeps it.
+    given, change nothing that was given; a version that then claims what it was given keeps it,
+    also when other versions go with their claims, if it lost no greater number.
 
     Args:
         claims: All there are, in any order; the same one twice counts once.
@@ -111,7 +113,7 @@ def settle(claims: Iterable[Claim]) -> Mapping[str, int]:
     judged = sorted(set(claims))
     held: dict[str, int] = {}
     taken: set[int] = set()
-    for claim in judged:
+    for claim in sorted(judged, key=lambda one: -one.number):  # of one number still the earliest
         if claim.number not in taken and claim.version not in held:
             held[claim.version] = claim.number
             taken.add(claim.number)

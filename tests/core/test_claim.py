@@ -93,7 +93,7 @@ def test_a_version_is_called_by_its_digest() -> None:
             {A: 1, D: 2, B: 3, C: 4},
         ),
         ([claim(3, EARLY, A), claim(3, LATER, B), claim(5, LAST, B)], {A: 3, B: 5}),
-        ([claim(3, EARLY, A), claim(5, EARLY, A), claim(5, LATER, B)], {A: 3, B: 5}),
+        ([claim(3, EARLY, A), claim(5, EARLY, A), claim(3, LATER, B)], {A: 5, B: 3}),
         ([claim(3, LATER, A), claim(5, EARLY, A), claim(3, EARLY, B)], {B: 3, A: 5}),
         (
             [claim(2, EARLY, A), claim(2, LATER, B), claim(2, LAST, B), claim(9, LAST, C)],
@@ -150,7 +150,7 @@ def test_each_number_that_is_claimed_goes_to_one_that_claims_it(claims: list[Cla
             version
             for version in rivals
             if any(
-                one.version == version and one.number == settled[version] < number for one in claims
+                one.version == version and one.number == settled[version] > number for one in claims
             )
         }
         assert holder in rivals - elsewhere or rivals == elsewhere
@@ -172,6 +172,17 @@ def test_claiming_what_one_was_given_keeps_it(claims: list[Claim], who: set[str]
     settled = settle(claims)
     again = [claim(settled[version], LAST, version) for version in who if version in settled]
     assert settle([*claims, *again]) == settled
+
+
+@over(few_claims, st.sets(versions))
+def test_what_was_claimed_as_it_was_given_stays_when_others_are_deleted(
+    claims: list[Claim], gone: set[str]
+) -> None:
+    claims = list({one.version: one for one in claims}.values())  # as those who push do
+    settled = settle(claims)
+    claims = [*claims, *(claim(number, LAST, version) for version, number in settled.items())]
+    left = [one for one in claims if one.version not in gone]
+    assert settle(left) == {one: number for one, number in settled.items() if one not in gone}
 
 
 def test_ten_thousand_claims_of_one_number_are_settled_at_once() -> None:

@@ -8,7 +8,7 @@ from nbmodel.core.digest import short_digest
 from nbmodel.display.base import Result
 from nbmodel.display.card import Block, Card, Chip, Mono, Note, Table
 from nbmodel.display.quantity import count, file_size
-from nbmodel.registry.verify import VerifyReport
+from nbmodel.registry.verify import Problem, VerifyReport
 
 _MAX_ROWS = 100
 
@@ -44,7 +44,7 @@ class VerifyCard(VerifyReport, Result):
                         (
                             ", ".join(problem.versions),
                             ", ".join(problem.paths),
-                            problem.what,
+                            _short(problem),
                             Mono(short_digest(problem.digest), problem.digest)
                             if problem.digest
                             else "",
@@ -54,6 +54,9 @@ class VerifyCard(VerifyReport, Result):
                     left_out=max(0, len(self.problems) - _MAX_ROWS),
                 )
             )
+            # A row has no room for what to do.
+            hints = dict.fromkeys(one.hint for one in self.problems[:_MAX_ROWS] if one.hint)
+            blocks += [Note(hint, "warn") for hint in hints]
         return Card("verified", self._chips(), blocks, kind="report")
 
     def _chips(self) -> list[Chip]:
@@ -65,3 +68,11 @@ class VerifyCard(VerifyReport, Result):
         return [Chip("clean", "good"), *away]
 
     __repr__ = Result.__str__
+
+
+def _short(problem: Problem) -> str:
+    """What is wrong, without the blob that has a column of its own, and what that has instead."""
+    what = problem.what
+    if problem.digest is not None:
+        what = what.removeprefix(f"blob {problem.digest} ")
+    return what.partition(": its bytes have digest ")[0]

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nbmodel.core.manifest import MAX_MANIFEST
@@ -19,6 +19,8 @@ from nbmodel.errors import (
 )
 from nbmodel.registry.catalog import Catalog, find_model, find_version, local
 from nbmodel.registry.index import descriptors, is_behind
+from nbmodel.registry.remote.seen import places_of
+from nbmodel.registry.remote.sharing import place
 from nbmodel.registry.rows import VersionRow, version_rows
 from nbmodel.storage.copying import Progress
 from nbmodel.storage.manifests import blobs_of
@@ -33,12 +35,14 @@ class Problem:
         digest: The blob it is about, or None.
         versions: References of the versions that suffer from it.
         paths: Files of theirs that suffer from it.
+        hint: What to do about it; empty where there is nothing to say.
     """
 
     what: str
     digest: str | None = None
     versions: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
+    hint: str = ""
 
     def __str__(self) -> str:
         names = ", ".join(self.versions)
@@ -52,6 +56,7 @@ class Problem:
             "digest": self.digest,
             "versions": list(self.versions),
             "paths": list(self.paths),
+            "hint": self.hint,
         }
 
 
@@ -113,12 +118,36 @@ def verify(
         count, total = count + 1, total + size
         if what is not None:
             problems.append(needed.problem(catalog, digest, what))
+    problems = _with_hints(catalog, rows, problems)
     broken = {name for problem in problems for name in problem.versions}
     for row in rows:
         if row.reference not in broken:
             problems += _manifest_problems(catalog, row, needed.blobs[row.id])
     elsewhere = sum(row.id in needed.unfetched for row in rows)
     return VerifyReport(len(rows), count, total, tuple(problems), elsewhere=elsewhere)
+
+
+def _with_hints(
+    catalog: Catalog, rows: Iterable[VersionRow], problems: Iterable[Problem]
+) -> list[Problem]:
+    """The problems, those of a version's files with what brings them back."""
+    digests = {row.reference: row.digest for row in rows}
+    found = []
+    with catalog.db.read() as db:
+        for problem in problems:
+            places = [
+                f"{place(remote, model)}@{digests[name]}"
+                for name in problem.versions
+                for remote, model in places_of(db, digests[name])[:1]
+            ]
+            if places:
+                hint = f"`pull {places[0]}` fetches it anew"
+            elif problem.versions:
+                hint = "no registry is known to have it: `sync` with one that may, or log it again"
+            else:
+                hint = problem.hint
+            found.append(replace(problem, hint=hint))
+    return found
 
 
 class _Needed:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _UPLOAD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_DAMAGED = "`nbmodel verify` tells of which version, and what brings it back"
 
 
 class BlobWriter(ABC):
@@ -250,7 +251,9 @@ class Storage(ABC):
             raise StorageError(f"blob {digest} is larger than {limit} bytes")
         actual = digest_of(data)
         if actual != digest:
-            raise DigestMismatchError("stored blob", expected=digest, actual=actual)
+            raise DigestMismatchError(
+                "stored blob is damaged", expected=digest, actual=actual, hint=_DAMAGED
+            )
         return data
 
     @final
@@ -289,7 +292,9 @@ class Storage(ABC):
         with self.open(digest) as file, translated("read a blob"):
             actual = f"sha256:{pump(file, progress=progress).hexdigest()}"  # type: ignore[arg-type] # files can readinto
         if actual != digest:
-            raise DigestMismatchError("stored blob", expected=digest, actual=actual)
+            raise DigestMismatchError(
+                "stored blob is damaged", expected=digest, actual=actual, hint=_DAMAGED
+            )
 
     @final
     def add_bytes(self, data: bytes) -> str:

@@ -259,7 +259,8 @@ class Distribution:
     ) -> None:
         """Fetch a blob, going on with what an earlier time left there."""
         source = BlobSource(name, digest, size)
-        fetch_blob(self._origin, source, storage, kept=True, waits=True, progress=progress)
+        is_new = not storage.has(digest)  # else it is to come anew, whoever else brings it
+        fetch_blob(self._origin, source, storage, kept=True, waits=is_new, progress=progress)
 
     # Manifests and tags
 

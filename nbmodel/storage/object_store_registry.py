@@ -374,7 +374,12 @@ class ObjectStoreRegistry:
                     _report(progress, len(piece))
             actual = f"sha256:{state.hexdigest()}"
             if actual != digest:  # raised before the end, so that nothing arrives
-                raise DigestMismatchError("stored blob", expected=digest, actual=actual)
+                raise DigestMismatchError(
+                    "stored blob is damaged",
+                    expected=digest,
+                    actual=actual,
+                    hint="`nbmodel verify` tells of which version, and what brings it back",
+                )
 
         try:
             self._bucket.upload(key, pieces(), storage.size(digest))

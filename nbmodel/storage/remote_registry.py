@@ -147,7 +147,7 @@ class RemoteRegistry(Protocol):
         size: int,
         progress: Progress | None = None,
     ) -> None:
-        """Fetch a blob into a storage.
+        """Fetch a blob into a storage; one that it has is replaced when all of it came.
 
         Args:
             name: The repository.

@@ -107,7 +107,7 @@ def send_blob(
         BlobNotFoundError: The storage has no such blob.
         TargetUnreachableError: The connection was lost, and again and again.
         AuthenticationError: The server refuses the token, or wants one.
-        DigestMismatchError: The server says that it has something else now.
+        DigestMismatchError: The blob is damaged here, or the server has something else now.
         StorageError: It refuses anything else.
         CancelledError: The origin was told to stop.
     """
@@ -123,10 +123,14 @@ def send_blob(
             _report(progress, size)
             return Pushed(0, size)
     whole = _Source.of_blob(storage, digest)
-    if size < CHUNKED_FROM or sessions is None:
-        return _send(uploads, whole, storage, opened, table, progress, None)
-    with sessions.hold(str(origin.base), name, digest) as session:
-        return _send(uploads, whole, storage, opened, table, progress, session)
+    try:
+        if size < CHUNKED_FROM or sessions is None:
+            return _send(uploads, whole, storage, opened, table, progress, None)
+        with sessions.hold(str(origin.base), name, digest) as session:
+            return _send(uploads, whole, storage, opened, table, progress, session)
+    except StorageError:
+        storage.check(digest)  # what was refused may be wrong here already
+        raise
 
 
 def _send(

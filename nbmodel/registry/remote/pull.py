@@ -7,7 +7,7 @@ move meanwhile change nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -19,6 +19,7 @@ from nbmodel.errors import ManifestError, ModelNotFoundError, VersionNotFoundErr
 from nbmodel.registry.catalog import Catalog
 from nbmodel.registry.remote.alias_tags import AliasTaken, Way, take_alias, way_of
 from nbmodel.registry.remote.bring import bring
+from nbmodel.registry.remote.mend import damaged_among, mend
 from nbmodel.registry.remote.numbering import Renumbered, differing
 from nbmodel.registry.remote.peer import Peer, steadily
 from nbmodel.registry.remote.seen import note_tags, seen_tags
@@ -120,7 +121,10 @@ def pull(
         )
     blobs = blobs_of(raw)
     there = {blob: size for blob, size in blobs.items() if catalog.storage.has(blob)}
-    peer.expect(sum(blobs.values()))
+    damaged = damaged_among(catalog.storage, there)
+    peer.expect(sum(blobs.values()) + sum(damaged.values()))
+    mend(peer, repository, catalog.storage, damaged)
+    there = {blob: size for blob, size in there.items() if blob not in damaged}
     peer.registry.pull(repository, digest, catalog.storage, progress=peer.advance)
     pull_signatures(catalog, peer.registry, repository, digest)
     brought = bring(catalog, peer, model, ref.name, found, {digest: raw}, unfetched=False)
@@ -150,6 +154,7 @@ def pull(
         renumbered=brought.renumbered,
         doubts=(
             *found.doubts,
+            *_mended(damaged),
             *_called(peer, ref.name, model, name),
             *differing(
                 place(peer.remote, ref.name), {(model, row.number): found.numbers.get(digest)}
@@ -157,6 +162,14 @@ def pull(
         ),
         seconds=time.monotonic() - began,
     )
+
+
+def _mended(damaged: Collection[str]) -> tuple[str, ...]:
+    """A line for files that were here, and not as they should be."""
+    if not damaged:
+        return ()
+    what = "a file that was" if len(damaged) == 1 else f"{len(damaged)} files that were"
+    return (f"{what} damaged here came anew",)
 
 
 def _called(peer: Peer, there: str, model: str, name: str | None) -> tuple[str, ...]:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from nbmodel.core.reference import Reference
-from nbmodel.errors import ModelExistsError, ModelNotFoundError, RefError, VersionNotFoundError
+from nbmodel.display import VerifyCard
+from nbmodel.errors import (
+    DigestMismatchError,
+    ModelExistsError,
+    ModelNotFoundError,
+    RefError,
+    VersionNotFoundError,
+)
 from nbmodel.registry.remote.pull import PullReport
 from tests.registry.remote.conftest import People
 from tests.tools.people import Person
@@ -44,6 +53,41 @@ def test_a_version_comes_with_its_files_and_its_number(
     assert ben.registry.verify().is_clean
     again = pull(ben, ref)
     assert (again.received, again.present) == (0, report.received + report.present)
+
+
+def test_what_is_damaged_here_is_told_with_what_mends_it_and_is_mended(
+    shared: tuple[Person, Person],
+) -> None:
+    _, ben = shared
+    version = pull(ben, "digits:1").version
+    file = version.files[0]
+    path = ben.registry.storage.path(file.digest)
+    path.chmod(0o644)
+    path.write_bytes(b"weights" * 1000 + b"x")
+    (problem,) = ben.registry.verify().problems
+    mends = re.fullmatch(r"`pull (.*)` fetches it anew", problem.hint)
+    assert mends is not None
+    reference = mends[1].rpartition("/")[2]
+    assert reference == f"digits@{version.digest}"
+    shown = VerifyCard.of(ben.registry.verify()).text()
+    assert "is damaged" in shown
+    assert version.digest in shown
+    report = pull(ben, reference)
+    assert report.received == file.size
+    assert report.doubts == ("a file that was damaged here came anew",)
+    assert ben.registry.verify().is_clean
+
+
+def test_what_is_damaged_here_is_not_blamed_on_the_registry(person: People) -> None:
+    ann = person("ann")
+    version = ann.add(content=b"weights")
+    path = ann.registry.storage.path(version.files[0].digest)
+    path.chmod(0o644)
+    path.write_bytes(b"WEIGHTS")
+    with pytest.raises(DigestMismatchError, match="damaged"):
+        ann.push()
+    (problem,) = ann.registry.verify().problems
+    assert problem.hint.startswith("no registry is known to have it")
 
 
 def test_a_version_is_pulled_by_stamp_digest_and_claim(shared: tuple[Person, Person]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import fields
 
 from nbmodel.display.base import Result
 from nbmodel.display.card import Card, Chip, Facts
-from nbmodel.display.quantity import count, file_size
+from nbmodel.display.quantity import count, duration, file_size
 from nbmodel.registry.gc import GcReport
 
 
@@ -27,6 +27,9 @@ class GcCard(GcReport, Result):
         facts = [("what", what)]
         if self.packed:
             facts.append(("packed", f"{file_size(self.packed)} of former versions"))
+        if self.waiting:
+            left = f"{file_size(self.waiting)}, written or used just now: `gc` takes them in"
+            facts.append(("waits", f"{left} {duration(self.wait_s)}, `gc --grace 0` at once"))
         return Card(title, chips, [Facts(facts)], kind="report")
 
     __repr__ = Result.__str__

@@ -30,9 +30,10 @@ class VerifyCard(VerifyReport, Result):
         blocks: list[Block] = [Note(read)]
         if self.elsewhere:
             files = f"the files of {count(self.elsewhere, 'version')}"
-            blocks.append(
-                Note(f"{files} are on a remote alone and were not read: `pull` brings them", "warn")
-            )
+            where = "are on a remote alone and were not read: `pull` brings them"
+            if self.rebuilt is not None:
+                where = "are not here: `sync` with their registry tells whether it has them"
+            blocks.append(Note(f"{files} {where}", "warn"))
         if self.rebuilt is not None:
             made = f"the index was made anew of {count(self.rebuilt, 'version')}"
             blocks.insert(0, Note(f"{made}; aliases, pins and tags have to be set again"))

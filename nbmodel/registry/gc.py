@@ -28,6 +28,8 @@ class GcReport:
             that is not known where it was only looked at.
         dry_run: Whether it was only looked at.
         packed: Bytes freed besides, of files that are kept as what differs from a newer one.
+        waiting: Bytes of blobs that no version needs, and that are too young to go.
+        wait_s: Seconds until the last of them may go.
     """
 
     blobs: int
@@ -35,6 +37,8 @@ class GcReport:
     freed: int
     dry_run: bool = False
     packed: int = 0
+    waiting: int = 0
+    wait_s: float = 0.0
 
     @property
     def count(self) -> int:
@@ -49,6 +53,8 @@ class GcReport:
             "freed": self.freed,
             "dry_run": self.dry_run,
             "packed": self.packed,
+            "waiting": self.waiting,
+            "wait_s": round(self.wait_s, 1),
         }
 
 
@@ -120,9 +126,13 @@ def _sweep(catalog: Catalog, needed: set[str], before: float, begun: GcReport) -
     """Blobs, beside what went before."""
     storage, dry_run = catalog.storage, begun.dry_run
     blobs, freed = 0, begun.freed
+    waiting, youngest = 0, before
     failed: StorageUnavailableError | None = None
     for digest, size, at in list(storage.digests()):
-        if digest in needed or at > before:
+        if digest in needed:
+            continue
+        if at > before:
+            waiting, youngest = waiting + size, max(youngest, at)
             continue
         if not dry_run:
             try:
@@ -137,4 +147,4 @@ def _sweep(catalog: Catalog, needed: set[str], before: float, begun: GcReport) -
         blobs, freed = blobs + 1, freed + size
     if failed is not None:
         raise failed
-    return replace(begun, blobs=blobs, freed=freed)
+    return replace(begun, blobs=blobs, freed=freed, waiting=waiting, wait_s=youngest - before)

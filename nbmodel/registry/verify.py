@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -110,6 +110,8 @@ def verify(
         rows = _selected(db, ref)
         problems = [] if ref is not None else [*_index_problems(catalog, db)]
         needed = _Needed(db, rows)
+        lost = _lost_track(catalog, db, rows)
+    needed.leave(lost)
     count = total = 0
     for digest, size in needed.sizes.items():
         if digest in needed.elsewhere and not catalog.storage.has(digest):
@@ -174,6 +176,12 @@ class _Needed:
             )
         }
         #: Files that only versions need whose files are on a remote.
+        self.elsewhere: set[str] = set()
+        self.leave(set())
+
+    def leave(self, versions: Collection[int]) -> None:
+        """Count further versions as those whose files are on a remote."""
+        self.unfetched |= set(versions)
         self.elsewhere = {
             digest
             for digest, users in self._users.items()
@@ -184,6 +192,26 @@ class _Needed:
         users = self._users[digest]
         paths = dict.fromkeys(path for row in users for path in _paths(catalog, row, digest))
         return Problem(what, digest, tuple(row.reference for row in users), tuple(paths))
+
+
+def _lost_track(catalog: Catalog, db: sqlite3.Connection, rows: Iterable[VersionRow]) -> set[int]:
+    """Versions without a file here, in an index that was made anew and knows of no remote yet.
+
+    They were known without their files before, as far as anybody can tell.
+    """
+    if db.execute("SELECT 1 FROM remote_tags LIMIT 1").fetchone() is not None:
+        return set()
+    unfetched = {version for (version,) in db.execute("SELECT version FROM unfetched")}
+    found = set()
+    for row in rows:
+        if row.id in unfetched:
+            try:
+                files = catalog.manifest(row.digest).files
+            except NbModelError:
+                continue  # a problem of its own
+            if not any(catalog.storage.has(file.digest) for file in files):
+                found.add(row.id)
+    return found
 
 
 def _selected(db: sqlite3.Connection, ref: Reference | str | None) -> list[VersionRow]:

@@ -396,10 +396,12 @@ def results(
         display.VerifyCard.of(VerifyReport(3, 7, 43_000_000)),
         display.VerifyCard.of(VerifyReport(3, 7, 43_000_000, rebuilt=3)),
         display.VerifyCard.of(VerifyReport(3, 7, 43_000_000, elsewhere=2)),
+        display.VerifyCard.of(VerifyReport(3, 7, 43_000_000, elsewhere=2, rebuilt=3)),
         display.VerifyCard.of(VerifyReport(1, 2, 900, elsewhere=1)),
         display.BenchCard.of(benchmark),
         display.GcCard.of(GcReport(3, 1, 43_000_000, dry_run=True)),
         display.GcCard.of(GcReport(3, 1, 43_000_000, packed=180_000_000)),
+        display.GcCard.of(GcReport(0, 0, 0, waiting=60_000_000, wait_s=3500.0)),
         display.DeletedCard.of(Deleted("digits", (3,), False, ("champion",), (HOSTILE,), 512)),
         display.DeletedCard.of(
             Deleted("digits", (3,), False, (), (), 512, left_on=("host/team/digits", HOSTILE))

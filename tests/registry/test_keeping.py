@@ -103,7 +103,10 @@ def test_collecting_frees_what_no_version_needs(registry: Registry, add: Add) ->
     add(content=b"a" * 1000)
     kept = add("fruits", content=b"b" * 1000)
     registry.delete("digits")
-    assert registry.gc().count == 0  # within the grace period
+    young = registry.gc()
+    assert young.count == 0  # within the grace period
+    assert young.waiting > 0
+    assert 0 < young.wait_s <= 3600
     planned = registry.gc(grace_s=0, dry_run=True)
     assert (planned.blobs, planned.uploads, planned.dry_run) == (3, 0, True)
     done = registry.gc(grace_s=0)

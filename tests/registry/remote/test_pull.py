@@ -15,6 +15,7 @@ from nbmodel.errors import (
     RefError,
     VersionNotFoundError,
 )
+from nbmodel.registry import Registry
 from nbmodel.registry.remote.pull import PullReport
 from tests.registry.remote.conftest import People
 from tests.tools.people import Person
@@ -76,6 +77,21 @@ def test_what_is_damaged_here_is_told_with_what_mends_it_and_is_mended(
     assert report.received == file.size
     assert report.doubts == ("a file that was damaged here came anew",)
     assert ben.registry.verify().is_clean
+
+
+def test_what_was_never_fetched_is_no_problem_of_an_index_that_was_lost(
+    shared: tuple[Person, Person],
+) -> None:
+    _, ben = shared
+    ben.sync()
+    pull(ben, "digits:1")
+    root = ben.registry.root
+    ben.registry.close()
+    for file in root.glob("registry.sqlite*"):
+        file.unlink()
+    with Registry(root) as registry:
+        report = registry.verify(rebuild=True)
+        assert (report.problems, report.rebuilt, report.elsewhere) == ((), 3, 2)
 
 
 def test_what_is_damaged_here_is_not_blamed_on_the_registry(person: People) -> None:

@@ -95,6 +95,11 @@ def test_what_was_synchronised_is_listed_shown_and_fetched(
     monkeypatch.setenv("NBMODEL_REMOTE", remote)
     code, out, _ = run("ben", "sync")
     assert code == 0
+    assert "digits was left out: " in out  # it may be another model
+    assert "they have none in common" in run("ben", "push", "digits")[2]
+    code, out, _ = run("ben", "sync", "digits")
+    assert code == 0
+    assert "they are one model now" in out
     assert "digits:1 is digits:3 now: another digits:1 was pushed to" in out
     assert "1 version" in out  # not pushed
     host = remote.partition("/")[0]
@@ -135,7 +140,12 @@ def test_lists_of_a_remote_are_read_there(run: Run, remote: str, tmp_path: Path)
 def test_a_conflict_is_one_line_and_an_exit_code(run: Run, remote: str, tmp_path: Path) -> None:
     for who in ("ann", "ben"):
         add(tmp_path / who, content=who.encode())
-        run(who, "alias", "digits:1", "champion")
+        if who == "ann":
+            run("ann", "push", "digits", remote)
+        else:
+            run("ben", "sync", "digits", remote)
+    run("ann", "alias", "digits:1", "champion")
+    run("ben", "alias", "digits:2", "champion")
     assert run("ann", "push", "digits", remote)[0] == 0
     code, _, err = run("ben", "push", "digits", remote)
     assert code == 4

@@ -32,7 +32,9 @@ from nbmodel.registry.remote.listing import list_models, list_versions
 from nbmodel.registry.remote.peer import Peer
 from nbmodel.registry.remote.pull import pull
 from nbmodel.registry.remote.push import push
+from nbmodel.registry.remote.sharing import share
 from nbmodel.registry.remote.sync import sync
+from nbmodel.registry.rows import version_rows
 from nbmodel.storage import fetch as fetch_module
 from nbmodel.storage import origin as origin_module
 from nbmodel.storage import send as send_module
@@ -81,13 +83,18 @@ class Site:
         return self.registry._catalog
 
     def add(self, content: bytes = WEIGHTS) -> str:
-        return self.registry.add(
+        """Make a version of the model that the remote has."""
+        version = self.registry.add(
             "digits",
             {"model.onnx": content},
             framework="onnx",
             model_type="other",
             signature=Signature(),
-        ).reference
+        )
+        with self.catalog.db.write() as db:
+            (row,) = version_rows(db, "WHERE v.digest = ?", (version.digest,))
+            share(db, self.remote, "digits", row.model_id)
+        return version.reference
 
     def push(self, connect: Callable[[Remote], RemoteRegistry] = _patient) -> None:
         with Peer(self.remote, connect) as peer:

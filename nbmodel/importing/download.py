@@ -331,7 +331,7 @@ class Web:
             f"{shown(url)} does not answer: {reason[:200]}",
             hint=f"{CA_VARIABLE} may name a PEM file with the authority that signed for it"
             if "CERTIFICATE_VERIFY_FAILED" in reason
-            else "what came so far is kept: the same import goes on from there",
+            else "is the address right? What came of it is kept, and the same import goes on from there",
         )
 
     def _pause(self, attempt: int) -> None:

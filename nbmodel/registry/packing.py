@@ -39,6 +39,30 @@ def pack_predecessor(catalog: Catalog, model: str, number: int) -> int:
     return _pack(catalog, older, newer)
 
 
+def pack_pulled(catalog: Catalog, model: str, number: int) -> int:
+    """Pack the files of a version that came; those of the one before, where it is the newest here.
+
+    Args:
+        catalog: The registry.
+        model: Name of the model.
+        number: Of the version.
+
+    Returns:
+        Bytes that are free now.
+    """
+    with catalog.db.read() as db:
+        rows = db.execute(
+            "SELECT v.digest, v.number FROM versions v JOIN models m ON m.id = v.model"
+            " WHERE m.name = ? AND v.id NOT IN (SELECT version FROM unfetched) ORDER BY v.number",
+            (model,),
+        ).fetchall()
+    if not rows:
+        return 0  # it was deleted meanwhile
+    *former, (newest, last) = rows
+    older = [digest for digest, one in former if number in (one, last)]
+    return _pack(catalog, older[-1], newest) if older else 0
+
+
 def pack_all(catalog: Catalog) -> int:
     """Pack the files of every version but the newest of each model; bytes that are free now."""
     with catalog.db.read() as db:

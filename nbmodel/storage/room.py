@@ -84,9 +84,15 @@ def room_told(place: Storage | Path, needed: Callable[[], int]) -> Iterator[None
 
 
 def _no_room(folder: Path, needed: int, free: int) -> StorageUnavailableError:
-    wanted = f"{needed / 1e6:.1f} MB are needed, " if needed else ""
+    wanted = f"{_bytes(needed)} are needed, " if needed else ""
     return StorageUnavailableError(
-        f"no room on the disk of {folder}: {wanted}{free / 1e6:.1f} MB are free",
+        f"no room on the disk of {folder}: {wanted}{_bytes(free)} are free",
         hint="free some space and do it again: what came in part is gone on with; `gc` frees "
         "what nobody needs, and on a full disk also such parts",
     )
+
+
+def _bytes(number: int) -> str:
+    if number >= 50_000:
+        return f"{number / 1e6:.1f} MB"
+    return f"{number / 1e3:.1f} kB" if number >= 100 else f"{number} B"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from nbmodel.core.reference import Reference
 from nbmodel.core.version import Version
-from nbmodel.errors import BlobNotFoundError, DeployError, StorageError
+from nbmodel.errors import BlobNotFoundError, DeployError, StorageError, TargetUnreachableError
 from nbmodel.registry.catalog import Catalog, find_version
 from nbmodel.registry.remote.peer import Connect, Peer
 from nbmodel.registry.remote.peer import connect as connect_anyhow
@@ -85,4 +85,9 @@ def fetch_row(
         with catalog.db.write() as db:
             db.execute("DELETE FROM unfetched WHERE version = ?", (row.id,))
         return remote.host
+    if isinstance(error, TargetUnreachableError):
+        raise TargetUnreachableError(
+            f"{error}; the files of {row.reference} are only there, and were not fetched yet",
+            hint=error.hint,
+        ) from error
     raise error

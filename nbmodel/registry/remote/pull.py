@@ -17,6 +17,7 @@ from nbmodel.core.reference import Reference
 from nbmodel.core.version import Version
 from nbmodel.errors import ManifestError, ModelNotFoundError, VersionNotFoundError
 from nbmodel.registry.catalog import Catalog
+from nbmodel.registry.packing import pack_pulled
 from nbmodel.registry.remote.alias_tags import AliasTaken, Way, take_alias, way_of
 from nbmodel.registry.remote.bring import bring
 from nbmodel.registry.remote.mend import damaged_among, mend
@@ -144,6 +145,7 @@ def pull(
                 taken = (take_alias(db, row, ref.alias, peer.remote.host),)
         version = catalog.version(db, row)
         assert version.manifest.files is not None  # its fields are of this transaction
+    pack_pulled(catalog, model, row.number)
     return PullReport(
         remote=str(peer.remote),
         version=version,

@@ -41,7 +41,7 @@ def test_an_index_made_anew_finds_them_after_a_synchronisation(
     known.close()
     (known.home / "registry" / "registry.sqlite").unlink()
     report = known.verify(rebuild=True)
-    assert report.problems[0].versions == ("linear:1",)
+    assert (report.problems, report.elsewhere) == ((), 1)
     assert known.show("linear:1").files_on == "nobody"  # type: ignore[union-attr] # of a version
     known.sync("linear", str(docker_remote))
     assert known.verify().is_clean

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import re
+import sys
 
 import pytest
 
@@ -76,6 +78,26 @@ def test_what_is_damaged_here_is_told_with_what_mends_it_and_is_mended(
     report = pull(ben, reference)
     assert report.received == file.size
     assert report.doubts == ("a file that was damaged here came anew",)
+    assert ben.registry.verify().is_clean
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nothing is packed on Windows")
+@pytest.mark.parametrize("order", [(1, 2, 3), (3, 2, 1)], ids=["upwards", "downwards"])
+def test_versions_that_differ_little_take_little_once_pulled(
+    person: People, order: tuple[int, ...]
+) -> None:
+    ann, ben = person("ann"), person("ben")
+    content = random.Random(0).randbytes(4_000_000)
+    for turn in range(3):
+        ann.add(content=content + bytes([turn]))
+    ann.push()
+    for number in order:
+        pull(ben, f"digits:{number}")
+    whole = [
+        ben.registry.storage.is_whole(ben.registry.resolve(f"digits:{number}").files[0].digest)
+        for number in (1, 2, 3)
+    ]
+    assert whole == [False, False, True]
     assert ben.registry.verify().is_clean
 
 

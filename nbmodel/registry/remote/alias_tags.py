@@ -157,7 +157,7 @@ def take_away(
         raise AliasConflictError(
             f"alias {alias!r} of {model!r} was removed here, and moved to "
             f"{_place(model, there, found)} on {host} since it was last seen there",
-            hint=f"`pull` {model}:{alias} from there, or push with force to take it away there",
+            hint=f"`pull` {model}:{alias} from there, or `push --force` to take it away there",
         )
     try:
         return peer.registry.delete_tag(repository, alias)
@@ -210,7 +210,7 @@ def _conflict(
     return AliasConflictError(
         f"alias {alias!r} of {row.model!r} on {peer.remote.host} is on {place}, "
         f"expected it where it was last seen: somebody moved it",
-        hint=f"`sync {row.model}` and decide again, or push with force to move it to "
+        hint=f"`sync {row.model}` and decide again, or `push --force` to move it to "
         f"{row.reference}",
     )
 

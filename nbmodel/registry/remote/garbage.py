@@ -24,8 +24,8 @@ def collect_remote(peer: Peer, *, grace_s: float, dry_run: bool) -> GcReport:
     """
     if not isinstance(peer.registry, CollectsGarbage):
         raise UnsupportedError(
-            f"{peer.remote} frees by itself what nobody needs, expected an object store",
-            hint="a registry has a tool of its own for that, as `registry garbage-collect`",
+            f"{peer.remote} is a registry, expected an object store",
+            hint="a registry is tidied where it runs: `gc` there, or `registry garbage-collect`",
         )
     found = peer.registry.collect(grace_s=grace_s, dry_run=dry_run)
     return GcReport(found.blobs, 0, found.freed, dry_run)

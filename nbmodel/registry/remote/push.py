@@ -136,7 +136,7 @@ class PushReport:
         if self.conflicts:
             hint = self.conflicts[0].hint
             if len(self.conflicts) > 1:
-                hint = "`sync` and decide again, or push with force to move them"
+                hint = "`sync` and decide again, or `push --force` to move them"
             raise AliasConflictError("; ".join([*left, *done]), hint=hint)
 
     def to_json(self) -> dict[str, Any]:

@@ -427,7 +427,7 @@ def _take_aliases(
             told.append(f"alias {alias!r} is gone from {host}, and stays here")
         elif way is Way.BOTH_MOVED:
             told.append(
-                f"alias {alias!r} was moved here and on {host}: it stays here; push with force "
+                f"alias {alias!r} was moved here and on {host}: it stays here; `push --force` "
                 "moves it there"
             )
         elif way is Way.LEAVE and alias in here:

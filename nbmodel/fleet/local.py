@@ -27,7 +27,9 @@ from nbmodel.runtime.limits import DEFAULT_LIMITS, Limits
 from nbmodel.runtime.server import DEFAULT_HTTP, GRPC, LOG_FILE, READY, SERVER_NAME, Address
 
 OUTPUT_FILE = "output.log"
-START_TIMEOUT_S = 10.0
+START_TIMEOUT_S = (
+    60.0  # a small board that boots and starts it reads its libraries from a slow card
+)
 TIDY_S = 10.0  # given to a runtime that ends, besides the time that it gives its requests
 _POLL_S = 0.01
 _GIVE_UP_S = 2.0

@@ -44,6 +44,7 @@ GRPC_STATUS: Mapping[type[NbModelError], StatusCode] = {
     errors.InferenceError: StatusCode.INTERNAL,
     errors.UnavailableError: StatusCode.UNAVAILABLE,
     errors.UnsupportedError: StatusCode.UNIMPLEMENTED,
+    errors.ReproductionError: StatusCode.INTERNAL,
     errors.GoldenSampleError: StatusCode.FAILED_PRECONDITION,
     errors.ProbeError: StatusCode.FAILED_PRECONDITION,
     errors.DeployError: StatusCode.FAILED_PRECONDITION,

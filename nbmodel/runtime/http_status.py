@@ -40,6 +40,7 @@ HTTP_STATUS: Mapping[type[NbModelError], int] = {
     errors.InferenceError: 500,
     errors.UnavailableError: 503,
     errors.UnsupportedError: 501,
+    errors.ReproductionError: 500,
     errors.GoldenSampleError: 422,
     errors.ProbeError: 422,
     errors.DeployError: 409,

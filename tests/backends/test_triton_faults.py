@@ -287,7 +287,11 @@ def test_a_server_that_answers_nothing_is_started_again(
 ) -> None:
     deploy(runtime, STORAGE, ONE, config(own))
     wait(runtime, is_committed(1))
-    (pid,) = processes(os.getpid(), "tritonserver")
+    deadline = time.monotonic() + PATIENCE_S
+    while len(found := processes(os.getpid(), "tritonserver")) != 1:  # others are about to end
+        assert time.monotonic() < deadline, found
+        time.sleep(0.05)
+    (pid,) = found
     os.kill(pid, signal.SIGSTOP)
     began = time.monotonic()
     with pytest.raises(UnavailableError):

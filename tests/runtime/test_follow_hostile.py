@@ -39,7 +39,7 @@ from tests.tools.toy_versions import MODEL, ROW, SERVICE, SIGNATURE, machine, sc
 pytest.importorskip("onnxruntime", reason="pip install 'nbmodel[runtime]'")
 pytestmark = [pytest.mark.slow, pytest.mark.unhurried]
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 WEIGHTS = bytearray(Random(1).randbytes(1_300_000))  # large enough for a table of its chunks
 
 

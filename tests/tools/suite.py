@@ -19,10 +19,10 @@ BUILD = ROOT / "build"
 TOOLS = ROOT / "tests" / "tools"
 BIN = Path(sys.executable).parent
 VERSIONS = ("3.10", "3.11", "3.12", "3.13")  # as in pyproject.toml's classifiers
-WORKERS = 4  # on two cores: most tests wait for something most of the time
+WORKERS = 3  # on two cores: most tests wait for something most of the time
 FAST = ("-m", "not slow")
 QUICK = ("-m", "not slow and not unhurried")
-AGAIN = 3  # failed tests that may be run again alone; more of them are no accident
+AGAIN = 5  # files whose failed tests may be run again alone; more of them are no accident
 
 STATIC = {
     "lint": ("ruff", "check", "."),
@@ -42,6 +42,8 @@ class Outcome:
         seconds: Wall time.
         passed, failed, skipped: Numbers of tests; 0 for a step that is not a test run.
         alone: Of those that passed, how many did so only without neighbours.
+        files: How many files or classes those that failed are in: a server that does not
+            come up in time fails all of a file.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Outcome:
     failed: int = 0
     skipped: int = 0
     alone: int = 0
+    files: int = 0
 
     def __str__(self) -> str:
         line = f"{self.name:<22} {self.state:<10} {self.seconds:6.1f} s"
@@ -128,7 +131,7 @@ def tests(name: str, python: Path, options: Sequence[str]) -> Outcome:
     second time, without neighbours, has failed, and one that does not is named all the same.
     """
     outcome = pytest(name, python, ["-n", str(WORKERS), "--dist", "loadfile", *options])
-    if not 0 < outcome.failed <= AGAIN:
+    if not 0 < outcome.files <= AGAIN:
         return outcome
     again = pytest(
         name, python, ["-v", "--last-failed", "--last-failed-no-failures=none", *options]
@@ -141,6 +144,7 @@ def tests(name: str, python: Path, options: Sequence[str]) -> Outcome:
         seconds=outcome.seconds + again.seconds,
         passed=outcome.passed + again.passed,
         failed=0,
+        files=0,
         alone=again.passed,
     )
 
@@ -157,16 +161,14 @@ def pytest(name: str, python: Path, options: Sequence[str]) -> Outcome:
     state = "failed" if code else "passed"
     if not report.is_file():
         return Outcome(name, "failed", seconds)
-    suites = ET.parse(report).getroot().iter("testsuite")
-    counts = [
-        {key: int(suite.get(key, 0)) for key in ("tests", "failures", "errors", "skipped")}
-        for suite in suites
+    cases = list(ET.parse(report).getroot().iter("testcase"))
+    bad = [
+        case for case in cases if case.find("failure") is not None or case.find("error") is not None
     ]
-    total = {key: sum(count[key] for count in counts) for key in counts[0]} if counts else {}
-    failed = total.get("failures", 0) + total.get("errors", 0)
-    skipped = total.get("skipped", 0)
-    passed = max(total.get("tests", 0) - failed - skipped, 0)
-    return Outcome(name, state, seconds, passed, failed, skipped)
+    skipped = sum(case.find("skipped") is not None for case in cases)
+    passed = len(cases) - len(bad) - skipped
+    files = len({case.get("classname") for case in bad})
+    return Outcome(name, state, seconds, passed, len(bad), skipped, files=files)
 
 
 def run(command: Sequence[str], title: str) -> int:

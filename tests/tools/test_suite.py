@@ -42,7 +42,7 @@ def test_what_fails_beside_others_and_passes_alone_is_counted_and_named(
     ("outcome", "failed"),
     [
         pytest.param([PASSES, FAILS, FAILS_ONCE], 2, id="one that fails again"),
-        pytest.param([FAILS_ONCE] * 4, 4, id="more than bad luck"),
+        pytest.param([FAILS_ONCE] * 6, 6, id="more than bad luck"),
     ],
     indirect=["outcome"],
 )

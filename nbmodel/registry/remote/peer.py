@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     from nbmodel.storage.copying import Progress
 
 Connect = Callable[[Remote], RemoteRegistry]
-_PAUSES_S = (0.05, 0.2, 0.5)  # before a request over which the registry stumbled is made again
+_PAUSES_S = (
+    0.05,
+    0.2,
+    0.5,
+    1.0,
+    2.0,
+)  # before a request over which the registry stumbled is made again
 T = TypeVar("T")
 R = TypeVar("R")
 

@@ -75,6 +75,9 @@ def read_function(function: Callable[..., Any]) -> FunctionCode:
 
 def _definition(function: FunctionType) -> tuple[str, ast.FunctionDef]:
     name = function.__name__
+    if function.__code__.co_filename == "<string>":
+        # From Python 3.13 on the text of `python -c` goes by that name, whatever exec was given.
+        raise _refused(f"the source of {name} cannot be read: it was made of a string")
     try:
         text = textwrap.dedent(inspect.getsource(function))
         body = ast.parse(text).body

@@ -79,7 +79,7 @@ def test_a_disk_that_fills_up_meanwhile_keeps_what_came(
             if sum(came) > MIB and not filler.exists():
                 fill(filler, 0)
 
-        with pytest.raises(StorageUnavailableError, match=r"MB are needed, .* are free") as caught:
+        with pytest.raises(StorageUnavailableError, match=r"B are needed, .* are free") as caught:
             remote.pull("digits", "1", storage, progress=watch)
         assert caught.value.hint is not None
         assert "gc" in caught.value.hint

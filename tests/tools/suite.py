@@ -130,7 +130,10 @@ def tests(name: str, python: Path, options: Sequence[str]) -> Outcome:
     is no fault of what it runs. As with CPython's ``regrtest --rerun``, a test that fails a
     second time, without neighbours, has failed, and one that does not is named all the same.
     """
-    outcome = pytest(name, python, ["-n", str(WORKERS), "--dist", "loadfile", *options])
+    sharded = ["-n", str(WORKERS), "--dist", "loadfile", "--max-worker-restart=0", *options]
+    outcome = pytest(name, python, sharded)
+    if has_crashed(name):  # an interpreter that fell over took its neighbours' tests with it
+        outcome = pytest(name, python, sharded)
     if not 0 < outcome.files <= AGAIN:
         return outcome
     again = pytest(
@@ -169,6 +172,12 @@ def pytest(name: str, python: Path, options: Sequence[str]) -> Outcome:
     passed = len(cases) - len(bad) - skipped
     files = len({case.get("classname") for case in bad})
     return Outcome(name, state, seconds, passed, len(bad), skipped, files=files)
+
+
+def has_crashed(name: str) -> bool:
+    """Whether a worker of the last run of that name ended without a word."""
+    report = BUILD / f"{name.replace(' ', '-')}.xml"
+    return report.is_file() and "crashed while running" in report.read_text(errors="replace")
 
 
 def run(command: Sequence[str], title: str) -> int:
